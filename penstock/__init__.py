@@ -1,0 +1,1 @@
+"""Penstock: large language models in production, from one file and one process."""

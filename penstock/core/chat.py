@@ -1,0 +1,152 @@
+"""What a client asks and what an engine answers, in the words every room shares.
+
+Inside the house there is one wire for answers: OpenAI's JSON, one text per chunk, as bytes. Engines that speak
+something else translate at their wall; dialects that show something else translate at theirs. In between, bytes
+stay bytes: a chunk is parsed (``chunk_view``) only by who needs to look inside.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Kind(enum.Enum):
+    """Which engine operation a call needs; the value is the path below an OpenAI base URL."""
+
+    CHAT = "/chat/completions"
+    COMPLETION = "/completions"
+    EMBEDDING = "/embeddings"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One client request, after its dialect has read it.
+
+    ``fields`` are the top-level members of the request in OpenAI's shape for ``kind``, in the client's order,
+    each value the client's own JSON bytes; whatever we do not own goes upstream from here untouched.
+    ``stream`` is what the client asked of us, ``usage_chunk`` whether it wants the usage chunk of a stream.
+    ``choices`` is ``n`` (at least 1). ``max_tokens`` is the client's own bound on output, if it gave one.
+    """
+
+    request_id: str
+    kind: Kind
+    service: str
+    fields: Mapping[str, msgspec.Raw]
+    stream: bool = False
+    usage_chunk: bool = False
+    choices: int = 1
+    max_tokens: int | None = None
+    user: str | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens as the engine counted them. ``cached`` is the part of ``prompt`` that a prefix cache served."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
+
+
+class Upstream(Protocol):
+    """One running answer. It owns its connection; whoever holds it closes it, exactly once or more."""
+
+    async def read(self) -> Sequence[bytes]:
+        """The chunks that have arrived, in order, at least one; an empty sequence once the answer is complete.
+
+        Each chunk is one JSON text without framing. A call with ``stream`` false yields exactly one chunk, the
+        whole object. Raises ``PenstockError`` when the upstream fails or says something that is not its protocol.
+        Not to be called from two tasks at once.
+        """
+
+    async def aclose(self) -> None:
+        """Stops the work upstream and lets go of the connection. Idempotent; never raises; safe when cancelled."""
+
+
+# -- looking inside a chunk --------------------------------------------------------------------------------------
+
+
+class FunctionDelta(msgspec.Struct, frozen=True):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True):
+    """``index`` orders the tool calls of one choice; a piece without ``id`` continues the one before."""
+
+    index: int = 0
+    id: str | None = None
+    type: str | None = None
+    function: FunctionDelta | None = None
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What one chunk adds to one message; also reads the whole ``message`` of a reply that was not streamed."""
+
+    role: str | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: tuple[ToolCallDelta, ...] | None = None
+    function_call: FunctionDelta | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One choice of a chunk (``delta``), a whole reply (``message``) or a legacy completion (``text``)."""
+
+    index: int = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: msgspec.Raw | None = None
+
+
+class _PromptDetails(msgspec.Struct, frozen=True):
+    cached_tokens: int | None = None
+
+
+class _CompletionDetails(msgspec.Struct, frozen=True):
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct, frozen=True):
+    """OpenAI's ``usage`` object, as far as we read it."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _PromptDetails | None = None
+    completion_tokens_details: _CompletionDetails | None = None
+
+    def counted(self) -> Usage:
+        """The same in our words; what the engine left out is 0."""
+        details, out = self.prompt_tokens_details, self.completion_tokens_details
+        return Usage(
+            prompt=self.prompt_tokens or 0,
+            completion=self.completion_tokens or 0,
+            cached=(details.cached_tokens or 0) if details else 0,
+            reasoning=(out.reasoning_tokens or 0) if out else 0,
+        )
+
+
+class ChunkView(msgspec.Struct, frozen=True):
+    """What we read of a chunk or a whole reply; everything else in it is the client's business."""
+
+    id: str = ""
+    model: str = ""
+    created: int = 0
+    object: str = ""
+    choices: tuple[Choice, ...] = ()
+    usage: WireUsage | None = None
+
+
+_view_decoder = msgspec.json.Decoder(ChunkView)
+
+
+def chunk_view(chunk: bytes) -> ChunkView:
+    """Reads one chunk. Raises ``msgspec.DecodeError`` (``ValidationError`` included) when it is not one."""
+    return _view_decoder.decode(chunk)

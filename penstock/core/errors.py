@@ -1,0 +1,124 @@
+"""What can go wrong, as values: every fault knows its HTTP status, its code, whether another attempt may cure it.
+
+The wire shape is OpenAI's ``{"error": {"message", "type", "param", "code"}}``; the words here are its vocabulary.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Loud(enum.IntEnum):
+    """How loud a fault is logged: a client's slip is routine, an upstream's failure is not, ours never is."""
+
+    ROUTINE = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One kind of failure.
+
+    ``retry``: another attempt (the same replica later, or a fallback) may succeed. A fault that the client
+    caused never says so. ``type`` is OpenAI's coarse class of errors, ``code`` the exact one.
+    """
+
+    code: str
+    status: int
+    type: str
+    retry: bool = False
+    loud: Loud = Loud.ROUTINE
+
+
+_INVALID = "invalid_request_error"
+_AUTH = "authentication_error"
+_SERVER = "server_error"
+_LIMIT = "rate_limit_error"
+_UPSTREAM = "upstream_error"
+
+# The client's faults.
+INVALID_JSON = Fault("invalid_json", 400, _INVALID)
+INVALID_TYPE = Fault("invalid_type", 400, _INVALID)
+INVALID_VALUE = Fault("invalid_value", 400, _INVALID)
+MISSING_PARAMETER = Fault("missing_required_parameter", 400, _INVALID)
+UNSUPPORTED_PARAMETER = Fault("unsupported_parameter", 400, _INVALID)
+UNSUPPORTED_CONTENT = Fault("unsupported_content", 400, _INVALID)
+UNSUPPORTED_OPERATION = Fault("unsupported_operation", 400, _INVALID)
+CONTEXT_LENGTH_EXCEEDED = Fault("context_length_exceeded", 400, _INVALID)
+CONTENT_REFUSED = Fault("content_policy_violation", 400, _INVALID)
+BAD_REQUEST = Fault("bad_request", 400, _INVALID)
+INVALID_API_KEY = Fault("invalid_api_key", 401, _AUTH)
+MODEL_FORBIDDEN = Fault("model_forbidden", 403, "permission_error")
+MODEL_NOT_FOUND = Fault("model_not_found", 404, _INVALID)
+UNKNOWN_URL = Fault("unknown_url", 404, _INVALID)
+METHOD_NOT_ALLOWED = Fault("method_not_allowed", 405, _INVALID)
+REQUEST_TIMEOUT = Fault("request_timeout", 408, _INVALID)
+BODY_TOO_LARGE = Fault("request_too_large", 413, _INVALID)
+UNSUPPORTED_MEDIA_TYPE = Fault("unsupported_media_type", 415, _INVALID)
+HEADERS_TOO_LARGE = Fault("headers_too_large", 431, _INVALID)
+# Capacity, ours or an upstream's.
+RATE_LIMITED = Fault("rate_limit_exceeded", 429, _LIMIT, retry=True)
+UPSTREAM_RATE_LIMITED = Fault("upstream_rate_limited", 429, _LIMIT, retry=True, loud=Loud.WARNING)
+NO_REPLICA = Fault("no_replica_ready", 503, "overloaded_error", retry=True, loud=Loud.WARNING)
+STOPPING = Fault("gateway_stopping", 503, "overloaded_error", loud=Loud.ROUTINE)
+# What an upstream did.
+UPSTREAM_REFUSED_KEY = Fault("upstream_authentication", 502, _UPSTREAM, retry=True, loud=Loud.ERROR)
+UPSTREAM_MODEL_UNKNOWN = Fault("upstream_model_not_found", 502, _UPSTREAM, retry=True, loud=Loud.ERROR)
+UPSTREAM_UNREACHABLE = Fault("upstream_unreachable", 502, _UPSTREAM, retry=True, loud=Loud.WARNING)
+UPSTREAM_BROKEN = Fault("upstream_disconnected", 502, _UPSTREAM, retry=True, loud=Loud.WARNING)
+UPSTREAM_GARBLED = Fault("upstream_invalid_response", 502, _UPSTREAM, retry=True, loud=Loud.ERROR)
+UPSTREAM_FAILED = Fault("upstream_error", 502, _UPSTREAM, retry=True, loud=Loud.WARNING)
+UPSTREAM_OVERLOADED = Fault("upstream_overloaded", 503, _UPSTREAM, retry=True, loud=Loud.WARNING)
+UPSTREAM_TIMEOUT = Fault("upstream_timeout", 504, _UPSTREAM, retry=True, loud=Loud.WARNING)
+# Ours.
+INTERNAL = Fault("internal_error", 500, _SERVER, loud=Loud.ERROR)
+# Before anything serves: the deployment file, the weights, the machine. Never sent over HTTP.
+BAD_DEPLOYMENT = Fault("bad_deployment", 500, _SERVER, loud=Loud.ERROR)
+WEIGHTS_UNAVAILABLE = Fault("weights_unavailable", 500, _SERVER, loud=Loud.ERROR)
+ENGINE_START_FAILED = Fault("engine_start_failed", 500, _SERVER, loud=Loud.ERROR)
+
+
+class PenstockError(Exception):
+    """The one exception that crosses rooms.
+
+    ``message`` is for the person who can mend it: it names the fault and the mend, and holds no secret.
+    ``param`` is the field of the request (``messages[2].content``) when one is to blame.
+    ``retry_after`` is in seconds, when the cure is known to be waiting.
+    """
+
+    __slots__ = ("fault", "message", "param", "retry_after")
+
+    def __init__(
+        self, fault: Fault, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.fault = fault
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """The inner object of OpenAI's error shape."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """OpenAI's error shape, whole: the JSON body of a failed call, and of an in-stream error event."""
+
+    error: ErrorBody
+
+
+def envelope(error: PenstockError) -> bytes:
+    """The error as one JSON text in OpenAI's shape."""
+    body = ErrorBody(error.message, error.fault.type, error.param, error.fault.code)
+    return msgspec.json.encode(ErrorEnvelope(body))

@@ -1,0 +1,111 @@
+"""What is served and by what: the values a deployment is made of."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import msgspec
+
+
+class ReplicaState(enum.Enum):
+    """``FAILED`` is for good, until the deployment changes; ``DOWN`` is being restarted."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    DOWN = "down"
+    FAILED = "failed"
+
+
+class Replica(msgspec.Struct, frozen=True):
+    """One running copy of a model. ``base_url`` ends without a slash and includes the API prefix (``/v1``).
+
+    ``key`` is the secret the replica asks for (empty: none); it is never shown.
+    ``reason`` says why the replica is not ready, in one line, for people.
+    """
+
+    id: str
+    model: str
+    base_url: str
+    key: str = ""
+    state: ReplicaState = ReplicaState.READY
+    reason: str = ""
+
+    def __repr__(self) -> str:
+        return f"Replica({self.id!r}, {self.base_url!r}, {self.state.name})"
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """How an engine wants one of its replicas started; a substrate carries it out.
+
+    ``argv`` is run without a shell. ``stdin`` is written to the child, followed by a newline; settings and
+    secrets travel there, never in ``argv``. The pipe then stays open for the child's life: its end of file tells
+    the child that its parent is gone. The child says that it serves by one line of JSON on standard output,
+    ``{"base_url": "http://127.0.0.1:PORT/v1"}``, within ``ready_within_s``, or ``{"error": "..."}`` and exits;
+    what it prints on standard error is its log. ``key`` is the secret that its clients present.
+    """
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    env: Mapping[str, str] = {}
+    key: str = ""
+    ready_within_s: float = 120.0
+
+    def __repr__(self) -> str:
+        return f"Launch({' '.join(self.argv)!r})"
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A named model of the deployment. ``engine`` is its name in the catalog (``llamacpp``).
+
+    ``settings`` is the engine's own config as msgpack, opaque here; ``digest`` names model and settings together,
+    so that whatever is built from them can be shared between deployments.
+    """
+
+    name: str
+    engine: str
+    digest: str
+    settings: bytes
+
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.engine!r}, {self.digest!r})"
+
+
+class Service(msgspec.Struct, frozen=True):
+    """The public name a client sends as ``model``. ``models`` in order: the first serves, the rest are fallbacks.
+
+    ``"*"`` as a name catches what no other service is called.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+    created: int = 0
+    description: str = ""
+
+
+class KeyRecord(msgspec.Struct, frozen=True):
+    """What the store keeps of an API key: never the secret, only its hash. ``services`` None: all of them."""
+
+    id: str
+    digest: bytes
+    project: str
+    role: str
+    services: tuple[str, ...] | None = None
+
+
+class Deployment(msgspec.Struct, frozen=True):
+    """One immutable snapshot of everything the deployment file and the store say. A request holds the one it
+    began with. ``version`` grows with every change; two snapshots of one version are equal.
+
+    ``replicas`` holds, per model name, every replica whatever its state. ``settled`` is false until each launched
+    model has come up or failed for the first time.
+    """
+
+    version: int
+    models: Mapping[str, Model]
+    services: Mapping[str, Service]
+    replicas: Mapping[str, tuple[Replica, ...]]
+    keys: tuple[KeyRecord, ...] = ()
+    settled: bool = True

@@ -1,0 +1,91 @@
+"""The append-only typed facts of one request. Rooms append what they know; settling reads it when all is over."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from penstock.core.chat import Kind, Usage
+
+
+class Ending(enum.Enum):
+    """How a reply closed."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CLIENT_GONE = "client_gone"
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """``at`` is ``Clock.now`` seconds, ``wall`` seconds since the epoch; so in every fact."""
+
+    at: float
+    wall: float
+    request_id: str
+    kind: Kind
+    asked: str
+    stream: bool
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    at: float
+    key_id: str
+    project: str
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    at: float
+    service: str
+
+
+class AttemptStarted(msgspec.Struct, frozen=True):
+    """``number`` counts from 1."""
+
+    at: float
+    number: int
+    model: str
+    replica: str
+
+
+class AttemptFailed(msgspec.Struct, frozen=True):
+    at: float
+    number: int
+    code: str
+    message: str
+
+
+class FirstChunk(msgspec.Struct, frozen=True):
+    """The first chunk that may go to the client: the attempt has won."""
+
+    at: float
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """Tokens as the engine last reported them; a later one replaces an earlier."""
+
+    usage: Usage
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """The last fact. ``code`` is the fault's when ``ending`` is FAILED; ``status`` is the HTTP status meant."""
+
+    at: float
+    ending: Ending
+    status: int
+    code: str = ""
+
+
+TrailFact = Arrived | Admitted | Assigned | AttemptStarted | AttemptFailed | FirstChunk | Counted | Closed
+
+
+class Trail:
+    """Facts in the order they became true. Owned by one request; not shared between tasks."""
+
+    __slots__ = ("facts",)
+
+    def __init__(self) -> None:
+        self.facts: list[TrailFact] = []
+
+    def add(self, fact: TrailFact) -> None:
+        self.facts.append(fact)

@@ -1,0 +1,21 @@
+"""The store: what outlives a process. One writer, the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from penstock.core.serving import KeyRecord
+
+
+class StateStore(Protocol):
+    """The port. Calls block; they are made at start and by background loops, never on the live path."""
+
+    def keys(self) -> Sequence[KeyRecord]:
+        """Every key, in the order of their ids."""
+
+    def put_key(self, record: KeyRecord) -> None:
+        """Adds a key, or replaces the one with the same id; durable when it returns."""
+
+    def close(self) -> None:
+        """Lets go of the store. Idempotent."""
