@@ -10,7 +10,9 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class LlamaCpp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="llamacpp"):
+class LlamaCpp(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="llamacpp"
+):
     """A GGUF model served here by llama.cpp, in a child process of its own."""
 
     weights: str
@@ -58,14 +60,18 @@ class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds to wait for the next piece of an answer."""
 
 
-class OpenAI(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="openai"):
+class OpenAI(
+    _Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="openai"
+):
     """Any OpenAI-compatible server, reached by URL."""
 
     base_url: str = "https://api.openai.com/v1"
     """Where its API begins, `/v1` included."""
 
 
-class Anthropic(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="anthropic"):
+class Anthropic(
+    _Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="anthropic"
+):
     """Anthropic's Messages API, translated both ways."""
 
     base_url: str = "https://api.anthropic.com"
@@ -104,7 +110,9 @@ class FakeAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Seconds between chunks."""
 
 
-class Fake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="fake"):
+class Fake(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="fake"
+):
     """Scripted answers, for tests and demonstrations; needs nothing."""
 
     answers: list[FakeAnswer] = []
