@@ -60,18 +60,14 @@ class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds to wait for the next piece of an answer."""
 
 
-class OpenAI(
-    _Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="openai"
-):
+class OpenAI(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="openai"):
     """Any OpenAI-compatible server, reached by URL."""
 
     base_url: str = "https://api.openai.com/v1"
     """Where its API begins, `/v1` included."""
 
 
-class Anthropic(
-    _Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="anthropic"
-):
+class Anthropic(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="anthropic"):
     """Anthropic's Messages API, translated both ways."""
 
     base_url: str = "https://api.anthropic.com"
@@ -110,9 +106,7 @@ class FakeAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Seconds between chunks."""
 
 
-class Fake(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="fake"
-):
+class Fake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="fake"):
     """Scripted answers, for tests and demonstrations; needs nothing."""
 
     answers: list[FakeAnswer] = []
