@@ -1,0 +1,37 @@
+"""The gateway's metrics: a row each."""
+
+from __future__ import annotations
+
+from penstock.core.metrics import Counter, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+REQUESTS = Counter(
+    "penstock_requests",
+    "Requests that have ended, by how: the ending is complete, failed or client_gone, the code an error's.",
+    ("service", "model", "kind", "ending", "code"),
+)
+DURATION = Histogram(
+    "penstock_request_duration_seconds",
+    "From a request's arrival at the gateway to the close of its reply.",
+    _SECONDS,
+    ("service", "model"),
+)
+FIRST_CHUNK = Histogram(
+    "penstock_time_to_first_chunk_seconds",
+    "From a request's arrival at the gateway to the first chunk that may go to the client.",
+    _SECONDS,
+    ("service", "model"),
+)
+TOKENS = Counter(
+    "penstock_tokens",
+    "Tokens as the engine counted them; direction is input or output.",
+    ("service", "model", "direction"),
+)
+ATTEMPTS_FAILED = Counter(
+    "penstock_attempts_failed",
+    "Attempts at a model that did not get as far as a first chunk, by the fault's code.",
+    ("service", "model", "code"),
+)
+
+ROWS = (REQUESTS, DURATION, FIRST_CHUNK, TOKENS, ATTEMPTS_FAILED)

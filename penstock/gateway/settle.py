@@ -1,0 +1,165 @@
+"""Settle: when a reply closes, however it closes, its trail becomes facts for whoever keeps them.
+
+``summed`` and the rules are pure; ``Settling`` is the one that acts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from penstock.core.chat import Usage
+from penstock.core.clock import Clock
+from penstock.core.errors import PenstockError
+from penstock.core.metrics import Meter, Sample
+from penstock.core.trail import (
+    Admitted,
+    Arrived,
+    Assigned,
+    AttemptFailed,
+    AttemptStarted,
+    Closed,
+    Counted,
+    Ending,
+    FirstChunk,
+    Trail,
+    TrailFact,
+)
+from penstock.gateway import metrics
+
+_log = logging.getLogger("penstock.gateway")
+
+# The status that a closed reply is counted under when the client left before there was an answer (nginx's word).
+_CLIENT_GONE_STATUS = 499
+
+
+class Settle(Protocol):
+    """Hears every trail exactly once, when its request is over."""
+
+    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> None: ...
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and ``replica``
+    are those of the last attempt."""
+
+    request_id: str
+    wall: float
+    kind: str
+    service: str
+    model: str
+    replica: str
+    project: str
+    key_id: str
+    stream: bool
+    attempts: int
+    duration_s: float
+    first_chunk_s: float | None
+    usage: Usage | None
+    ending: Ending
+    status: int
+    code: str
+
+
+Rule = Callable[[Summary, Sequence[TrailFact]], Iterator[Sample]]
+
+
+class Settling:
+    """Closes the trail, then hands what the rules make of it to the meter and the summary to ``keep``."""
+
+    __slots__ = ("_clock", "_keep", "_meter")
+
+    def __init__(self, clock: Clock, meter: Meter, keep: Callable[[Summary], None]) -> None:
+        self._clock = clock
+        self._meter = meter
+        self._keep = keep
+
+    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> None:
+        trail.add(Closed(self._clock.now(), ending, _status(ending, error), error.fault.code if error else ""))
+        summary = summed(trail.facts)
+        for rule in RULES:
+            for sample in rule(summary, trail.facts):
+                self._meter.record(sample)
+        for fact in trail.facts:
+            if isinstance(fact, AttemptFailed):
+                _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, fact.message)
+        self._keep(summary)
+
+
+def _status(ending: Ending, error: PenstockError | None) -> int:
+    if error is not None:
+        return error.fault.status
+    return 200 if ending is Ending.COMPLETE else _CLIENT_GONE_STATUS
+
+
+def summed(facts: Sequence[TrailFact]) -> Summary:
+    """Adds up a whole trail, which begins with ``Arrived`` and ends with ``Closed``."""
+    arrived, closed = facts[0], facts[-1]
+    if not isinstance(arrived, Arrived) or not isinstance(closed, Closed):
+        raise ValueError("A trail begins with Arrived and ends with Closed.")
+    service = model = replica = project = key_id = ""
+    attempts = 0
+    first: float | None = None
+    usage: Usage | None = None
+    for fact in facts:
+        match fact:
+            case Admitted():
+                project, key_id = fact.project, fact.key_id
+            case Assigned():
+                service = fact.service
+            case AttemptStarted():
+                attempts, model, replica = fact.number, fact.model, fact.replica
+            case FirstChunk():
+                first = fact.at - arrived.at
+            case Counted():
+                usage = fact.usage
+    return Summary(
+        request_id=arrived.request_id,
+        wall=arrived.wall,
+        kind=arrived.kind.name.lower(),
+        service=service,
+        model=model,
+        replica=replica,
+        project=project,
+        key_id=key_id,
+        stream=arrived.stream,
+        attempts=attempts,
+        duration_s=closed.at - arrived.at,
+        first_chunk_s=first,
+        usage=usage,
+        ending=closed.ending,
+        status=closed.status,
+        code=closed.code,
+    )
+
+
+def _requests(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
+    labels = (summary.service, summary.model, summary.kind, summary.ending.value, summary.code)
+    yield Sample(metrics.REQUESTS, 1.0, labels)
+    yield Sample(metrics.DURATION, summary.duration_s, (summary.service, summary.model))
+
+
+def _first_chunk(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
+    if summary.first_chunk_s is not None:
+        yield Sample(metrics.FIRST_CHUNK, summary.first_chunk_s, (summary.service, summary.model))
+
+
+def _tokens(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
+    if summary.usage is not None:
+        yield Sample(metrics.TOKENS, summary.usage.prompt, (summary.service, summary.model, "input"))
+        yield Sample(metrics.TOKENS, summary.usage.completion, (summary.service, summary.model, "output"))
+
+
+def _failed_attempts(summary: Summary, facts: Sequence[TrailFact]) -> Iterator[Sample]:
+    model = ""
+    for fact in facts:
+        if isinstance(fact, AttemptStarted):
+            model = fact.model
+        elif isinstance(fact, AttemptFailed):
+            yield Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, model, fact.code))
+
+
+RULES: tuple[Rule, ...] = (_requests, _first_chunk, _tokens, _failed_attempts)

@@ -1,0 +1,123 @@
+"""Watch: what each chunk passes on its way to the client.
+
+A watcher takes a chunk and gives back what may go on: the chunk, another one, or ``None`` to withhold it. An engine's
+bytes are changed only where the deployment owns them: the name it serves under, the request's id, and a usage
+chunk that the client did not ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from penstock.core.chat import Call, ChunkView, Kind, chunk_view
+from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
+from penstock.core.serving import Service
+from penstock.core.splice import joined, members
+from penstock.core.trail import Counted, Trail
+
+Watcher = Callable[[bytes], bytes | None]
+
+_ID_PREFIX = {Kind.CHAT: "chatcmpl-", Kind.COMPLETION: "cmpl-"}
+
+
+def watchers(call: Call, service: Service, trail: Trail) -> tuple[Watcher, ...]:
+    """The watchers of one call, in the order a chunk meets them."""
+    name = call.service if service.name == "*" else service.name
+    prefix = _ID_PREFIX.get(call.kind)
+    relabel = Relabel(name, prefix + call.request_id if prefix else None)
+    if call.stream and not call.usage_chunk:
+        return Tally(trail), hide_usage, relabel
+    return Tally(trail), relabel
+
+
+class Tally:
+    """Notes the tokens that the engine reports, on whichever chunk it does."""
+
+    __slots__ = ("_trail",)
+
+    def __init__(self, trail: Trail) -> None:
+        self._trail = trail
+
+    def __call__(self, chunk: bytes) -> bytes:
+        if b'"usage"' in chunk:
+            usage = _viewed(chunk).usage
+            if usage is not None:
+                self._trail.add(Counted(usage.counted()))
+        return chunk
+
+
+def hide_usage(chunk: bytes) -> bytes | None:
+    """Withholds the chunk that carries only usage; takes usage off a chunk that carries more."""
+    if b'"usage"' not in chunk:
+        return chunk
+    view = _viewed(chunk)
+    if view.usage is None:
+        return chunk
+    return joined(members(chunk), usage=None) if view.choices else None
+
+
+class Relabel:
+    """Puts the service's name and our id where the engine wrote its own.
+
+    Both are the same bytes on every chunk of a stream, so they are learnt once and then replaced in place: a quote
+    inside a JSON string is always escaped, so ``"model":"x"`` cannot occur in text. A chunk without the learnt
+    bytes is taken apart by its top-level members instead.
+    """
+
+    __slots__ = ("_id", "_id_new", "_id_old", "_model", "_model_new", "_model_old")
+
+    def __init__(self, model: str, id: str | None) -> None:
+        self._model, self._id = model, id
+        self._model_new = b'"model":' + msgspec.json.encode(model)
+        self._id_new = b'"id":' + msgspec.json.encode(id) if id is not None else b""
+        self._model_old = self._id_old = b""
+
+    def __call__(self, chunk: bytes) -> bytes:
+        if self._model_old:
+            named = chunk.replace(self._model_old, self._model_new, 1)
+            if named is not chunk:
+                if self._id is None:
+                    return named
+                labelled = named.replace(self._id_old, self._id_new, 1)
+                if labelled is not named:
+                    return labelled
+        return self._taken_apart(chunk)
+
+    def _taken_apart(self, chunk: bytes) -> bytes:
+        try:
+            fields = members(chunk)
+        except msgspec.DecodeError as error:
+            raise _garbled() from error
+        self._model_old = _member_bytes(b"model", fields.get("model"), chunk)
+        self._id_old = _member_bytes(b"id", fields.get("id"), chunk) if self._id is not None else b""
+        if self._id is None:
+            return joined(fields, model=self._model)
+        if not self._id_old:
+            self._model_old = b""
+        return joined(fields, id=self._id, model=self._model)
+
+
+def _member_bytes(name: bytes, value: msgspec.Raw | None, chunk: bytes) -> bytes:
+    if value is None or not bytes(value).startswith(b'"'):
+        return b""
+    for colon in (b'":', b'": '):
+        written = b'"' + name + colon + bytes(value)
+        if chunk.count(written) == 1:
+            return written
+    return b""
+
+
+def _viewed(chunk: bytes) -> ChunkView:
+    try:
+        return chunk_view(chunk)
+    except msgspec.DecodeError as error:
+        raise _garbled() from error
+
+
+def _garbled() -> PenstockError:
+    return PenstockError(
+        UPSTREAM_GARBLED,
+        "The engine sent something that is not a JSON object of its protocol. See the gateway's log.",
+    )

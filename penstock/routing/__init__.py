@@ -1,0 +1,1 @@
+"""Routing: which replica gets a request. Pure decisions over what is known; nothing here does I/O."""
