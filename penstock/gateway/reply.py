@@ -8,17 +8,28 @@ from collections.abc import Mapping, Sequence
 from penstock.core.errors import PenstockError
 from penstock.core.trail import Ending, Trail
 from penstock.gateway.dispatch import Won, watched
-from penstock.gateway.settle import Settle
+from penstock.gateway.settle import Settle, Summary
 from penstock.gateway.watch import Watcher
 
 
 class Reply:
     """One answer on its way. Read by one task; ``aclose`` may come from any, at any moment.
 
-    ``headers`` say what happened before the first chunk, for the HTTP response.
+    ``headers`` say what happened before the first chunk, for the HTTP response; ``summary`` is there once closed.
     """
 
-    __slots__ = ("_closing", "_ending", "_error", "_first", "_settle", "_trail", "_upstream", "_watch", "headers")
+    __slots__ = (
+        "_closing",
+        "_ending",
+        "_error",
+        "_first",
+        "_settle",
+        "_trail",
+        "_upstream",
+        "_watch",
+        "headers",
+        "summary",
+    )
 
     def __init__(self, won: Won, watch: tuple[Watcher, ...], trail: Trail, settle: Settle) -> None:
         self._upstream = won.upstream
@@ -29,6 +40,7 @@ class Reply:
         self._ending = Ending.CLIENT_GONE
         self._error: PenstockError | None = None
         self._closing: asyncio.Future[None] | None = None
+        self.summary: Summary | None = None
         self.headers: Mapping[str, str] = {
             "x-penstock-model": won.attempt.model,
             "x-penstock-attempts": str(won.number),
@@ -62,4 +74,4 @@ class Reply:
         try:
             await self._upstream.aclose()
         finally:
-            self._settle(self._trail, self._ending, self._error)
+            self.summary = self._settle(self._trail, self._ending, self._error)

@@ -36,15 +36,9 @@ _log = logging.getLogger("penstock.gateway")
 _CLIENT_GONE_STATUS = 499
 
 
-class Settle(Protocol):
-    """Hears every trail exactly once, when its request is over."""
-
-    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> None: ...
-
-
 class Summary(msgspec.Struct, frozen=True):
-    """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and ``replica``
-    are those of the last attempt."""
+    """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and
+    ``replica`` are those of the last attempt."""
 
     request_id: str
     wall: float
@@ -64,20 +58,25 @@ class Summary(msgspec.Struct, frozen=True):
     code: str
 
 
+class Settle(Protocol):
+    """Hears every trail exactly once, when its request is over, and gives back what it adds up to."""
+
+    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> Summary: ...
+
+
 Rule = Callable[[Summary, Sequence[TrailFact]], Iterator[Sample]]
 
 
 class Settling:
-    """Closes the trail, then hands what the rules make of it to the meter and the summary to ``keep``."""
+    """Closes the trail, then hands what the rules make of it to the meter."""
 
-    __slots__ = ("_clock", "_keep", "_meter")
+    __slots__ = ("_clock", "_meter")
 
-    def __init__(self, clock: Clock, meter: Meter, keep: Callable[[Summary], None]) -> None:
+    def __init__(self, clock: Clock, meter: Meter) -> None:
         self._clock = clock
         self._meter = meter
-        self._keep = keep
 
-    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> None:
+    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> Summary:
         trail.add(Closed(self._clock.now(), ending, _status(ending, error), error.fault.code if error else ""))
         summary = summed(trail.facts)
         for rule in RULES:
@@ -86,7 +85,7 @@ class Settling:
         for fact in trail.facts:
             if isinstance(fact, AttemptFailed):
                 _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, fact.message)
-        self._keep(summary)
+        return summary
 
 
 def _status(ending: Ending, error: PenstockError | None) -> int:

@@ -1,4 +1,4 @@
-"""Log lines as JSON, written by a thread of their own from a bounded queue, so that a slow disk or pipe stops nothing.
+"""Log lines as JSON, written by a thread of their own from a bounded queue, so that a slow disk stops nothing.
 
 Serves the access log; ``JsonFormatter`` gives the same shape to what the process logs about itself.
 """

@@ -13,7 +13,7 @@ _MOST_LABEL_SETS = 2000
 
 
 class PrometheusMeter:
-    """One registry, of this process. ``rows`` are declared up front; a sample of any other metric is a ``KeyError``."""
+    """One registry, of this process. ``rows`` are declared up front; a sample of another metric is a ``KeyError``."""
 
     def __init__(self, rows: Iterable[Metric]) -> None:
         self._registry = prometheus.CollectorRegistry()
