@@ -1,0 +1,1 @@
+"""The edge: speaks to sockets and people."""

@@ -1,0 +1,1 @@
+"""HTTP: sockets to calls and replies to sockets."""
