@@ -149,4 +149,7 @@ _view_decoder = msgspec.json.Decoder(ChunkView)
 
 def chunk_view(chunk: bytes) -> ChunkView:
     """Reads one chunk. Raises ``msgspec.DecodeError`` (``ValidationError`` included) when it is not one."""
-    return _view_decoder.decode(chunk)
+    try:
+        return _view_decoder.decode(chunk)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("A string of the chunk is not UTF-8.") from error

@@ -78,6 +78,8 @@ INTERNAL = Fault("internal_error", 500, _SERVER, loud=Loud.ERROR)
 BAD_DEPLOYMENT = Fault("bad_deployment", 500, _SERVER, loud=Loud.ERROR)
 WEIGHTS_UNAVAILABLE = Fault("weights_unavailable", 500, _SERVER, loud=Loud.ERROR)
 ENGINE_START_FAILED = Fault("engine_start_failed", 500, _SERVER, loud=Loud.ERROR)
+STORE_UNAVAILABLE = Fault("store_unavailable", 500, _SERVER, loud=Loud.ERROR)
+CANNOT_START = Fault("cannot_start", 500, _SERVER, loud=Loud.ERROR)
 
 
 class PenstockError(Exception):

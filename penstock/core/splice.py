@@ -13,9 +13,12 @@ def members(text: bytes) -> dict[str, msgspec.Raw]:
     """The top-level members of a JSON object, in order, each value as its own bytes.
 
     A name that occurs twice keeps its last value. Raises ``msgspec.DecodeError`` when ``text`` is not one JSON
-    object in UTF-8.
+    object. Whether the strings inside the values are valid UTF-8 is not looked at.
     """
-    return _members.decode(text)
+    try:
+        return _members.decode(text)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("A member's name is not UTF-8.") from error
 
 
 def joined(fields: Mapping[str, msgspec.Raw], **owned: object) -> bytes:

@@ -50,11 +50,11 @@ class LineWriter:
             while len(batch) < 500 and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
             ended = _END in batch
-            lines = b"".join(self._encoder.encode(value) + b"\n" for value in batch if value is not _END)
+            lines = [self._encoder.encode(value) + b"\n" for value in batch if value is not _END]
             try:
-                _write_all(self._fd, lines)
+                _write_all(self._fd, b"".join(lines))
             except OSError:
-                self.dropped += len(batch)
+                self.dropped += len(lines)
         os.close(self._fd)
 
 
