@@ -21,11 +21,11 @@ def mint(public_id: str | None = None) -> str:
     return f"pk-{public_id or secrets.token_hex(6)}-{secrets.token_urlsafe(32)}"
 
 
-def presentable(key: str) -> str | None:
+def unpresentable(key: str) -> str | None:
     """Why a client could never present ``key`` in an HTTP header, in a few words; None when it can."""
     if not key.strip(_BLANK):
         return "it is blank"
-    if any(ord(char) < 32 and char != "\t" or ord(char) == 127 for char in key.strip(_BLANK)):
+    if any((ord(char) < 32 and char != "\t") or ord(char) == 127 for char in key.strip(_BLANK)):
         return "it holds a control character, such as a line break, which no HTTP header can carry"
     return None
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.access.keys import Keyring, digest, mint, presentable
+from penstock.access.keys import Keyring, digest, mint, unpresentable
 from penstock.core.identity import Principal
 from penstock.core.serving import KeyRecord
 
@@ -42,7 +42,7 @@ def test_a_keyring_finds_its_keys_and_no_others() -> None:
     assert Keyring((record("right"),), b"q" * 32).find("right") is None
 
 
-@given(st.text(min_size=1).filter(lambda key: presentable(key) is None))
+@given(st.text(min_size=1).filter(lambda key: unpresentable(key) is None))
 def test_any_key_is_found_however_its_header_was_written_and_read(key: str) -> None:
     keyring = Keyring((record(key),), PEPPER)
     assert keyring.find(key) is not None
@@ -61,9 +61,9 @@ def test_a_latin_1_client_is_understood() -> None:
 
 @pytest.mark.parametrize("key", ["", " ", "\t\n", "a\nb", "a\0b", "a\x7fb"])
 def test_what_no_header_can_carry_is_said(key: str) -> None:
-    assert presentable(key)
+    assert unpresentable(key)
 
 
 @pytest.mark.parametrize("key", ["x", "two words", "ключ", "with trailing newline\n", "🔑", '"quoted"'])
 def test_any_other_text_may_be_a_key(key: str) -> None:
-    assert presentable(key) is None
+    assert unpresentable(key) is None
