@@ -1,0 +1,37 @@
+"""Names to adapters: the one table of what can be plugged in. A module is imported when first asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+
+from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
+
+ENTRIES: Mapping[str, str] = {
+    "engine.llamacpp": "penstock.engines.llamacpp:LlamaCpp",
+    "engine.openai": "penstock.engines.openai:OpenAI",
+    "engine.anthropic": "penstock.engines.anthropic:Anthropic",
+    "engine.fake": "penstock.engines.fake:Fake",
+    "substrate.process": "penstock.fleet.process:ProcessSubstrate",
+}
+
+
+def load(name: str) -> type:
+    """The class called ``name``. Raises ``PenstockError`` for an unknown name, or when a package that the adapter
+    needs is not installed."""
+    where = ENTRIES.get(name)
+    if where is None:
+        near = difflib.get_close_matches(name, ENTRIES, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else "known: " + ", ".join(ENTRIES)
+        raise PenstockError(BAD_DEPLOYMENT, f"the catalog has no `{name}`; {hint}")
+    module, _, attribute = where.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise PenstockError(
+            BAD_DEPLOYMENT, f"`{name}` needs the package {error.name}, which is not installed; install it with pip"
+        ) from error
+    if not isinstance(found, type):
+        raise TypeError(f"{where} is no class")
+    return found

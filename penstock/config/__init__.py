@@ -1,0 +1,26 @@
+"""The deployment file: ``penstock.yaml`` to the rooms' own config structs, every mistake by its line.
+
+The structs live in the rooms (``<room>/config.py``); nothing here knows their fields, so a new field or a new engine
+needs no change here. Importing this imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from penstock.config.deployment import DeploymentFile, models_of, services_of
+from penstock.config.environment import home, locate
+from penstock.config.loading import EMBEDDED, embedded, load, read
+from penstock.config.mistakes import ConfigErrors, Mistake
+
+__all__ = [
+    "EMBEDDED",
+    "ConfigErrors",
+    "DeploymentFile",
+    "Mistake",
+    "embedded",
+    "home",
+    "load",
+    "locate",
+    "models_of",
+    "read",
+    "services_of",
+]

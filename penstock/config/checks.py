@@ -1,0 +1,112 @@
+"""What one part of the deployment file promises another, and the forms that some texts must have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from urllib.parse import urlsplit
+
+from penstock.config.deployment import NAME
+from penstock.config.mistakes import Path, suggestion
+from penstock.config.typed import Reading
+from penstock.core.errors import PenstockError
+from penstock.engines.config import EngineSettings
+from penstock.gateway.config import ServiceSettings
+from penstock.weights import address
+
+_URL_CHARS = re.compile(r"[!-~]+")
+
+
+def cross_check(
+    reading: Reading, models: Mapping[str, EngineSettings], services: Mapping[str, ServiceSettings]
+) -> None:
+    """Notes every mistake between the parts. ``models`` and ``services`` are those that are good in themselves."""
+    for name, engine in models.items():
+        for field, form in _FORMS.items():
+            value = getattr(engine, field, None)
+            if isinstance(value, str):
+                _check_form(reading, ("models", name, field), value, form)
+    known = reading.names(("models",))
+    for name, service in services.items():
+        _check_models(reading, name, service, known)
+    _check_aliases(reading, services)
+
+
+def _check_form(reading: Reading, path: Path, value: str, form: Callable[[str], str]) -> None:
+    wrong = form(value)
+    if wrong and reading.secret(path):
+        # The form's own words may repeat the value.
+        wrong = f"does not have the right form once `{reading.shown(path, value)}` is filled in"
+    if wrong:
+        reading.note(path, wrong)
+
+
+def _check_models(reading: Reading, name: str, service: ServiceSettings, known: list[str]) -> None:
+    at: Path = ("services", name)
+    named: list[tuple[Path, str]] = [((*at, "model"), service.model)]
+    named += [((*at, "fallback", index), model) for index, model in enumerate(service.fallback)]
+    seen: set[str] = set()
+    for path, model in named:
+        if known and model not in known:
+            shown = reading.shown(path, model)
+            reading.note(path, f"there is no model `{shown}`; {suggestion(model, known)}")
+        elif model in seen:
+            reading.note(path, f"`{reading.shown(path, model)}` is named before; remove it here")
+        seen.add(model)
+
+
+def _check_aliases(reading: Reading, services: Mapping[str, ServiceSettings]) -> None:
+    owners = {name: name for name in reading.names(("services",))}
+    for name, path, alias in _aliases(services):
+        shown = reading.shown(path, alias)
+        if not re.search(NAME, alias):
+            hint = "; to catch every other name, call a service `*`" if alias == "*" else ""
+            reading.note(path, f"`{shown}` is no name: letters, digits and . _ - / : make one{hint}")
+        elif alias in owners:
+            owner = owners[alias]
+            whose = "given twice" if owner == name else f"already a name of the service `{owner}`"
+            reading.note(path, f"`{shown}` is {whose}; remove it here")
+        else:
+            owners[alias] = name
+
+
+def _aliases(services: Mapping[str, ServiceSettings]) -> Iterator[tuple[str, Path, str]]:
+    for name, service in services.items():
+        for index, alias in enumerate(service.aliases):
+            yield name, ("services", name, "aliases", index), alias
+
+
+def _weights(value: str) -> str:
+    try:
+        address.parse(value)
+    except PenstockError as error:
+        return error.message
+    return ""
+
+
+def _http_url(value: str) -> str:
+    """Never repeats the value: a URL may hold a password."""
+    mend = "must be an http:// or https:// URL, such as http://127.0.0.1:8000/v1"
+    try:
+        url = urlsplit(value)
+        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return mend
+    return "" if good and _URL_CHARS.fullmatch(value) else mend
+
+
+def _sha256(value: str) -> str:
+    try:
+        address.sha256_digest(value)
+    except PenstockError as error:
+        return error.message
+    return ""
+
+
+_FORMS: Mapping[str, Callable[[str], str]] = {
+    "weights": _weights,
+    "base_url": _http_url,
+    "proxy": _http_url,
+    "sha256": _sha256,
+}
+"""The form of a text, by the name that every engine gives such a field."""

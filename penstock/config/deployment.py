@@ -1,0 +1,63 @@
+"""The deployment file as a value, and as the values that the rest of the house is made from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from penstock.core.serving import Model, Service
+from penstock.edge.http.config import ServerSettings
+from penstock.engines.config import EngineSettings
+from penstock.gateway.config import ServiceSettings
+
+_PLAIN = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}"
+_WORDS = "1 to 128 letters, digits and . _ - / : that begins with a letter or a digit"
+
+NAME = f"^{_PLAIN}$"
+ModelName = Annotated[str, msgspec.Meta(pattern=NAME, description=_WORDS)]
+ServiceName = Annotated[str, msgspec.Meta(pattern=rf"^({_PLAIN}|\*)$", description=f'{_WORDS}, or "*"')]
+
+
+class DeploymentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that one gateway serves, and how."""
+
+    server: ServerSettings = ServerSettings()
+    """Where the gateway listens, and what it lets in."""
+    models: Annotated[dict[ModelName, EngineSettings], msgspec.Meta(min_length=1)]
+    """What can be served, by name. The key `engine` says what serves it, and which other keys there are."""
+    services: Annotated[dict[ServiceName, ServiceSettings], msgspec.Meta(min_length=1)]
+    """The public names that clients send as `model`, and what serves each."""
+
+    def __repr__(self) -> str:
+        # Settings hold keys.
+        return f"DeploymentFile(models={list(self.models)!r}, services={list(self.services)!r})"
+
+
+def models_of(file: DeploymentFile) -> Mapping[str, Model]:
+    """The models as the house hands them around. ``settings`` is the struct as msgpack, its ``engine`` included:
+    ``msgspec.msgpack.decode(model.settings, type=EngineSettings)`` gives it back."""
+    return {name: _model(name, settings) for name, settings in file.models.items()}
+
+
+def services_of(file: DeploymentFile, now: float) -> Mapping[str, Service]:
+    """The services as the house hands them around. ``now``: seconds since the epoch, shown as their creation."""
+    return {
+        name: Service(
+            name=name,
+            models=(settings.model, *settings.fallback),
+            aliases=tuple(settings.aliases),
+            created=int(now),
+            description=settings.description,
+        )
+        for name, settings in file.services.items()
+    }
+
+
+def _model(name: str, settings: EngineSettings) -> Model:
+    packed = msgspec.msgpack.encode(settings, order="deterministic")
+    digest = hashlib.sha256(name.encode() + b"\0" + packed).hexdigest()[:16]
+    engine = str(settings.__struct_config__.tag)
+    return Model(name=name, engine=engine, digest=digest, settings=packed)

@@ -1,0 +1,75 @@
+"""From a path to a deployment that can be served, or to everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+import msgspec
+from msgspec import inspect
+
+from penstock.config.checks import cross_check
+from penstock.config.deployment import DeploymentFile
+from penstock.config.environment import port
+from penstock.config.mistakes import ConfigErrors, Mistake, quotable
+from penstock.config.tree import MAX_BYTES, Broken, parse
+from penstock.config.typed import Reading
+from penstock.edge.http.config import ServerSettings
+from penstock.engines.config import EngineSettings
+from penstock.gateway.config import ServiceSettings
+
+EMBEDDED = "the built-in deployment"
+
+
+def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
+    """Reads a deployment file; None is the embedded default. ``PENSTOCK_PORT`` in ``env`` wins over its port.
+
+    Raises ``ConfigErrors`` with every mistake there is. What the environment fills in is in no message.
+    """
+    chosen_port = port(env)
+    file = read(embedded(), EMBEDDED, env) if path is None else read(_bytes(path), str(path), env)
+    if chosen_port is None:
+        return file
+    return msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, port=chosen_port))
+
+
+def read(raw: bytes, source: str, env: Mapping[str, str]) -> DeploymentFile:
+    """The same for a text that has been read already; ``source`` is what its mistakes are reported against."""
+    source = quotable(source, 300)
+    reading = Reading(env)
+    try:
+        values = reading.top(_FILE, parse(raw))
+    except Broken as broken:
+        raise ConfigErrors(source, [*reading.mistakes, broken.mistake]) from None
+    # The walk has checked them against these very types.
+    models = cast("dict[str, EngineSettings]", values.get("models", {}))
+    services = cast("dict[str, ServiceSettings]", values.get("services", {}))
+    server = cast("ServerSettings", values.get("server", ServerSettings()))
+    cross_check(reading, models, services)
+    if reading.mistakes:
+        raise ConfigErrors(source, reading.mistakes)
+    return DeploymentFile(server=server, models=models, services=services)
+
+
+def embedded() -> bytes:
+    """The text of the deployment file that is served when there is none."""
+    return resources.files("penstock").joinpath("default.yaml").read_bytes()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        said = "there is no such file; `penstock init` writes one"
+    except IsADirectoryError:
+        said = "is a directory; name the file in it"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        said = f"cannot be read: {reason or error}"
+    raise ConfigErrors(quotable(str(path), 300), [Mistake(0, 0, "", said)])
+
+
+_FILE = cast("inspect.StructType", inspect.type_info(DeploymentFile))
