@@ -22,12 +22,14 @@ class Fault(msgspec.Struct, frozen=True):
     """One kind of failure.
 
     ``retry``: another attempt (the same replica later, or a fallback) may succeed. A fault that the client
-    caused never says so. ``type`` is OpenAI's coarse class of errors, ``code`` the exact one.
+    caused never says so. ``type`` is OpenAI's coarse class of errors, ``code`` the exact one, ``about`` a sentence
+    for the reference page.
     """
 
     code: str
     status: int
     type: str
+    about: str
     retry: bool = False
     loud: Loud = Loud.ROUTINE
 
@@ -39,47 +41,143 @@ _LIMIT = "rate_limit_error"
 _UPSTREAM = "upstream_error"
 
 # The client's faults.
-INVALID_JSON = Fault("invalid_json", 400, _INVALID)
-INVALID_TYPE = Fault("invalid_type", 400, _INVALID)
-INVALID_VALUE = Fault("invalid_value", 400, _INVALID)
-MISSING_PARAMETER = Fault("missing_required_parameter", 400, _INVALID)
-UNSUPPORTED_PARAMETER = Fault("unsupported_parameter", 400, _INVALID)
-UNSUPPORTED_CONTENT = Fault("unsupported_content", 400, _INVALID)
-UNSUPPORTED_OPERATION = Fault("unsupported_operation", 400, _INVALID)
-CONTEXT_LENGTH_EXCEEDED = Fault("context_length_exceeded", 400, _INVALID)
-CONTENT_REFUSED = Fault("content_policy_violation", 400, _INVALID)
-BAD_REQUEST = Fault("bad_request", 400, _INVALID)
-INVALID_API_KEY = Fault("invalid_api_key", 401, _AUTH)
-MODEL_FORBIDDEN = Fault("model_forbidden", 403, "permission_error")
-MODEL_NOT_FOUND = Fault("model_not_found", 404, _INVALID)
-UNKNOWN_URL = Fault("unknown_url", 404, _INVALID)
-METHOD_NOT_ALLOWED = Fault("method_not_allowed", 405, _INVALID)
-REQUEST_TIMEOUT = Fault("request_timeout", 408, _INVALID)
-BODY_TOO_LARGE = Fault("request_too_large", 413, _INVALID)
-UNSUPPORTED_MEDIA_TYPE = Fault("unsupported_media_type", 415, _INVALID)
-HEADERS_TOO_LARGE = Fault("headers_too_large", 431, _INVALID)
+INVALID_JSON = Fault("invalid_json", 400, _INVALID, "The body is not valid JSON in UTF-8.")
+INVALID_TYPE = Fault("invalid_type", 400, _INVALID, "A field has the wrong JSON type.")
+INVALID_VALUE = Fault("invalid_value", 400, _INVALID, "A field has a value that cannot be used.")
+MISSING_PARAMETER = Fault("missing_required_parameter", 400, _INVALID, "A field that the request needs is not there.")
+UNSUPPORTED_PARAMETER = Fault(
+    "unsupported_parameter", 400, _INVALID, "A field asks for something that this gateway or the engine does not do."
+)
+UNSUPPORTED_CONTENT = Fault(
+    "unsupported_content", 400, _INVALID, "A message holds content, an image say, that the model cannot read."
+)
+UNSUPPORTED_OPERATION = Fault(
+    "unsupported_operation", 400, _INVALID, "The model does not do this: embeddings from a chat model, say."
+)
+CONTEXT_LENGTH_EXCEEDED = Fault(
+    "context_length_exceeded",
+    400,
+    _INVALID,
+    "The prompt, with the output asked for, is longer than the model can hold.",
+)
+CONTENT_REFUSED = Fault("content_policy_violation", 400, _INVALID, "The upstream refused the content by its policy.")
+BAD_REQUEST = Fault(
+    "bad_request", 400, _INVALID, "The engine refused the request for a reason that its message tells."
+)
+INVALID_API_KEY = Fault("invalid_api_key", 401, _AUTH, "No key was sent, or one that is not valid here.")
+MODEL_FORBIDDEN = Fault("model_forbidden", 403, "permission_error", "The key may not use this model.")
+MODEL_NOT_FOUND = Fault("model_not_found", 404, _INVALID, "No service has this name.")
+UNKNOWN_URL = Fault("unknown_url", 404, _INVALID, "There is no such route.")
+METHOD_NOT_ALLOWED = Fault(
+    "method_not_allowed", 405, _INVALID, "The route does not take this HTTP method; `allow` lists those it does."
+)
+REQUEST_TIMEOUT = Fault("request_timeout", 408, _INVALID, "The body did not arrive in time.")
+BODY_TOO_LARGE = Fault("request_too_large", 413, _INVALID, "The body is larger than `server.max_body_bytes`.")
+UNSUPPORTED_MEDIA_TYPE = Fault(
+    "unsupported_media_type", 415, _INVALID, "The body is not JSON, by its `content-type`."
+)
+HEADERS_TOO_LARGE = Fault("headers_too_large", 431, _INVALID, "The headers are larger than the gateway reads.")
 # Capacity, ours or an upstream's.
-RATE_LIMITED = Fault("rate_limit_exceeded", 429, _LIMIT, retry=True)
-UPSTREAM_RATE_LIMITED = Fault("upstream_rate_limited", 429, _LIMIT, retry=True, loud=Loud.WARNING)
-NO_REPLICA = Fault("no_replica_ready", 503, "overloaded_error", retry=True, loud=Loud.WARNING)
-STOPPING = Fault("gateway_stopping", 503, "overloaded_error", loud=Loud.ROUTINE)
+RATE_LIMITED = Fault(
+    "rate_limit_exceeded",
+    429,
+    _LIMIT,
+    "A limit of this gateway was reached; `retry-after` says when to come back.",
+    retry=True,
+)
+UPSTREAM_RATE_LIMITED = Fault(
+    "upstream_rate_limited",
+    429,
+    _LIMIT,
+    "The upstream's limit was reached; `retry-after` says when to come back, if it did.",
+    retry=True,
+    loud=Loud.WARNING,
+)
+NO_REPLICA = Fault(
+    "no_replica_ready",
+    503,
+    "overloaded_error",
+    "No copy of the model can answer now: it is loading, restarting, or has failed.",
+    retry=True,
+    loud=Loud.WARNING,
+)
+STOPPING = Fault("gateway_stopping", 503, "overloaded_error", "The gateway is shutting down.", loud=Loud.ROUTINE)
 # What an upstream did.
-UPSTREAM_REFUSED_KEY = Fault("upstream_authentication", 502, _UPSTREAM, retry=True, loud=Loud.ERROR)
-UPSTREAM_MODEL_UNKNOWN = Fault("upstream_model_not_found", 502, _UPSTREAM, retry=True, loud=Loud.ERROR)
-UPSTREAM_UNREACHABLE = Fault("upstream_unreachable", 502, _UPSTREAM, retry=True, loud=Loud.WARNING)
-UPSTREAM_BROKEN = Fault("upstream_disconnected", 502, _UPSTREAM, retry=True, loud=Loud.WARNING)
-UPSTREAM_GARBLED = Fault("upstream_invalid_response", 502, _UPSTREAM, retry=True, loud=Loud.ERROR)
-UPSTREAM_FAILED = Fault("upstream_error", 502, _UPSTREAM, retry=True, loud=Loud.WARNING)
-UPSTREAM_OVERLOADED = Fault("upstream_overloaded", 503, _UPSTREAM, retry=True, loud=Loud.WARNING)
-UPSTREAM_TIMEOUT = Fault("upstream_timeout", 504, _UPSTREAM, retry=True, loud=Loud.WARNING)
+UPSTREAM_REFUSED_KEY = Fault(
+    "upstream_authentication",
+    502,
+    _UPSTREAM,
+    "The upstream did not accept the key of the deployment file.",
+    retry=True,
+    loud=Loud.ERROR,
+)
+UPSTREAM_MODEL_UNKNOWN = Fault(
+    "upstream_model_not_found",
+    502,
+    _UPSTREAM,
+    "The upstream does not know the model that the deployment file names.",
+    retry=True,
+    loud=Loud.ERROR,
+)
+UPSTREAM_UNREACHABLE = Fault(
+    "upstream_unreachable",
+    502,
+    _UPSTREAM,
+    "No connection to the upstream could be made.",
+    retry=True,
+    loud=Loud.WARNING,
+)
+UPSTREAM_BROKEN = Fault(
+    "upstream_disconnected",
+    502,
+    _UPSTREAM,
+    "The upstream broke off before its answer was complete.",
+    retry=True,
+    loud=Loud.WARNING,
+)
+UPSTREAM_GARBLED = Fault(
+    "upstream_invalid_response",
+    502,
+    _UPSTREAM,
+    "The upstream sent something that is not its protocol.",
+    retry=True,
+    loud=Loud.ERROR,
+)
+UPSTREAM_FAILED = Fault("upstream_error", 502, _UPSTREAM, "The upstream failed.", retry=True, loud=Loud.WARNING)
+UPSTREAM_OVERLOADED = Fault(
+    "upstream_overloaded", 503, _UPSTREAM, "The upstream has no capacity now.", retry=True, loud=Loud.WARNING
+)
+UPSTREAM_TIMEOUT = Fault(
+    "upstream_timeout", 504, _UPSTREAM, "The upstream did not answer in time.", retry=True, loud=Loud.WARNING
+)
 # Ours.
-INTERNAL = Fault("internal_error", 500, _SERVER, loud=Loud.ERROR)
+INTERNAL = Fault(
+    "internal_error",
+    500,
+    _SERVER,
+    "A fault of the gateway itself; the log has it under the request's id.",
+    loud=Loud.ERROR,
+)
 # Before anything serves: the deployment file, the weights, the machine. Never sent over HTTP.
-BAD_DEPLOYMENT = Fault("bad_deployment", 500, _SERVER, loud=Loud.ERROR)
-WEIGHTS_UNAVAILABLE = Fault("weights_unavailable", 500, _SERVER, loud=Loud.ERROR)
-ENGINE_START_FAILED = Fault("engine_start_failed", 500, _SERVER, loud=Loud.ERROR)
-STORE_UNAVAILABLE = Fault("store_unavailable", 500, _SERVER, loud=Loud.ERROR)
-CANNOT_START = Fault("cannot_start", 500, _SERVER, loud=Loud.ERROR)
+BAD_DEPLOYMENT = Fault(
+    "bad_deployment", 500, _SERVER, "The deployment file, or something it names, cannot be used.", loud=Loud.ERROR
+)
+WEIGHTS_UNAVAILABLE = Fault(
+    "weights_unavailable", 500, _SERVER, "Weights could not be fetched, checked or kept.", loud=Loud.ERROR
+)
+ENGINE_START_FAILED = Fault(
+    "engine_start_failed", 500, _SERVER, "An engine's process did not come up.", loud=Loud.ERROR
+)
+STORE_UNAVAILABLE = Fault(
+    "store_unavailable", 500, _SERVER, "The store's file cannot be opened, read or written.", loud=Loud.ERROR
+)
+CANNOT_START = Fault(
+    "cannot_start",
+    500,
+    _SERVER,
+    "The gateway cannot start here: the port is taken, say, or the home folder is in use.",
+    loud=Loud.ERROR,
+)
 
 
 class PenstockError(Exception):
