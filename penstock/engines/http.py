@@ -87,6 +87,20 @@ class Response:
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def finish(self, within_s: float) -> None:
+        """Reads away what is left, so that the connection can serve again, or drops it after ``within_s``.
+
+        Never raises, except when cancelled; the connection is dropped then too.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                while await self.read():
+                    pass
+        except (TimeoutError, PenstockError):
+            pass
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Drops the connection at once unless the body is complete; the upstream sees it go. Idempotent.
 
