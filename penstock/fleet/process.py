@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 import msgspec
 
 from penstock.core.errors import ENGINE_START_FAILED, PenstockError
 from penstock.core.serving import Launch
+from penstock.fleet.child import Child, in_words
 from penstock.fleet.logfile import LogFile
 
-# How long output that is still in the pipes is waited for once a child has ended; a grandchild may hold them open.
+# How long output that is still in the pipes is waited for once a child has ended; who has left its session may
+# hold them open.
 _DRAIN_S = 1.0
 _LINES_KEPT = 20
 _LONGEST_LINE = 64 * 1024
@@ -46,58 +47,50 @@ class ProcessSubstrate:
 
     async def start(self, replica_id: str, launch: Launch) -> RunningProcess:
         """As the port says. What the child prints on standard output before its line of JSON counts as log."""
-        log = LogFile(self._logs / f"{quote(replica_id, safe='')}.log")
         try:
-            process = await asyncio.create_subprocess_exec(
-                *launch.argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=self._env | dict(launch.env),
-                start_new_session=True,
-                limit=_LONGEST_LINE,
-            )
-        except BaseException as error:
+            log = LogFile(self._logs / f"{quote(replica_id, safe='')}.log")
+        except OSError as error:
+            raise PenstockError(
+                ENGINE_START_FAILED, f"its log cannot be written: {error}. Give this user the right to."
+            ) from error
+        try:
+            process = Child(launch.argv, self._env | dict(launch.env), piped=True)
+        except OSError as error:
             log.close()
-            if not isinstance(error, OSError):
-                raise
             raise PenstockError(
                 ENGINE_START_FAILED, f"{launch.argv[0]} cannot be run: {error.strerror}. Is it installed?"
             ) from error
         child = RunningProcess(process, log)
         self._children.add(child)
+        child.ended.add_done_callback(lambda _: self._children.discard(child))
         try:
             await child.greet(launch)
         except BaseException:
             # Shielded: whoever gave up waiting must still not leave half a replica behind.
-            await asyncio.shield(asyncio.ensure_future(self._discard(child)))
+            await asyncio.shield(asyncio.ensure_future(child.stop(0.0)))
             raise
-        child.ended.add_done_callback(lambda _: self._children.discard(child))
         return child
 
     async def aclose(self) -> None:
         await asyncio.gather(*(child.stop(self._grace_s) for child in tuple(self._children)))
-        self._children.clear()
-
-    async def _discard(self, child: RunningProcess) -> None:
-        await child.stop(0.0)
-        self._children.discard(child)
 
 
 class RunningProcess:
     """One child. ``ended`` becomes done, with the reason, when nothing of it is left."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: LogFile) -> None:
+    def __init__(self, process: Child, log: LogFile) -> None:
         self.base_url = ""
         self.pid = process.pid
         self._process = process
         self._log = log
         self._last: deque[str] = deque(maxlen=_LINES_KEPT)
         self._stopping = False
+        self._stdin: asyncio.WriteTransport | None = None
         self._handshake: asyncio.Future[_Handshake] = asyncio.get_running_loop().create_future()
+        _, output, errors = process.pipes
         self._pumps = (
-            asyncio.create_task(self._read_output(_stream(process.stdout))),
-            asyncio.create_task(self._read_log(_stream(process.stderr))),
+            asyncio.create_task(self._pump(output, self._hear)),
+            asyncio.create_task(self._pump(errors, self._keep)),
         )
         self.ended: asyncio.Task[str] = asyncio.create_task(self._see_to_its_end())
 
@@ -105,7 +98,10 @@ class RunningProcess:
         """Hands the child its settings and waits for its word that it serves."""
         try:
             async with asyncio.timeout(launch.ready_within_s):
-                await self._tell(launch.stdin + b"\n")
+                loop = asyncio.get_running_loop()
+                self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, self._process.pipes[0])
+                # Nobody needs to wait for this: a child that does not read it does not become ready either.
+                self._stdin.write(launch.stdin + b"\n")
                 await asyncio.wait((self._handshake, self.ended), return_when=asyncio.FIRST_COMPLETED)
         except TimeoutError:
             raise PenstockError(
@@ -123,57 +119,45 @@ class RunningProcess:
         return await asyncio.shield(self.ended)
 
     async def stop(self, grace_s: float) -> None:
-        if not self.ended.done():
-            self._stopping = True
-            if grace_s > 0:
-                _stdin(self._process).close()
-                self._signal(signal.SIGTERM)
-                await asyncio.wait((self.ended,), timeout=grace_s)
-            if not self.ended.done():
-                self._signal(signal.SIGKILL)
+        self._stopping = True
+        if self._stdin is not None:
+            self._stdin.close()
+        await self._process.stop(grace_s)
         await asyncio.wait((self.ended,))
 
-    async def _tell(self, text: bytes) -> None:
-        stdin = _stdin(self._process)
-        # A child that is gone already is noticed by its end, which also says why.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            stdin.write(text)
-            await stdin.drain()
-
     async def _see_to_its_end(self) -> str:
-        status = await self._process.wait()
-        # The leader is gone; what it may have started is in its session and goes too.
-        self._signal(signal.SIGKILL)
-        _stdin(self._process).close()
+        status = await self._process.ended
         _, late = await asyncio.wait(self._pumps, timeout=_DRAIN_S)
         for pump in late:
             pump.cancel()
         await asyncio.gather(*self._pumps, return_exceptions=True)
+        if self._stdin is None:
+            self._process.pipes[0].close()
+        elif not self._stdin.is_closing():
+            self._stdin.abort()
         self._log.close()
-        if self._stopping:
-            return "stopped"
-        return f"{_in_words(status)}{self._last_words()}"
+        return "stopped" if self._stopping else f"{in_words(status)}{self._last_words()}"
 
     def _last_words(self) -> str:
         return f": {self._last[-1]}" if self._last else ""
 
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, number)
+    async def _pump(self, pipe: IO[bytes], take: Callable[[bytes], None]) -> None:
+        reader = asyncio.StreamReader(limit=_LONGEST_LINE)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), pipe
+        )
+        with contextlib.closing(transport):
+            async for line in _lines(reader):
+                take(line)
 
-    async def _read_output(self, stream: asyncio.StreamReader) -> None:
-        async for line in _lines(stream):
-            if not self._handshake.done() and line.startswith(b"{"):
-                with contextlib.suppress(msgspec.DecodeError):
-                    said = _handshake.decode(line)
-                    if said.base_url or said.error:
-                        self._handshake.set_result(said)
-                        continue
-            self._keep(line)
-
-    async def _read_log(self, stream: asyncio.StreamReader) -> None:
-        async for line in _lines(stream):
-            self._keep(line)
+    def _hear(self, line: bytes) -> None:
+        if not self._handshake.done() and line.startswith(b"{"):
+            with contextlib.suppress(msgspec.DecodeError):
+                said = _handshake.decode(line)
+                if said.base_url or said.error:
+                    self._handshake.set_result(said)
+                    return
+        self._keep(line)
 
     def _keep(self, line: bytes) -> None:
         self._log.write(line)
@@ -192,22 +176,3 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
             if end.partial:
                 yield end.partial
             return
-
-
-def _stream(stream: asyncio.StreamReader | None) -> asyncio.StreamReader:
-    assert stream is not None, "the child was started with pipes"
-    return stream
-
-
-def _stdin(process: asyncio.subprocess.Process) -> asyncio.StreamWriter:
-    assert process.stdin is not None, "the child was started with pipes"
-    return process.stdin
-
-
-def _in_words(status: int) -> str:
-    if status >= 0:
-        return f"ended with status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
