@@ -1,0 +1,70 @@
+"""Writes the reference pages that are drawn from the code: ``python docs/generate.py``, or ``make docs``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from penstock.core import errors
+from penstock.core.errors import Fault
+from penstock.core.metrics import Counter, Histogram, Metric
+from penstock.gateway import metrics as gateway
+
+HERE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
+
+
+def errors_page() -> str:
+    """Every fault that can reach a client."""
+    faults = sorted((f for f in vars(errors).values() if isinstance(f, Fault)), key=lambda f: (f.status, f.code))
+    startup = {errors.BAD_DEPLOYMENT, errors.WEIGHTS_UNAVAILABLE, errors.ENGINE_START_FAILED}
+    startup |= {errors.STORE_UNAVAILABLE, errors.CANNOT_START}
+    lines = [
+        "# Errors",
+        "",
+        NOTE,
+        "`code` is in the `error` object of a reply, or of an event in a stream that broke. *Elsewhere* says whether",
+        "another attempt, at a fallback say, is made before the client hears of it.",
+        "",
+        "| code | status | elsewhere | what it means |",
+        "| --- | --- | --- | --- |",
+    ]
+    for fault in faults:
+        if fault not in startup:
+            lines.append(f"| `{fault.code}` | {fault.status} | {'yes' if fault.retry else 'no'} | {fault.about} |")
+    lines += ["", "These stop a command or a model, and are never sent over HTTP:", "", "| code | what it means |"]
+    lines += ["| --- | --- |", *(f"| `{f.code}` | {f.about} |" for f in faults if f in startup)]
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric that a room declares."""
+    lines = ["# Metrics", "", NOTE, "At `/metrics`, in Prometheus's text format.", ""]
+    lines += ["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |"]
+    for row in gateway.ROWS:
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{_exposed(row)}` | {type(row).__name__.lower()} | {labels} | {row.help} |")
+    lines += ["", "Beside them stand the usual `process_*` and `python_gc_*` rows of the worker."]
+    return "\n".join(lines) + "\n"
+
+
+def _exposed(row: Metric) -> str:
+    match row:
+        case Counter():
+            return row.name + "_total"
+        case Histogram():
+            return row.name + "_bucket"
+        case _:
+            return row.name
+
+
+PAGES = {"errors.md": errors_page, "metrics.md": metrics_page}
+
+
+def main() -> None:
+    HERE.mkdir(exist_ok=True)
+    for name, page in PAGES.items():
+        (HERE / name).write_text(page())
+
+
+if __name__ == "__main__":
+    main()
