@@ -28,12 +28,14 @@ def errors_page() -> str:
         "| code | status | elsewhere | what it means |",
         "| --- | --- | --- | --- |",
     ]
-    for fault in faults:
-        if fault not in startup:
-            lines.append(f"| `{fault.code}` | {fault.status} | {'yes' if fault.retry else 'no'} | {fault.about} |")
+    lines += [_row(fault) for fault in faults if fault not in startup]
     lines += ["", "These stop a command or a model, and are never sent over HTTP:", "", "| code | what it means |"]
     lines += ["| --- | --- |", *(f"| `{f.code}` | {f.about} |" for f in faults if f in startup)]
     return "\n".join(lines) + "\n"
+
+
+def _row(fault: Fault) -> str:
+    return f"| `{fault.code}` | {fault.status} | {'yes' if fault.retry else 'no'} | {fault.about} |"
 
 
 def metrics_page() -> str:
