@@ -17,7 +17,7 @@ from penstock.fleet import Running
 from penstock.fleet.fake import FakeLife, FakeRunning, FakeSubstrate
 from penstock.fleet.process import ProcessSubstrate, RunningProcess
 from tests.contracts.substrate import ECHO, URL, SubstrateContract, launch
-from tests.e2e.running import alive, descendants
+from tests.e2e.running import alive, descendants, wait_until
 
 ENV = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
 
@@ -91,7 +91,7 @@ class TestProcess(SubstrateContract):
         await running.stop(0.2)
         assert 0.2 <= time.monotonic() - begun < 3.0
         assert not alive(running.pid)
-        assert not alive(grandchild)
+        wait_until(lambda: not alive(grandchild), 1.0)
 
     async def test_what_a_dead_child_started_goes_too(self, substrate: ProcessSubstrate, tmp_path: Path) -> None:
         note = tmp_path / "grandchild"
@@ -103,7 +103,8 @@ class TestProcess(SubstrateContract):
         running = await substrate.start("small-0", launch(FakeLife(base_url=URL), code=code))
         os.kill(running.pid, signal.SIGKILL)
         await asyncio.wait_for(running.wait(), 5.0)
-        assert not alive(int(note.read_text()))
+        grandchild = int(note.read_text())
+        wait_until(lambda: not alive(grandchild), 1.0)
 
     async def test_it_gets_the_environment_it_is_given_and_no_other(self, tmp_path: Path) -> None:
         substrate = ProcessSubstrate(self.logs, ENV)
