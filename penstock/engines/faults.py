@@ -61,7 +61,8 @@ def complaint(body: bytes) -> Complaint:
         return Complaint(message=said)
     if not isinstance(said, dict):
         return Complaint()
-    detail = said.get("detail")
+    nested = said.get("message")
+    detail = (nested if isinstance(nested, dict) else said).get("detail")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
         return _first_of_fastapi(detail[0])
     param = said.get("param")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +43,19 @@ def test_the_standard_and_the_habits(wire: bytes, expected: list[tuple[bytes, by
 
 
 LINES = st.sampled_from(
-    [b"data: x", b"data:", b"data", b"data: \xc3\xa9", b": c", b"event: e", b"id: 7", b"", b"", b"junk", b"data: a\tb"]
+    [
+        b"data: x",
+        b"data:",
+        b"data",
+        b"data: \xc3\xa9",
+        b": c",
+        b"event: e",
+        b"id: 7",
+        b"",
+        b"",
+        b"junk",
+        b"data: a\tb",
+    ]
 )
 
 
@@ -52,7 +66,7 @@ LINES = st.sampled_from(
 def test_any_split_gives_the_same_events(lines: list[tuple[bytes, bytes]], cuts: list[int]) -> None:
     wire = b"".join(line + end for line, end in lines)
     at = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    pieces = [wire[a:b] for a, b in zip(at, at[1:], strict=False)]
+    pieces = [wire[a:b] for a, b in itertools.pairwise(at)]
     assert events(*pieces) == events(wire)
     assert [data for _, data in events(*pieces)] == fed(pieces)
 
@@ -68,8 +82,7 @@ def fed(pieces: list[bytes]) -> list[bytes]:
 def test_an_event_has_a_bound(wire: bytes, size: int) -> None:
     splitter = SseSplitter(100)
     with pytest.raises(PenstockError) as caught:
-        for at in range(0, len(wire), size):
-            splitter.feed(wire[at : at + size])
+        [splitter.feed(wire[at : at + size]) for at in range(0, len(wire), size)]
     assert caught.value.fault is UPSTREAM_GARBLED
 
 
