@@ -1,0 +1,63 @@
+"""Schemathesis over our own OpenAPI file: thousands of made-up requests, good and bad, and no server error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import Penstock, running
+
+SEED = 20261121
+EXAMPLES = 400
+CASES = 2000
+RUN_S = 300.0
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+DEPLOYMENT = json.dumps(
+    {
+        "models": {"scripted": {"engine": "fake"}},
+        "services": {"*": {"model": "scripted"}, "scripted": {"model": "scripted"}},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[Penstock]:
+    with running(DEPLOYMENT) as penstock:
+        yield penstock
+        assert "Traceback" not in penstock.said()
+
+
+def test_no_server_error(fake: Penstock, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("st")),
+            "run",
+            f"{fake.url}/openapi.json",
+            f"--header=Authorization: Bearer {fake.key}",
+            f"--seed={SEED}",
+            "--generation-deterministic",
+            "--generation-database=none",
+            f"--max-examples={EXAMPLES}",
+            "--phases=examples,coverage,fuzzing",
+            f"--checks={CHECKS}",
+            "--continue-on-failure",
+            "--no-color",
+            "--workers=2",
+            "--report=json",
+            f"--report-json-path={report}",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-5_000:]
+    print(done.stdout[-3000:])
+    assert report.exists()
