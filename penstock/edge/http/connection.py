@@ -1,0 +1,97 @@
+"""One client connection: uvicorn's, with the bounds it lacks.
+
+The head of a request is bounded in bytes and in time, and a client that does not read is let go; nothing of that
+costs a request a timer, one sweep over the connections serves them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from penstock.core.errors import BAD_REQUEST, HEADERS_TOO_LARGE, PenstockError, envelope
+
+MAX_HEAD_BYTES = 64 << 10
+HEAD_WITHIN_S = 30.0
+"""Seconds from a request's first byte, or from the connection's begin, to the end of its headers."""
+READ_WITHIN_S = 120.0
+"""Seconds that a client may leave what was sent to it unread once the buffers are full."""
+
+
+class Connection(HttpToolsProtocol):
+    """``waiting_since`` is the monotonic time since the head of a request is being waited for, or None while there is
+    none or it has come; ``blocked_since`` that since when the client takes no more bytes, or None."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.waiting_since: float | None = None
+        self.blocked_since: float | None = None
+        self._head_bytes = 0
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.waiting_since = time.monotonic()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._refused:
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        self.waiting_since = time.monotonic()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self.waiting_since = None
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        self.blocked_since = time.monotonic()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.blocked_since = None
+        super().resume_writing()
+
+    def overdue(self, now: float) -> bool:
+        """Whether this client has kept us waiting for longer than any should; ``now`` is monotonic."""
+        waiting, blocked = self.waiting_since, self.blocked_since
+        return (waiting is not None and now - waiting > HEAD_WITHIN_S) or (
+            blocked is not None and now - blocked > READ_WITHIN_S
+        )
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_bytes > MAX_HEAD_BYTES:
+            error = PenstockError(
+                HEADERS_TOO_LARGE,
+                f"The request's line and headers are longer than {MAX_HEAD_BYTES} bytes. Send fewer or shorter ones.",
+            )
+            line = b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+        else:
+            error = PenstockError(BAD_REQUEST, f"{msg} Send HTTP/1.1.")
+            line = b"HTTP/1.1 400 Bad Request\r\n"
+        self._refused = True
+        body = envelope(error)
+        self.transport.write(
+            line
+            + b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            + body
+        )
+        self.transport.close()
+
+    def _count(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ValueError("too much before the body")
