@@ -84,7 +84,8 @@ def expected(kind: inspect.Type, size: bool = False) -> str:
         case inspect.Metadata():
             return expected(kind.type, size or bool(kind.extra and kind.extra.get("form") == "size"))
         case inspect.UnionType():
-            return " or ".join(expected(part) for part in kind.types if not isinstance(part, inspect.NoneType))
+            parts = (expected(part) for part in kind.types if not isinstance(part, inspect.NoneType))
+            return " or ".join(dict.fromkeys(parts))
         case inspect.LiteralType():
             return "one of " + ", ".join(str(value) for value in kind.values)
         case inspect.BoolType():
@@ -96,13 +97,18 @@ def expected(kind: inspect.Type, size: bool = False) -> str:
         case inspect.FloatType():
             return "a number" + _bounds(kind)
         case inspect.ListType() | inspect.VarTupleType():
-            return f"a list of {expected(kind.item_type).removeprefix('a ')}"
+            return f"a list of {_several(kind.item_type)}"
         case inspect.DictType():
-            return f"a mapping of names to {expected(kind.value_type).removeprefix('a ')}"
+            return f"a mapping of names to {_several(kind.value_type)}"
         case inspect.StructType():
             return "a mapping"
         case _:
             raise TypeError(f"the deployment file has no field of type {type(kind).__name__}")
+
+
+def _several(kind: inspect.Type) -> str:
+    one = expected(kind)
+    return "mappings" if one == "a mapping" else one.removeprefix("a ")
 
 
 def size_text(number: float) -> str:
@@ -155,8 +161,6 @@ def _bounds(kind: Numeric, size: bool = False) -> str:
 
     if kind.ge is not None and kind.le is not None:
         return f", {shown(kind.ge)} to {shown(kind.le)}"
-    if kind.gt is not None and kind.le is not None:
-        return f" above {shown(kind.gt)}, at most {shown(kind.le)}"
     words = (("at least", kind.ge), ("above", kind.gt), ("at most", kind.le), ("below", kind.lt))
     return "".join(f", {word} {shown(bound)}" for word, bound in words if bound is not None)
 
