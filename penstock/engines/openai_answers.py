@@ -130,7 +130,11 @@ class Whole:
     async def read(self) -> Sequence[bytes]:
         if self._closed:
             return ()
-        body = await self._response.read_all(MAX_WHOLE)
+        try:
+            body = await self._response.read_all(MAX_WHOLE)
+        except BaseException:
+            self._closed = True
+            raise
         if self._was_closed():
             return ()
         self._closed = True
