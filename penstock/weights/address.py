@@ -44,6 +44,7 @@ _QUANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _URL_SAFE = "%/:@!$&'()*+,;=~"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 CHECKPOINT_SUFFIX = ".safetensors"
@@ -186,6 +187,11 @@ def parse(text: str) -> Address:
         return _pypi(text, rest)
     near = difflib.get_close_matches(scheme, _FORMS, n=1)
     raise _bad(text, f"{match[1]!r} is not a scheme it can have", *(near or _FORMS))
+
+
+def file_name(name: str) -> str:
+    """``name`` as one that any file system takes: plain letters, at most 120 of them, the end kept."""
+    return _UNSAFE.sub("_", name).lstrip(".")[-120:] or "weights"
 
 
 def sha256_digest(text: str) -> str:

@@ -1,8 +1,9 @@
 """A BERT sentence encoder turned into a GGUF that llama.cpp serves, without PyTorch.
 
 Follows what llama.cpp's ``convert_hf_to_gguf.py`` does for ``BertModel``: the same tensor names, the vocabulary in
-the "phantom space" form, no pooler. Matrices become Q8_0, which is faster here than F32 and F16 at a cosine of
-.9999 to them; vectors and positions stay F32, as llama.cpp's own quantization leaves them.
+the "phantom space" form, no pooler. Matrices become Q8_0: on one thread a short text takes 8 ms instead of 12 in F32
+and 17 in F16, 230 tokens 127 ms instead of 215, and the vectors keep a cosine of .9996 to those of F32. Vectors and
+positions stay F32, as llama.cpp's own quantization leaves them.
 """
 
 from __future__ import annotations

