@@ -94,14 +94,17 @@ def _catalogued(house: House) -> Iterator[tuple[str, str, int]]:
 
 
 def loading(house: House) -> list[Offence]:
-    """An import by name is an import: only the catalog may do it."""
+    """An import by name is an import. Outside the catalog it stays in its own room."""
     return [
-        file.offence(node, "an import by name hides who needs whom; go through the catalog")
+        file.offence(found.line, f"`{found.target}` is imported by name across rooms; go through the catalog")
         for file in house.package
-        if file.module != CATALOG
+        for found in house.by_name(file)
+        if file.room not in found.target.split(".")[1:2]
+    ] + [
+        file.offence(node, "`__import__` hides who needs whom; write an import, or go through the catalog")
+        for file in house.package
         for node in file.nodes
-        if (isinstance(node, ast.Name) and node.id in ("import_module", "__import__"))
-        or (isinstance(node, ast.Attribute) and node.attr == "import_module")
+        if isinstance(node, ast.Name) and node.id == "__import__"
     ]
 
 

@@ -9,7 +9,7 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from tests.shape.source import PACKAGE, File, House, Offence
+from tests.shape.source import PACKAGE, File, House, Offence, last_name
 
 LINES = 400
 BAD_FILE = re.compile(r"^(utils?|commons?|helpers?|misc)$|_(utils?|helpers?)$|_v\d+$")
@@ -18,6 +18,7 @@ DOMAIN_WORDS = frozenset({("penstock/core/serving.py", "Service")})
 MAPPINGS = frozenset({"dict", "Dict", "Mapping", "MutableMapping"})
 CLOCKS = frozenset({"monotonic", "perf_counter", "now", "time"})
 PACED = re.compile(r"#\s*pace:\s*\S")
+MUTATORS = frozenset({"append", "add", "update", "pop", "clear", "setdefault", "extend", "remove", "discard"})
 ENGINES = frozenset({"llamacpp", "openai", "anthropic", "fake", "vllm", "sglang", "tgi", "triton"})
 
 
@@ -56,9 +57,9 @@ def loose_mappings(house: House) -> list[Offence]:
         if file.room != "edge"
         for node in file.nodes
         if isinstance(node, ast.Subscript)
-        and _last_name(node.value) in MAPPINGS
+        and last_name(node.value) in MAPPINGS
         and isinstance(node.slice, ast.Tuple)
-        and any(_last_name(element) == "Any" for element in node.slice.elts)
+        and any(last_name(element) == "Any" for element in node.slice.elts)
     ]
 
 
@@ -68,7 +69,7 @@ def swallowed(house: House) -> list[Offence]:
     for file in house.files:
         for node in file.nodes:
             if isinstance(node, ast.ExceptHandler):
-                wide = node.type is None or _last_name(node.type) in ("Exception", "BaseException")
+                wide = node.type is None or last_name(node.type) in ("Exception", "BaseException")
                 if wide and all(_does_nothing(statement) for statement in node.body):
                     found.append(file.offence(node, "a wide `except` that does nothing hides what went wrong"))
             elif _suppresses(node):
@@ -77,9 +78,9 @@ def swallowed(house: House) -> list[Offence]:
 
 
 def _suppresses(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call) or _last_name(node.func) != "suppress":
+    if not isinstance(node, ast.Call) or last_name(node.func) != "suppress":
         return False
-    return any(_last_name(argument) in ("Exception", "BaseException") for argument in node.args)
+    return any(last_name(argument) in ("Exception", "BaseException") for argument in node.args)
 
 
 def _does_nothing(statement: ast.stmt) -> bool:
@@ -88,8 +89,8 @@ def _does_nothing(statement: ast.stmt) -> bool:
 
 
 def sleeping_tests(house: House) -> list[Offence]:
-    """A test polls against a deadline or waits for an event; a double that must be slow says ``# pace: why``."""
-    rule = "a test does not sleep to wait: poll with a deadline, wait for an event, or say `# pace: why` in a double"
+    """A test polls against a deadline or waits for an event; where the moment itself is tried, ``# pace: why``."""
+    rule = "a test does not sleep to wait: poll with a deadline or wait for an event; a moment under test says `# pace: why`"
     return [
         file.offence(call, rule)
         for file in house.tests
@@ -104,7 +105,7 @@ def _sleeps(node: ast.AST, around: tuple[ast.AST, ...]) -> Iterator[tuple[ast.Ca
         around = ()
     elif isinstance(node, ast.While | ast.For | ast.AsyncFor | ast.AsyncWith | ast.With):
         around = (*around, node)
-    if isinstance(node, ast.Call) and _last_name(node.func) == "sleep" and not _is_zero(node):
+    if isinstance(node, ast.Call) and last_name(node.func) == "sleep" and not _is_zero(node):
         yield node, around
     for child in ast.iter_child_nodes(node):
         yield from _sleeps(child, around)
@@ -119,17 +120,17 @@ def _has_deadline(around: ast.AST) -> bool:
     if isinstance(around, ast.AsyncWith | ast.With):
         return any("timeout" in ast.unparse(item.context_expr) for item in around.items)
     names = [node for node in ast.walk(around) if isinstance(node, ast.Name | ast.Attribute | ast.Call)]
-    told = any("deadline" in (_last_name(node) or "") for node in names)
-    return told or any(isinstance(node, ast.Call) and _last_name(node.func) in CLOCKS for node in names)
+    told = any("deadline" in (last_name(node) or "") for node in names)
+    return told or any(isinstance(node, ast.Call) and last_name(node.func) in CLOCKS for node in names)
 
 
 def singletons(house: House) -> list[Offence]:
-    """No live object at module level: values only. Structs, enums and exceptions of ours are values."""
+    """No live object at module level, nor anything that works like one. What never changes is a value, and may be."""
     live = {
         node.name
         for file in house.package
         for node in file.nodes
-        if isinstance(node, ast.ClassDef) and not _is_value(node)
+        if isinstance(node, ast.ClassDef) and _is_live(node)
     }
     found = []
     for file in house.package:
@@ -140,7 +141,7 @@ def singletons(house: House) -> list[Offence]:
                 found.append(file.offence(node, "a cached function without arguments is a singleton"))
         for node in file.tree.body:
             value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
-            if isinstance(value, ast.Call) and _last_name(value.func) in live:
+            if isinstance(value, ast.Call) and last_name(value.func) in live:
                 found.append(file.offence(node, "a live object at module level; assembly makes it and hands it over"))
             elif _is_empty_bag(value):
                 found.append(
@@ -149,20 +150,38 @@ def singletons(house: House) -> list[Offence]:
     return found
 
 
-def _is_value(node: ast.ClassDef) -> bool:
-    bases = {_last_name(base) or "" for base in node.bases}
-    return any(
-        re.search(r"(Struct|Enum|NamedTuple|Protocol|Exception|Error|Type|Option|Group)$", base) for base in bases
-    )
+def _is_live(node: ast.ClassDef) -> bool:
+    """Whether objects of the class change or hold something open: a coroutine, a ``close``, a changed attribute."""
+    for method in node.body:
+        if isinstance(method, ast.AsyncFunctionDef):
+            return True
+        if isinstance(method, ast.FunctionDef) and method.name not in ("__init__", "__post_init__"):
+            closes = method.name in ("close", "aclose", "__exit__")
+            if closes or any(map(_changes_self, ast.walk(method))):
+                return True
+    return False
+
+
+def _changes_self(node: ast.AST) -> bool:
+    """``self.x = ...``, ``self.x[...] = ...``, ``self.x.append(...)`` and their like."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+        return _of_self(node.func.value)
+    return isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load) and _of_self(node)
+
+
+def _of_self(node: ast.expr) -> bool:
+    while isinstance(node, ast.Attribute | ast.Subscript):
+        node = node.value
+    return isinstance(node, ast.Name) and node.id == "self"
 
 
 def _caches(node: ast.expr) -> bool:
-    return _last_name(node.func if isinstance(node, ast.Call) else node) in ("cache", "lru_cache")
+    return last_name(node.func if isinstance(node, ast.Call) else node) in ("cache", "lru_cache")
 
 
 def _is_empty_bag(value: ast.expr | None) -> bool:
     if isinstance(value, ast.Call):
-        return _last_name(value.func) in ("dict", "list", "set", "defaultdict") and not value.args
+        return last_name(value.func) in ("dict", "list", "set", "defaultdict") and not value.args
     return (isinstance(value, ast.Dict) and not value.keys) or (isinstance(value, ast.List) and not value.elts)
 
 
@@ -174,7 +193,7 @@ def import_flags(house: House) -> list[Offence]:
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and re.match(r"_?HAS_[A-Z]", node.id):
                 found.append(file.offence(node, f"`{node.id}`: an import flag; make it an adapter of its own"))
             elif isinstance(node, ast.ExceptHandler) and node.type is not None:
-                missing = {"ImportError", "ModuleNotFoundError"} & {_last_name(part) for part in ast.walk(node.type)}
+                missing = {"ImportError", "ModuleNotFoundError"} & {last_name(part) for part in ast.walk(node.type)}
                 if missing and not any(isinstance(inner, ast.Raise) for inner in ast.walk(node)):
                     found.append(file.offence(node, "a missing library is carried on without; raise what to install"))
     return found
@@ -224,7 +243,7 @@ def faults(house: House) -> list[Offence]:
     if home is None:
         return []
     used = {
-        _last_name(node)
+        last_name(node)
         for file in house.package
         if file is not home
         for node in file.nodes
@@ -245,14 +264,8 @@ def _declared_faults(home: File) -> Iterator[tuple[str, str, ast.Assign]]:
         if (
             isinstance(node, ast.Assign)
             and isinstance(node.value, ast.Call)
-            and _last_name(node.value.func) == "Fault"
+            and last_name(node.value.func) == "Fault"
         ):
             target, code = node.targets[0], node.value.args[0]
             if isinstance(target, ast.Name) and isinstance(code, ast.Constant):
                 yield target.id, str(code.value), node
-
-
-def _last_name(node: ast.AST | None) -> str | None:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else None

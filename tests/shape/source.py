@@ -99,8 +99,30 @@ class House:
         return frozenset(file.module for file in self.package)
 
     def imports(self, file: File) -> tuple[Import, ...]:
-        """Everything ``file`` imports: at its top, in functions, under ``TYPE_CHECKING``."""
-        return tuple(self._imports(file))
+        """Everything ``file`` imports: at its top, in functions, under ``TYPE_CHECKING``, and by name.
+
+        The catalog's names are not among them: loading through it is the one way round the floors.
+        """
+        return (*self._imports(file), *self.by_name(file))
+
+    def by_name(self, file: File) -> tuple[Import, ...]:
+        """In a file that imports by name, each string that begins like a module of ours is taken for one."""
+        return tuple(self._by_name(file)) if file.room != "catalog" else ()
+
+    def _by_name(self, file: File) -> Iterator[Import]:
+        if not any(last_name(node) == "import_module" for node in file.nodes):
+            return
+        for node in file.nodes:
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node.value.startswith(f"{PACKAGE}.")
+            ):
+                begin = node.value.partition(":")[0]
+                named = [
+                    name for name in self.modules if name == begin or (begin[-1] == "." and name.startswith(begin))
+                ]
+                yield from (Import(name, node.lineno) for name in named or [begin])
 
     def _imports(self, file: File) -> Iterator[Import]:
         for node in file.nodes:
@@ -112,6 +134,13 @@ class House:
                 for alias in node.names:
                     named = f"{base}.{alias.name}"
                     yield Import(named if named in self.modules else base, node.lineno, node.level)
+
+
+def last_name(node: ast.AST | None) -> str | None:
+    """``x`` of ``x``, and of ``a.b.x``."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
 
 
 def listed(offences: Sequence[Offence]) -> str:

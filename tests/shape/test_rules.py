@@ -39,7 +39,16 @@ BAD: tuple[tuple[Rule, Mapping[str, str], str], ...] = (
         "penstock/assembly/a.py:1",
     ),
     (floors.catalog_entries, {"penstock/catalog.py": CATALOG}, "penstock/catalog.py:1"),
-    (floors.loading, {"penstock/store/a.py": "import importlib\nimportlib.import_module('x')\n"}, ":2"),
+    (floors.loading, {"penstock/store/a.py": "import_module('penstock.engines.fake')\n"}, ":1"),
+    (floors.loading, {"penstock/store/a.py": "__import__('x')\n"}, ":1"),
+    (
+        floors.circles,
+        {
+            "penstock/edge/cli/a.py": "import_module(f'penstock.edge.cli.{name}')\n",
+            "penstock/edge/cli/b.py": "import penstock.edge.cli.a\n",
+        },
+        "penstock/edge/cli/",
+    ),
     (floors.core_is_light, {"penstock/core/a.py": "import aiohttp\n"}, ":1"),
     (floors.tests_stay_out, {"penstock/core/a.py": "import tests.models\n"}, ":1"),
     (
@@ -64,7 +73,12 @@ BAD: tuple[tuple[Rule, Mapping[str, str], str], ...] = (
     (habits.swallowed, {"tests/a.py": "with contextlib.suppress(Exception):\n    f()\n"}, ":1"),
     (habits.sleeping_tests, {"tests/a.py": "async def test():\n    await asyncio.sleep(0.5)\n"}, ":2"),
     (habits.sleeping_tests, {"tests/a.py": "def test():\n    for _ in range(9):\n        time.sleep(1)\n"}, ":3"),
-    (habits.singletons, {"penstock/store/a.py": "class Pool: ...\npool = Pool()\n"}, ":2"),
+    (habits.singletons, {"penstock/store/a.py": "class Pool:\n    async def get(self): ...\npool = Pool()\n"}, ":3"),
+    (
+        habits.singletons,
+        {"penstock/store/a.py": "class Seen:\n    def see(self, x):\n        self.all.append(x)\nseen = Seen()\n"},
+        ":4",
+    ),
     (habits.singletons, {"penstock/store/a.py": "_cache: dict[str, str] = {}\n"}, ":1"),
     (habits.singletons, {"penstock/store/a.py": "def f():\n    global x\n    x = 1\n"}, ":2"),
     (habits.singletons, {"penstock/store/a.py": "@functools.cache\ndef pool(): ...\n"}, ":2"),
@@ -95,6 +109,7 @@ GOOD: tuple[tuple[Rule, Mapping[str, str]], ...] = (
             "penstock/engines/other.py": "from penstock.engines.fake import Fake\n",
         },
     ),
+    (floors.loading, {"penstock/store/a.py": "import_module('penstock.store.b')\n"}),
     (floors.circles, {"penstock/store/a.py": "import penstock.store.b\n", "penstock/store/b.py": ""}),
     (habits.long_files, {"penstock/a.py": "x = 1\n" * 400}),
     (habits.class_names, {"penstock/core/serving.py": "class Service: ...\n"}),
@@ -110,6 +125,10 @@ GOOD: tuple[tuple[Rule, Mapping[str, str]], ...] = (
     (
         habits.sleeping_tests,
         {"tests/a.py": "async def double():\n    await asyncio.sleep(1)  # pace: a slow server\n"},
+    ),
+    (
+        habits.singletons,
+        {"penstock/a.py": "class Plain:\n    def read(self):\n        return self.x\nPLAIN = Plain()\n"},
     ),
     (habits.singletons, {"penstock/a.py": "class Fault(msgspec.Struct): ...\nLOST = Fault()\nTABLE = {'a': 1}\n"}),
     (
