@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from penstock.core.chat import Call, Kind
-from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
+from penstock.core.errors import UNSUPPORTED_PARAMETER, UPSTREAM_GARBLED, PenstockError
 from penstock.core.splice import joined, members
 from penstock.edge.http.dialects import Asked
 from penstock.edge.http.dialects.checked import Head, Name
@@ -28,6 +28,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
     user: str | None = None
+    stream: bool | None = None
 
 
 _head = Head(EmbeddingRequest)
@@ -35,6 +36,11 @@ _head = Head(EmbeddingRequest)
 
 def read(request_id: str, body: bytes) -> Asked:
     asked, fields = _head.read(body)
+    if asked.stream:
+        raise PenstockError(
+            UNSUPPORTED_PARAMETER, "Embeddings are not streamed. Leave 'stream' out or set it to false.", param="stream"
+        )
+    fields.pop("stream", None)
     call = Call(request_id=request_id, kind=Kind.EMBEDDING, service=asked.model, fields=fields, user=asked.user)
     return Asked(call, VectorWire(packed=asked.encoding_format == "base64"))
 
