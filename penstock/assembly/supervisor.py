@@ -1,0 +1,154 @@
+"""The supervisor: what ``penstock up`` runs. It owns the home, the port, the store, the replicas and the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from penstock import catalog
+from penstock.assembly import admin, engines, ground
+from penstock.assembly.fetching import Fetching
+from penstock.assembly.link import Update
+from penstock.assembly.workers import WorkerLoop
+from penstock.config import DeploymentFile, models_of, services_of
+from penstock.control.board import Board
+from penstock.control.upkeep import Upkeep
+from penstock.core.clock import SystemClock
+from penstock.core.serving import Deployment
+from penstock.fleet import Substrate
+from penstock.store.pepper import load_pepper
+from penstock.store.sqlite import SqliteStore
+from penstock.weights.store import ModelStore
+
+# What must not be handed to children: they need no key of ours.
+_OURS_ALONE = frozenset({"PENSTOCK_ADMIN_KEY", "PENSTOCK_API_KEY"})
+
+
+T = TypeVar("T")
+
+
+class Show(Protocol):
+    """Where people see how it goes. Nothing here may block for long or raise."""
+
+    def step(self, what: str, done: int, total: int | None) -> None:
+        """How far a long step is, in bytes; called from other threads."""
+
+    def say(self, line: str) -> None:
+        """Something people should know."""
+
+    def changed(self, deployment: Deployment) -> None:
+        """How the replicas stand now."""
+
+    def serving(self, url: str, deployment: Deployment) -> None:
+        """Requests are answered, and every model has come up or failed once. Called once."""
+
+    def stopping(self) -> None:
+        """It has been asked to stop."""
+
+
+class Credentials(Protocol):
+    """Where the admin key is kept for its owner."""
+
+    def kept(self) -> str | None:
+        """The key that is kept, if one is."""
+
+    def keep(self, url: str, key: str) -> None:
+        """Keeps this one in its place."""
+
+
+async def supervise(
+    file: DeploymentFile, home: Path, env: Mapping[str, str], show: Show, credentials: Credentials
+) -> None:
+    """Serves ``file`` until SIGINT or SIGTERM; a second one ends everything at once.
+
+    Raises ``PenstockError`` when it cannot start. Nothing that it started is left when it returns.
+    """
+    stop = _asked_to_stop()
+    clock = SystemClock()
+    async with contextlib.AsyncExitStack() as held:
+        held.enter_context(ground.sole(home))
+        sock = held.enter_context(ground.listening(file.server.host, file.server.port))
+        store = held.enter_context(contextlib.closing(SqliteStore(home / "state.db", clock.wall())))
+        pepper = load_pepper(home / "pepper")
+        key = admin.ensure(store, pepper, chosen=env.get("PENSTOCK_ADMIN_KEY"), kept=credentials.kept())
+        url = ground.url(file.server.host, sock.getsockname()[1])
+        credentials.keep(url, key.key)
+        if key.note:
+            show.say(key.note)
+        models = models_of(file)
+        deployment = Deployment(
+            version=1,
+            models=models,
+            services=services_of(file, store.created_at()),
+            replicas=engines.implied(models.values()),
+            keys=tuple(store.keys()),
+        )
+        local = engines.wanted(models.values())
+        for engine in local:
+            held.push_async_callback(engine.aclose)
+        inherited = {name: value for name, value in env.items() if name not in _OURS_ALONE}
+        substrate: Substrate = catalog.load("substrate.process")(home / "logs", inherited)
+        held.push_async_callback(substrate.aclose)
+        wanted = tuple(local.values())
+        changed = asyncio.Event()
+
+        def hear(fresh: Deployment) -> None:
+            worker.update(msgspec.structs.replace(update, deployment=fresh))
+            show.changed(fresh)
+            changed.set()
+
+        board = Board(deployment, (each.model for each in wanted), hear)
+        update = Update(board.deployment, pepper, file.server)
+        worker = WorkerLoop(update, sock, env=inherited, say=show.say, clock=clock)
+        weights = Fetching(ModelStore(home / "models"), show)
+        upkeep = Upkeep(wanted, board=board, substrate=substrate, weights=weights, clock=clock)
+        # In this order, so that on the way out requests end before the replicas that answer them.
+        async with _running(upkeep.run()), _running(worker.run()) as working:
+            async with _running(_announce(url, board, worker, changed, show)), _running(stop.wait()) as asked:
+                await asyncio.wait((asked, working), return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                show.stopping()
+            # From here on nobody can connect any more; the worker holds its own end for those who have.
+            sock.close()
+        if not working.cancelled():
+            working.result()
+
+
+async def _announce(url: str, board: Board, worker: WorkerLoop, changed: asyncio.Event, show: Show) -> None:
+    await worker.listening.wait()
+    while not board.deployment.settled:
+        changed.clear()
+        await changed.wait()
+    show.serving(url, board.deployment)
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[object, object, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """The work as a task of this block: cancelled and awaited at its end. Whether it failed is for the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+def _asked_to_stop() -> asyncio.Event:
+    asked = asyncio.Event()
+
+    def hear() -> None:
+        if asked.is_set():
+            # What was started here ends when this process does, however it ends.
+            os._exit(130)
+        asked.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, hear)
+    return asked
