@@ -95,3 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
         click.echo(f"penstock: {where}{error.strerror or error}", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
