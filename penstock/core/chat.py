@@ -95,14 +95,17 @@ class Delta(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One choice of a chunk (``delta``), a whole reply (``message``) or a legacy completion (``text``)."""
+    """One choice of a chunk (``delta``), a whole reply (``message``) or a legacy completion (``text``).
+
+    ``logprobs`` is JSON as it came, ``null`` when there is none.
+    """
 
     index: int = 0
     delta: Delta | None = None
     message: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _PromptDetails(msgspec.Struct, frozen=True):
