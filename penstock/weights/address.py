@@ -20,6 +20,7 @@ which the model store turns into a GGUF once.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
@@ -92,8 +93,12 @@ class Web(msgspec.Struct, frozen=True):
     def trusted_wire(self) -> bool:
         """Whether nobody between here and there can change what is sent: TLS, or this very machine."""
         parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        return parts.scheme == "https" or host in {"localhost", "::1"} or host.startswith("127.")
+        if parts.scheme == "https" or parts.hostname == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(parts.hostname or "").is_loopback
+        except ValueError:
+            return False
 
     def __repr__(self) -> str:
         return f"Web({self.shown!r})"
@@ -185,7 +190,7 @@ def parse(text: str) -> Address:
         return _s3(text, rest)
     if scheme == "pypi":
         return _pypi(text, rest)
-    near = difflib.get_close_matches(scheme, _FORMS, n=1)
+    near = difflib.get_close_matches(scheme, _FORMS, n=1, cutoff=0.5)
     raise _bad(text, f"{match[1]!r} is not a scheme it can have", *(near or _FORMS))
 
 
@@ -222,7 +227,7 @@ def _web(text: str) -> Web:
     if not host:
         raise _bad(text, "it names no host", "https")
     name = PurePosixPath(unquote(parts.path)).name
-    if not name or parts.path.endswith("/"):
+    if name in {"", ".."} or parts.path.endswith("/"):
         raise _bad(text, "its path names no file", "https")
     if name.endswith(CHECKPOINT_SUFFIX):
         raise _bad(

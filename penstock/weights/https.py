@@ -147,7 +147,7 @@ def _network_faults(address: Web) -> Iterator[None]:
 def _chunks(address: Web, response: http.client.HTTPResponse) -> Iterator[bytes]:
     while True:
         try:
-            chunk = response.read(BLOCK)
+            chunk = response.read1(BLOCK)
         except (http.client.HTTPException, OSError) as fault:
             raise _unreachable(address, fault) from None
         if not chunk:
