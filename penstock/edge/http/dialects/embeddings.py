@@ -38,7 +38,9 @@ def read(request_id: str, body: bytes) -> Asked:
     asked, fields = _head.read(body)
     if asked.stream:
         raise PenstockError(
-            UNSUPPORTED_PARAMETER, "Embeddings are not streamed. Leave 'stream' out or set it to false.", param="stream"
+            UNSUPPORTED_PARAMETER,
+            "Embeddings are not streamed. Leave 'stream' out or set it to false.",
+            param="stream",
         )
     fields.pop("stream", None)
     call = Call(request_id=request_id, kind=Kind.EMBEDDING, service=asked.model, fields=fields, user=asked.user)

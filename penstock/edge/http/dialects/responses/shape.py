@@ -179,10 +179,8 @@ class _Logprobs(msgspec.Struct, frozen=True):
 _logprobs = msgspec.json.Decoder(_Logprobs | None)
 
 
-def logprobs(raw: msgspec.Raw | None) -> list[Logprob]:
-    """Chat's ``logprobs`` member as a list; none when there is none. Raises ``msgspec.DecodeError``."""
-    if raw is None:
-        return []
+def logprobs(raw: msgspec.Raw) -> list[Logprob]:
+    """Chat's ``logprobs`` member as a list; none when it is null. Raises ``msgspec.DecodeError``."""
     read = _logprobs.decode(raw)
     return [_with_bytes(entry) for entry in (read.content if read is not None else None) or ()]
 

@@ -146,7 +146,7 @@ class Events:
         if choice.finish_reason is not None:
             self._finish = choice.finish_reason
 
-    def _say(self, delta: Delta, raw_logprobs: msgspec.Raw | None) -> None:
+    def _say(self, delta: Delta, raw_logprobs: msgspec.Raw) -> None:
         if delta.reasoning_content:
             self._speak(ReasoningText, delta.reasoning_content)
         if delta.content:
