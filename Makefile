@@ -1,0 +1,77 @@
+# What a checkout needs, each in one command. All of it happens in .venv; nothing else on the machine is touched.
+#
+#   make up       install, and serve on http://127.0.0.1:8080
+#   make test     install, and run the tests
+#   make install  make .venv with penstock in it
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	"$$python" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+# A virtual environment does not survive being moved or copied, nor the removal of the Python that made it.
+ifneq ($(shell head -3 $(BIN)/pip 2>/dev/null | grep -qF '$(CURDIR)/$(BIN)/python' && $(BIN)/python -c '' && echo sound),sound)
+$(shell rm -f $(BIN)/.installed $(BIN)/.installed-dev)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help up install dev test slow lint format types shape check bench clean
+
+help: ## Say what there is.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+up: $(BIN)/.installed ## Install, and serve a real model on http://127.0.0.1:8080.
+	@exec $(BIN)/penstock up
+
+install: $(BIN)/.installed ## Make .venv with penstock in it.
+	@echo "==> $(BIN)/penstock is installed"
+
+dev: $(BIN)/.installed-dev ## The same, with what the tests need.
+
+test: dev ## Install, and run the tests.
+	@echo "==> Running the tests"
+	@exec $(BIN)/python -m pytest
+
+slow: dev ## Run the tests that take long.
+	@exec $(BIN)/python -m pytest -m slow
+
+lint: dev ## Check style and form.
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: dev ## Put the code in form.
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+types: dev ## Check types, strictly.
+	@$(BIN)/mypy
+
+shape: dev ## Check the rules of the house.
+	@$(BIN)/python -m pytest tests/shape
+
+check: lint types shape test ## Everything that a change must pass.
+
+bench: dev ## Measure, side by side with peers.
+	@exec $(BIN)/python -m benchmarks
+
+clean: ## Remove .venv and what tools have left.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(BIN)/.installed: pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Penstock needs Python 3.11 or newer with its venv module, and there is none on the PATH." >&2; \
+		echo "Install it, or say where it is: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	fi
+	@if [ ! -e $@ ]; then \
+		echo "==> Making $(VENV) with $$($(PYTHON) --version)"; \
+		if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv --clear $(VENV); \
+		else $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(BIN)/python install pip; fi; \
+	fi
+	@echo "==> Installing penstock into $(VENV)"
+	@$(PIP) install --progress-bar on --editable .
+	@touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed
+	@echo "==> Installing what the tests need into $(VENV)"
+	@$(PIP) install --progress-bar on --editable '.[s3,dev]'
+	@touch $@
