@@ -29,6 +29,8 @@ def load(name: str) -> type:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
+        if str(error.name).startswith("penstock"):
+            raise
         raise PenstockError(
             BAD_DEPLOYMENT, f"`{name}` needs the package {error.name}, which is not installed; install it with pip"
         ) from error

@@ -6,6 +6,7 @@ import enum
 import errno
 import http.client
 import os
+import re
 import signal
 import socket
 import stat
@@ -160,9 +161,9 @@ def about_engine(build: Build | str) -> Finding:
             "reinstall it with `pip install --force-reinstall xllamacpp`",
         )
     devices = ", ".join(name for name, _, _ in build.devices) or "no device"
-    features = [word.split("=")[0].strip() for word in build.system.split(":", 1)[-1].split("|") if "= 1" in word]
+    features = set(re.findall(r"(\w+) = 1", build.system))
     shown = f"xllamacpp {build.version}, runs on {devices}"
-    if "CPU" in build.system and not {"AVX2", "NEON", "VXE", "RVV", "VSX"} & set(features):
+    if "CPU" in build.system and not {"AVX2", "NEON", "VXE", "RVV", "VSX"} & features:
         return Finding(Level.WARN, "llama.cpp", shown, "this CPU lacks AVX2 or NEON; models will be slow on it")
     return Finding(Level.OK, "llama.cpp", shown)
 

@@ -77,8 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo(err=True)
+    except click.Abort:
+        # Ctrl-C; click has ended the line.
         return 130
     except ConfigErrors as error:
         click.echo(error.message, err=True)

@@ -82,14 +82,16 @@ class Gateway:
         connection = self._connect()
         try:
             body = msgspec.json.encode({"model": service, "messages": messages, "stream": True})
-            events = SseSplitter()
+            events, complete = SseSplitter(), False
             with self._accepted(connection, "POST", "/chat/completions", body) as response:
                 while piece := response.read1(1 << 16):
                     for data in events.feed(piece):
-                        if data == b"[DONE]":
-                            return
-                        yield self._chunk(data)
-            raise PenstockError(UPSTREAM_BROKEN, f"{self.url} broke off in mid-answer; ask again")
+                        # Read on to the end of the response: hanging up before it looks like giving up.
+                        complete = complete or data == b"[DONE]"
+                        if not complete:
+                            yield self._chunk(data)
+            if not complete:
+                raise PenstockError(UPSTREAM_BROKEN, f"{self.url} broke off in mid-answer; ask again")
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
         finally:
