@@ -53,6 +53,7 @@ def listening(host: str, port: int) -> socket.socket:
     """A socket that listens there; whoever inherits it may accept. Raises ``PenstockError`` that names the mend."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
+        socket.getaddrinfo(host or None, port, family, socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except socket.gaierror:
         said = f"there is no address {host!r}; set `server: host:` to one of this machine, such as 127.0.0.1"
