@@ -1,0 +1,151 @@
+"""The loop that keeps a worker alive, with workers that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from penstock.assembly.link import Update
+from penstock.assembly.workers import WorkerLoop
+from penstock.core.clock import SystemClock
+from penstock.core.errors import PenstockError
+from penstock.core.serving import Deployment
+from penstock.edge.http.config import ServerSettings
+from tests.control.timing import ManualTime, until
+from tests.e2e.running import alive
+
+# Notes what it hears in a file. What it does with a deployment is decided by how the test has named its mood.
+WORKER = """
+import asyncio, os, socket, sys
+from penstock.assembly.link import *
+async def main():
+    note, mood = open(sys.argv[1], "a", buffering=1), sys.argv[2]
+    print("pid", os.getpid(), file=note)
+    if mood == "stillborn":
+        sys.exit(3)
+    link = await worker_end(socket.socket(fileno=int(sys.argv[3])))
+    socket.socket(fileno=int(sys.argv[4])).getsockname()
+    while message := await link.receive():
+        match message:
+            case Update(deployment):
+                print("version", deployment.version, file=note)
+                if mood == "refusing":
+                    await link.send(Refused("no such certificate"))
+                    return
+                await link.send(Listening())
+                if mood == "garbling":
+                    link._writer.write(b"\\xff" * 4)
+            case Stop():
+                print("stop", 0, file=note)
+                if mood != "stubborn":
+                    return
+asyncio.run(main())
+"""
+
+
+def update(version: int) -> Update:
+    return Update(Deployment(version, {}, {}, {}), b"p" * 32, ServerSettings())
+
+
+class Stage:
+    def __init__(self, note: Path, mood: str) -> None:
+        self.note, self.said, self.time = note, list[str](), ManualTime()
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.loop = WorkerLoop(
+            update(1), self.sock, env=dict(os.environ), say=self.said.append, clock=SystemClock(),
+            sleep=self.time.sleep, argv=(sys.executable, "-c", WORKER, str(note), mood),
+        )  # fmt: skip
+
+    def heard(self, what: str) -> list[int]:
+        if not self.note.exists():
+            return []
+        lines = [line.split() for line in self.note.read_text().splitlines()]
+        return [int(line[1]) for line in lines if len(line) == 2 and line[0] == what]
+
+    async def until(self, what: str, *values: int) -> None:
+        await until(lambda: self.heard(what) == list(values), 10)
+
+    @contextlib.asynccontextmanager
+    async def playing(self) -> AsyncIterator[asyncio.Task[None]]:
+        task = asyncio.create_task(self.loop.run())
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))
+            self.sock.close()
+            assert not [pid for pid in self.heard("pid") if alive(pid)]
+
+
+@pytest.fixture
+def note(tmp_path: Path) -> Path:
+    return tmp_path / "note"
+
+
+async def test_it_is_told_what_to_serve_and_told_again_when_that_changes(note: Path) -> None:
+    stage = Stage(note, "willing")
+    async with stage.playing():
+        await asyncio.wait_for(stage.loop.listening.wait(), 10)
+        await stage.until("version", 1)
+        for version in (2, 3, 4):
+            stage.loop.update(update(version))
+        await stage.until("version", 1, 4)
+    assert stage.heard("stop") == [0]
+    assert stage.said == []
+
+
+async def test_one_that_is_killed_is_replaced_and_hears_the_newest(note: Path) -> None:
+    stage = Stage(note, "willing")
+    async with stage.playing():
+        await stage.until("version", 1)
+        stage.loop.update(update(2))
+        await stage.until("version", 1, 2)
+        os.kill(stage.heard("pid")[0], signal.SIGKILL)
+        await until(lambda: stage.time.slept == [0.0], 10)
+        await stage.time.advance(0.0)
+        await stage.until("version", 1, 2, 2)
+        os.kill(stage.heard("pid")[1], signal.SIGKILL)
+        await until(lambda: stage.time.slept == [0.0, 0.5], 10)
+    assert stage.said == [
+        "The worker is gone (killed by SIGKILL); starting it again at once.",
+        "The worker is gone (killed by SIGKILL); starting it again in 0.5 s.",
+    ]
+
+
+async def test_one_that_cannot_serve_this_ends_the_loop_with_its_words(note: Path) -> None:
+    async with Stage(note, "refusing").playing() as loop:
+        with pytest.raises(PenstockError, match="no such certificate"):
+            await asyncio.wait_for(loop, 10)
+
+
+async def test_one_that_never_comes_up_is_given_up(note: Path) -> None:
+    stage = Stage(note, "stillborn")
+    async with stage.playing() as loop:
+        for waits in (1, 2):
+            await until(lambda waits=waits: len(stage.time.slept) == waits, 10)
+            await stage.time.advance(1.0)
+        with pytest.raises(PenstockError, match="does not start .ended with status 3"):
+            await asyncio.wait_for(loop, 10)
+
+
+async def test_one_that_garbles_its_link_is_replaced(note: Path) -> None:
+    stage = Stage(note, "garbling")
+    async with stage.playing():
+        await until(lambda: stage.time.slept == [0.0], 10)
+        assert "garbled its link" in stage.said[0]
+
+
+async def test_one_that_will_not_stop_is_made_to(note: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.assembly.workers._STOPS_WITHIN_S", 0.1)
+    stage = Stage(note, "stubborn")
+    async with stage.playing():
+        await asyncio.wait_for(stage.loop.listening.wait(), 10)
+    assert stage.heard("stop") == [0]
