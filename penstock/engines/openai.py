@@ -6,24 +6,19 @@ Source of the wire: https://platform.openai.com/docs/api-reference and what its 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 
 import msgspec
 
 from penstock.core import splice
 from penstock.core.chat import Call, Kind, Upstream
 from penstock.core.clock import Clock, SystemClock
-from penstock.core.errors import INVALID_TYPE, UPSTREAM_GARBLED, UPSTREAM_UNREACHABLE, PenstockError
+from penstock.core.errors import INVALID_TYPE, UPSTREAM_GARBLED, PenstockError
 from penstock.core.serving import Replica
 from penstock.engines import config
 from penstock.engines.faults import Complaint, Origin, complaint, http_error
-from penstock.engines.http import Http, Response
+from penstock.engines.hosted import endpoint, probed, refusal, secrets_of, usable_keys
+from penstock.engines.http import Http
 from penstock.engines.openai_answers import Streamed, Whole
-
-PROBE_S = 5.0
-_ERROR_BYTES = 64 << 10
-_SECRET_LENGTH = 8
-"""Shorter header values are words like ``true``, and taking them out of messages would only garble those."""
 
 
 class OpenAI:
@@ -79,8 +74,9 @@ class OpenAI:
 
     async def probe(self, replica: Replica) -> None:
         """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
-        await probed(self._http, endpoint(replica.base_url, "/models"), self._signed(replica, ""), self._clock.wall(),
-                     Origin(self._name, self._model, self._secrets))  # fmt: skip
+        origin = Origin(self._name, self._model, self._secrets)
+        url = endpoint(replica.base_url, "/models")
+        await probed(self._http, url, self._signed(replica, ""), self._clock.wall(), origin)
 
     async def aclose(self) -> None:
         """As the port says."""
@@ -124,54 +120,3 @@ def _stream_options(call: Call, ask_usage: bool) -> dict[str, object] | None:
 
 def _blames_stream_options(said: Complaint) -> bool:
     return "stream_options" in said.message or "stream_options" in (said.param or "")
-
-
-# -- what hosted engines have in common ----------------------------------------------------------------------------
-
-
-def endpoint(base_url: str, path: str) -> str:
-    """``path`` below ``base_url``, whose query stays at the end (Azure's ``?api-version=``)."""
-    base, mark, query = base_url.partition("?")
-    return f"{base.rstrip('/')}{path}{mark}{query}"
-
-
-def usable_keys(given: str | list[str]) -> tuple[str, ...]:
-    """The keys to take in turn; empty and ``none`` mean no key."""
-    keys = [given] if isinstance(given, str) else given
-    return tuple(key for key in keys if key and key.lower() != "none")
-
-
-def secrets_of(settings: config.OpenAI | config.Anthropic) -> tuple[str, ...]:
-    """What must not be repeated to a client: keys, the proxy's address and the values of headers."""
-    values = (value.removeprefix("Bearer ") for value in settings.headers.values())
-    hidden = tuple(value for value in values if len(value) >= _SECRET_LENGTH)
-    return usable_keys(settings.api_key) + hidden + ((settings.proxy,) if settings.proxy else ())
-
-
-async def refusal(response: Response) -> bytes:
-    """The body of a bad answer, as far as it is worth reading; the connection is let go."""
-    pieces: list[bytes] = []
-    try:
-        while sum(map(len, pieces)) < _ERROR_BYTES and (piece := await response.read()):
-            pieces.append(piece)
-    except PenstockError:
-        # The status has been said already, and it says more than that its body broke off.
-        return b"".join(pieces)
-    finally:
-        response.close()
-    return b"".join(pieces)
-
-
-async def probed(http: Http, url: str, headers: Mapping[str, str], wall: float, origin: Origin) -> None:
-    """Raises ``PenstockError`` when ``url`` does not answer within 5 s, or answers 401, 403 or 5xx."""
-    response = await http.get(url, headers, PROBE_S)
-    try:
-        if response.status in (401, 403) or response.status >= 500:
-            raise http_error(response.status, response.headers, await refusal(response), origin, wall)
-        if 300 <= response.status < 400:
-            raise PenstockError(
-                UPSTREAM_UNREACHABLE,
-                f"The upstream of model {origin.model!r} redirects; give the address it points to as base_url",
-            )
-    finally:
-        response.close()
