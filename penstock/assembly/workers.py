@@ -77,9 +77,7 @@ class WorkerLoop:
             else:
                 history, decision = after_refusal(history)
             if not isinstance(decision, Again):
-                raise PenstockError(
-                    CANNOT_START, f"The worker does not start ({reason}). What it has printed above says why."
-                )
+                raise PenstockError(CANNOT_START, f"The worker does not start ({reason}). It says why above.")
             again = f"in {decision.after_s:g} s" if decision.after_s else "at once"
             self._say(f"The worker is gone ({reason}); starting it again {again}.")
             await self._sleep(decision.after_s)

@@ -132,7 +132,7 @@ async def test_one_that_never_comes_up_is_given_up(note: Path) -> None:
         for waits in (1, 2):
             await until(lambda waits=waits: len(stage.time.slept) == waits, 10)
             await stage.time.advance(1.0)
-        with pytest.raises(PenstockError, match="does not start .ended with status 3"):
+        with pytest.raises(PenstockError, match=r"does not start \(ended with status 3\)"):
             await asyncio.wait_for(loop, 10)
 
 
