@@ -6,6 +6,7 @@ Source of the wire: https://platform.openai.com/docs/api-reference and what its 
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import msgspec
 
@@ -17,8 +18,9 @@ from penstock.core.serving import Replica
 from penstock.engines import config
 from penstock.engines.faults import Complaint, Origin, complaint, http_error
 from penstock.engines.hosted import endpoint, probed, refusal, secrets_of, usable_keys
+from penstock.engines.hosted_answers import Streamed, Whole
 from penstock.engines.http import Http
-from penstock.engines.openai_answers import Streamed, Whole
+from penstock.engines.openai_answers import Events, whole
 
 
 class OpenAI:
@@ -61,7 +63,7 @@ class OpenAI:
             raise http_error(status, found, await refusal(response), origin, self._clock.wall())
         kind = response.headers.get("content-type", "")
         if not call.stream:
-            return Whole(response, call.kind, origin, as_chunks=False)
+            return Whole(response, partial(whole, kind=call.kind, origin=origin, as_chunks=False))
         if kind.startswith("text/html"):
             response.close()
             raise PenstockError(
@@ -69,8 +71,8 @@ class OpenAI:
                 f"The upstream of model {self._name!r} answered with a web page; its base_url often ends in /v1",
             )
         if kind.startswith("application/json"):
-            return Whole(response, call.kind, origin, as_chunks=True)
-        return Streamed(response, call.choices, origin)
+            return Whole(response, partial(whole, kind=call.kind, origin=origin, as_chunks=True))
+        return Streamed(response, Events(call.choices, origin))
 
     async def probe(self, replica: Replica) -> None:
         """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""

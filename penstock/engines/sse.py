@@ -26,8 +26,6 @@ class SseSplitter:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The data of each event that ``piece`` completes: its ``data`` lines joined by a newline."""
-        if self._started and not self._rest and self._is_plain(piece):
-            return [piece[6:-2]]
         return [data for _, data in self.feed_named(piece)]
 
     def feed_named(self, piece: bytes) -> list[tuple[bytes, bytes]]:
@@ -35,6 +33,8 @@ class SseSplitter:
 
         An event without data is not one.
         """
+        if self._started and not self._rest and self._is_plain(piece):
+            return [(b"", piece[6:-2])]
         text = self._rest + piece if self._rest else piece
         if not self._started:
             if len(text) < 3 and b"\xef\xbb\xbf".startswith(text):

@@ -1,0 +1,74 @@
+"""Anthropic's Messages API, translated both ways. Source: https://platform.claude.com/docs/en/api/messages"""
+
+from __future__ import annotations
+
+import itertools
+from functools import partial
+
+from penstock.core.chat import Call, Kind, Upstream
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.errors import UNSUPPORTED_OPERATION, PenstockError
+from penstock.core.serving import Replica
+from penstock.engines import config
+from penstock.engines.anthropic_answers import Events, whole
+from penstock.engines.anthropic_request import message_body
+from penstock.engines.faults import Origin, http_error
+from penstock.engines.hosted import endpoint, probed, refusal, secrets_of, usable_keys
+from penstock.engines.hosted_answers import Streamed, Whole
+from penstock.engines.http import Http
+
+
+class Anthropic:
+    """One hosted model; see ``engines.Engine``. Raises ``PenstockError`` (BAD_DEPLOYMENT) for a bad ``ca_file``.
+
+    Chat only; what the Messages API has no word for is refused, not dropped.
+    """
+
+    def __init__(self, name: str, settings: config.Anthropic, clock: Clock | None = None) -> None:
+        self._name = name
+        self._model = settings.model or name
+        self._max_tokens = settings.max_tokens
+        self._headers = {"anthropic-version": settings.version} | dict(settings.headers)
+        self._turn = itertools.cycle(usable_keys(settings.api_key) or ("",))
+        self._secrets = secrets_of(settings)
+        self._clock = clock or SystemClock()
+        self._http = Http(
+            connect_timeout_s=settings.connect_timeout_s,
+            read_timeout_s=settings.timeout_s,
+            proxy=settings.proxy,
+            ca_file=settings.ca_file,
+        )
+
+    async def start(self, call: Call, replica: Replica) -> Upstream:
+        """As the port says."""
+        if call.kind is not Kind.CHAT:
+            raise PenstockError(
+                UNSUPPORTED_OPERATION,
+                f"Model {self._name!r} is served by Anthropic, which has chat only; "
+                "use /v1/chat/completions, or a model of another engine",
+            )
+        model = call.service if self._model == "*" else self._model
+        origin = Origin(self._name, model, (*self._secrets, replica.key) if replica.key else self._secrets)
+        body = message_body(call, model, self._max_tokens)
+        response = await self._http.post(endpoint(replica.base_url, "/v1/messages"), body, self._signed(replica))
+        wall = self._clock.wall()
+        if not 200 <= response.status < 300:
+            status, headers = response.status, response.headers
+            raise http_error(status, headers, await refusal(response), origin, wall)
+        if call.stream:
+            return Streamed(response, Events(int(wall), origin))
+        return Whole(response, partial(whole, created=int(wall), origin=origin))
+
+    async def probe(self, replica: Replica) -> None:
+        """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
+        origin = Origin(self._name, self._model, self._secrets)
+        url = endpoint(replica.base_url, "/v1/models")
+        await probed(self._http, url, self._signed(replica), self._clock.wall(), origin)
+
+    async def aclose(self) -> None:
+        """As the port says."""
+        await self._http.aclose()
+
+    def _signed(self, replica: Replica) -> dict[str, str]:
+        key = next(self._turn) or replica.key
+        return ({"x-api-key": key} if key else {}) | self._headers
