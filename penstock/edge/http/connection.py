@@ -10,9 +10,13 @@ import asyncio
 import time
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from penstock.core.errors import BAD_REQUEST, HEADERS_TOO_LARGE, PenstockError, envelope
+
+# Headers that speak of an upgrade; "connection" goes with them, and its "close" is seen to by the client.
+_UPGRADE = (b"upgrade", b"connection", b"http2-settings")
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_WITHIN_S = 30.0
@@ -31,14 +35,37 @@ class Connection(HttpToolsProtocol):
         self.blocked_since: float | None = None
         self._head_bytes = 0
         self._refused = False
+        self._upgrading = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.waiting_since = time.monotonic()
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if not self._refused:
-            super().data_received(data)
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Reads the request again without its wish to speak another protocol, which a server is free to ignore.
+
+        Java's HTTP client wishes for HTTP/2 on every plain connection; the parser would give its body up for lost.
+        """
+        if not self._upgrading:
+            self.send_400_response("This server is no proxy.")
+            return
+        self._upgrading = False
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/1.1"]
+        lines += [name + b": " + value for name, value in self.headers if name not in _UPGRADE]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -55,7 +82,14 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.waiting_since = None
-        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self._upgrading = any(name == b"upgrade" for name, _ in self.headers)
+        else:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
         self.blocked_since = time.monotonic()
