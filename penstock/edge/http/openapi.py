@@ -115,6 +115,13 @@ _ANSWERS: Json = {
     },
 }
 
+_EVENT: Json = {
+    "type": "object",
+    "description": "With `stream` true: events, each with a JSON text as its data. Comments may come between.",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+}
+
 
 def document() -> bytes:
     """The OpenAPI 3.1 document as JSON."""
@@ -202,7 +209,7 @@ def _paths() -> Json:
 def _ask(id: str, summary: str, request: str, answer: str, stream: bool = True) -> Json:
     content: Json = {"application/json": {"schema": _ref(answer)}}
     if stream:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "With `stream` true."}}
+        content["text/event-stream"] = {"schema": _EVENT}
     return {
         "operationId": id,
         "summary": summary,
