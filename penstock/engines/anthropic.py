@@ -50,7 +50,7 @@ class Anthropic:
         model = call.service if self._model == "*" else self._model
         origin = Origin(self._name, model, (*self._secrets, replica.key) if replica.key else self._secrets)
         body = message_body(call, model, self._max_tokens)
-        response = await self._http.post(endpoint(replica.base_url, "/v1/messages"), body, self._signed(replica))
+        response = await self._http.post(_url(replica, "messages"), body, self._signed(replica))
         wall = self._clock.wall()
         if not 200 <= response.status < 300:
             status, headers = response.status, response.headers
@@ -62,8 +62,7 @@ class Anthropic:
     async def probe(self, replica: Replica) -> None:
         """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
         origin = Origin(self._name, self._model, self._secrets)
-        url = endpoint(replica.base_url, "/v1/models")
-        await probed(self._http, url, self._signed(replica), self._clock.wall(), origin)
+        await probed(self._http, _url(replica, "models"), self._signed(replica), self._clock.wall(), origin)
 
     async def aclose(self) -> None:
         """As the port says."""
@@ -72,3 +71,8 @@ class Anthropic:
     def _signed(self, replica: Replica) -> dict[str, str]:
         key = next(self._turn) or replica.key
         return ({"x-api-key": key} if key else {}) | self._headers
+
+
+def _url(replica: Replica, path: str) -> str:
+    """OpenAI's base URLs end in ``/v1`` and Anthropic's do not; whoever writes it all the same is understood."""
+    return endpoint(replica.base_url.rstrip("/").removesuffix("/v1"), f"/v1/{path}")

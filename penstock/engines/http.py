@@ -45,14 +45,14 @@ class _Reuse:
 class Response:
     """One answer whose head has arrived. Close it, unless it has been read to its end. Owned by one task."""
 
-    __slots__ = ("_http", "_inner", "_open", "_where", "headers", "status")
+    __slots__ = ("_http", "_inner", "_open", "_url", "headers", "status")
 
-    def __init__(self, http: Http, inner: aiohttp.ClientResponse, where: str) -> None:
+    def __init__(self, http: Http, inner: aiohttp.ClientResponse, url: str) -> None:
         self.status: int = inner.status
         self.headers: Mapping[str, str] = inner.headers
         self._http = http
         self._inner = inner
-        self._where = where
+        self._url = url
         self._open = True
 
     async def read(self) -> bytes:
@@ -68,7 +68,7 @@ class Response:
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             if not self._drop():
                 return b""
-            raise _translated(exc, self._where) from exc
+            raise _translated(exc, self._url) from exc
         if not piece:
             self._done()
         return piece
@@ -82,7 +82,8 @@ class Response:
             if size > limit:
                 self.close()
                 raise PenstockError(
-                    UPSTREAM_GARBLED, f"{self._where} sent more than {limit} bytes in one answer; ask it for less"
+                    UPSTREAM_GARBLED,
+                    f"{_where(self._url)} sent more than {limit} bytes in one answer; ask it for less",
                 )
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -181,7 +182,6 @@ class Http:
         reuse: _Reuse,
         data: bytes | io.BytesIO | None,
     ) -> Response:
-        where = _where(url)
         session = self._opened()
         self._running += 1
         try:
@@ -197,7 +197,7 @@ class Http:
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
             self._left()
-            error = _translated(exc, where)
+            error = _translated(exc, url)
             if isinstance(exc, (aiohttp.ServerDisconnectedError, ConnectionResetError, BrokenPipeError)):
                 error.__cause__ = exc
                 raise _Stale(error) from exc
@@ -205,7 +205,7 @@ class Http:
         except BaseException:
             self._left()
             raise
-        return Response(self, inner, where)
+        return Response(self, inner, url)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._closed:
@@ -268,7 +268,8 @@ def _where(url: str) -> str:
         return "the upstream"
 
 
-def _translated(exc: Exception, where: str) -> PenstockError:
+def _translated(exc: Exception, url: str) -> PenstockError:
+    where = _where(url)
     for kinds, fault, text in _TABLE:
         if isinstance(exc, kinds):
             return PenstockError(fault, text.format(where=where, why=_reason(exc)))

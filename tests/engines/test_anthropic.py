@@ -256,6 +256,6 @@ async def test_keys_take_turns_and_the_version_is_said() -> None:
         assert double.asked[0].headers["anthropic-version"] == "2023-06-01"
         assert double.asked[0].headers["anthropic-beta"] == "b"
         assert double.asked[0].path == "/v1/messages"
-        await engine.probe(Replica("r", "mine", double.url))
+        await engine.probe(Replica("r", "mine", f"{double.url}/v1"))
         assert double.asked[2].path == "/v1/models"
     await engine.aclose()
