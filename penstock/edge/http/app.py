@@ -135,6 +135,7 @@ class App:
                     await pump_whole(exchange, self._gateway, asked, admission)
             finally:
                 watcher.cancel()
+                await asyncio.wait((watcher,))
 
         return answer
 
