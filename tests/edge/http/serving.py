@@ -68,6 +68,12 @@ class Site:
         self.stop = asyncio.Event()
         self.url = f"http://127.0.0.1:{port}"
 
+    async def logged(self, count: int = 1) -> list[AccessLine]:
+        """The lines of the access log, once there are ``count``: one is written after its reply has gone out."""
+        await until(lambda: len(self.lines) >= count)
+        assert len(self.lines) == count
+        return self.lines
+
     async def raw(self, sent: bytes) -> bytes:
         """Sends bytes on a connection of its own and gives everything that comes back until it closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

@@ -249,7 +249,7 @@ async def test_a_sane_request_id_is_kept(here: Site, given: str) -> None:
     reply = await here.post(CHAT_PATH, CHAT, x_request_id=given)
     assert reply.headers["x-request-id"] == given
     assert json.loads(reply.body)["id"] == "chatcmpl-" + given
-    assert here.lines[0].request_id == given
+    assert (await here.logged())[0].request_id == given
 
 
 @pytest.mark.parametrize("given", ["", " ", "x" * 129, "a b", "\xe9", "a\tb"])
@@ -320,7 +320,7 @@ async def test_the_access_log_and_the_counter(here: Site) -> None:
     await here.post(CHAT_PATH + "?api_key=secret", CHAT)
     await here.post(CHAT_PATH, CHAT | {"model": 5})
     await here.get("/nowhere")
-    good, bad, lost = here.lines
+    good, bad, lost = await here.logged(3)
     assert (good.status, good.key, good.project, good.asked, good.service) == (200, "k1", "default", "chat", "chat")
     assert (good.model, good.prompt_tokens, good.completion_tokens, good.attempts) == ("m", 7, 3, 1)
     assert (good.method, good.path, good.client) == ("POST", CHAT_PATH, "127.0.0.1")

@@ -144,7 +144,7 @@ async def test_a_failure_in_mid_stream_is_raised(heartbeat_s: float) -> None:
         assert "".join(heard) == "Hello there"
         assert raised.value.code == UPSTREAM_BROKEN.code
         assert here.engine.closed()
-        line = here.lines[0]
+        (line,) = await here.logged()
     assert (line.status, line.code, line.ending) == (200, UPSTREAM_BROKEN.code, "failed")
 
 

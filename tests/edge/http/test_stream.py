@@ -94,7 +94,7 @@ async def test_after_a_heartbeat_a_failure_is_an_event() -> None:
         last = next(line for line in rest.splitlines() if line.startswith("data: "))
         assert json.loads(last.removeprefix("data: "))["error"]["code"] == UPSTREAM_BROKEN.code
         assert "[DONE]" not in rest
-        assert here.lines[0].code == UPSTREAM_BROKEN.code
+        assert (await here.logged())[0].code == UPSTREAM_BROKEN.code
 
 
 async def test_a_fault_of_ours_in_mid_stream_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -126,8 +126,8 @@ async def test_gone_before_the_engine_has_accepted(path: str, stream: bool, abor
         else:
             writer.close()
         await until(lambda: here.engine.cancelled)
-        await until(lambda: here.lines)
-        assert (here.lines[0].status, here.lines[0].ending) == (499, "")
+        (line,) = await here.logged()
+        assert (line.status, line.ending) == (499, "")
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -141,9 +141,9 @@ async def test_gone_while_the_engine_answers(path: str, stream: bool, after: int
         if stream and after == 2:
             await reader.readuntil(b" there")
         writer.transport.abort()
-        await until(lambda: here.lines)
+        (line,) = await here.logged()
         assert here.engine.upstreams[0].closed == 1
-        assert here.lines[0].ending in ("client_gone", "")
+        assert line.ending in ("client_gone", "")
         assert here.samples.total("penstock_requests", "client_gone") == 1
 
 
@@ -155,7 +155,7 @@ async def test_gone_at_any_byte_of_the_reply() -> None:
             reader, writer = await opened(here, STREAMED)
             await reader.readexactly(length)
             writer.transport.abort()
-        await until(lambda: len(here.lines) == 1 + len(range(1, whole, 97)))
+        await here.logged(1 + len(range(1, whole, 97)))
         assert here.engine.closed()
 
 
@@ -175,7 +175,8 @@ async def test_gone_after_the_end_is_no_news() -> None:
     async with site(usual) as here:
         await here.post("/v1/chat/completions", CHAT)
         assert here.samples.total("penstock_requests", "complete") == 1
-        assert (here.lines[0].status, here.lines[0].ending) == (200, "complete")
+        (line,) = await here.logged()
+        assert (line.status, line.ending) == (200, "complete")
 
 
 async def test_the_next_request_on_a_connection_is_not_cancelled_by_the_last() -> None:
@@ -185,8 +186,7 @@ async def test_the_next_request_on_a_connection_is_not_cancelled_by_the_last() -
             writer.write(request("POST", "/v1/chat/completions", json.dumps(STREAMED).encode(), connection=""))
             assert b"[DONE]" in await reader.readuntil(b"0\r\n\r\n")
         writer.close()
-        await until(lambda: len(here.lines) == 5)
-        assert {line.ending for line in here.lines} == {"complete"}
+        assert {line.ending for line in await here.logged(5)} == {"complete"}
 
 
 # -- clients that do not read, and a server that stops ---------------------------------------------------------------
@@ -221,10 +221,11 @@ async def stalled(here: Site):  # type: ignore[no-untyped-def]
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.connect(("127.0.0.1", here.port))
         peer.sendall(request("POST", "/v1/chat/completions", json.dumps(STREAMED).encode()))
-        seen = -1
-        while seen != endless.reads:
-            seen = endless.reads
-            await asyncio.sleep(0.1)
+        seen = 0
+        async with asyncio.timeout(DEADLINE_S):
+            while not seen or seen != endless.reads:
+                seen = endless.reads
+                await asyncio.sleep(0.1)  # pace: a pump that is stalled is one that asks no more for a while
         yield peer, endless
 
 
