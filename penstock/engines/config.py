@@ -59,6 +59,10 @@ class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout_s: Seconds = 600.0
     """Seconds to wait for the next piece of an answer."""
 
+    def __repr__(self) -> str:
+        # Keys, headers and URLs may be secrets.
+        return f"{type(self).__name__}(model={self.model!r})"
+
 
 class OpenAI(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="openai"):
     """Any OpenAI-compatible server, reached by URL."""

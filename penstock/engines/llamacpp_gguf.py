@@ -93,7 +93,8 @@ class _Reader:
         if kind == _ARRAY:
             inner, count = self.number(_U32), self.number(_U64)
             if count > _MOST_KEPT:
-                return self._skip(inner, count)
+                self._skip(inner, count)
+                return None
             kept = (self._value(inner) for _ in range(count))
             return tuple(value for value in kept if value is not None)
         scalar = _SCALARS.get(kind)

@@ -5,8 +5,6 @@ The names are those of ``xllamacpp.CommonParams``, dots for nesting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
 from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
@@ -22,7 +20,7 @@ _SPARE_CONNECTIONS = 8
 _CONTEXT = 8192
 _LEAST_CONTEXT = 1024
 _BATCH_WEIGHT = 1_050_000_000
-"""Parameters that one thread takes a token through in .06 s of a slow core: a batch is what a disconnect waits for."""
+"""Parameters that one thread takes a token through in .06 s of a slow core: a disconnect waits for a batch."""
 _LEAST_BATCH = 6
 """Tokens per thread below which a batch spends more time on reading weights than on computing."""
 _MOST_BATCH = 512
@@ -76,8 +74,8 @@ def chosen(settings: LlamaCpp, gguf: Gguf, machine: Machine) -> dict[str, Value]
     if (needed := gguf.kv_token_bytes * context * slots) > machine.memory:
         raise PenstockError(
             BAD_DEPLOYMENT,
-            f"A context of {context} tokens in {slots} slots needs {needed >> 20} MiB, and {machine.memory >> 20} MiB "
-            "are free; lower context or slots",
+            f"A context of {context} tokens in {slots} slots needs {needed >> 20} MiB, and "
+            f"{machine.memory >> 20} MiB are free; lower context or slots",
         )
     values: dict[str, Value] = {
         "n_parallel": slots,
