@@ -11,12 +11,16 @@ import time
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from penstock.core.errors import BAD_REQUEST, HEADERS_TOO_LARGE, PenstockError, envelope
 
 # Headers that speak of an upgrade; "connection" goes with them, and its "close" is seen to by the client.
 _UPGRADE = (b"upgrade", b"connection", b"http2-settings")
+
+# How many requests a client may have sent ahead before its connection is read no further.
+_AHEAD = 8
 
 MAX_HEAD_BYTES = 64 << 10
 HEAD_WITHIN_S = 30.0
@@ -36,10 +40,32 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused = False
         self._upgrading = False
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.waiting_since = time.monotonic()
         super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tell_running()
+        super().connection_lost(exc)
+
+    def let_go(self) -> None:
+        """Closes the connection at once; what runs on it is told that its client has gone."""
+        self._tell_running()
+        self.transport.abort()
+
+    def _tell_running(self) -> None:
+        """uvicorn tells the request that came last; with several sent ahead, that is not the one that runs."""
+        self.pipeline.clear()
+        cycle = self._running
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -84,8 +110,11 @@ class Connection(HttpToolsProtocol):
         self.waiting_since = None
         if self.parser.should_upgrade():
             self._upgrading = any(name == b"upgrade" for name, _ in self.headers)
-        else:
-            super().on_headers_complete()
+            return
+        super().on_headers_complete()
+        if self.pipeline and len(self.pipeline) <= _AHEAD:
+            # A connection that is not read does not tell that its client has gone.
+            self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
@@ -107,6 +136,17 @@ class Connection(HttpToolsProtocol):
         )
 
     def send_400_response(self, msg: str) -> None:
+        self._refused = True
+        running = self._running
+        if (
+            running is not None
+            and not running.response_complete
+            and (running.response_started or not running.more_body)
+        ):
+            # What is wrong came after a good request: that one is answered, and nothing more.
+            running.keep_alive = False
+            self.pipeline.clear()
+            return
         if self._head_bytes > MAX_HEAD_BYTES:
             error = PenstockError(
                 HEADERS_TOO_LARGE,
@@ -116,13 +156,13 @@ class Connection(HttpToolsProtocol):
         else:
             error = PenstockError(BAD_REQUEST, f"{msg} Send HTTP/1.1.")
             line = b"HTTP/1.1 400 Bad Request\r\n"
-        self._refused = True
         body = envelope(error)
         self.transport.write(
             line
             + b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             + body
         )
+        self._tell_running()
         self.transport.close()
 
     def _count(self, more: int) -> None:

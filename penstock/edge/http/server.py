@@ -71,4 +71,4 @@ async def _sweep(server: uvicorn.Server) -> None:
         now = time.monotonic()
         for connection in list(server.server_state.connections):
             if isinstance(connection, Connection) and connection.overdue(now):
-                connection.transport.abort()
+                connection.let_go()

@@ -189,6 +189,55 @@ async def test_the_next_request_on_a_connection_is_not_cancelled_by_the_last() -
         assert {line.ending for line in await here.logged(5)} == {"complete"}
 
 
+@pytest.mark.parametrize("ahead", [1, 8, 50])
+@pytest.mark.parametrize("end", [b"", b"\x00garbage\r\n\r\n"])
+async def test_gone_with_requests_sent_ahead(ahead: int, end: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The one that runs is told, though uvicorn would tell the last; none of the others begins."""
+    async with site(usual) as here:
+        here.engine.hold = asyncio.Event()
+        _, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        one = request("POST", "/v1/chat/completions", json.dumps(STREAMED).encode(), connection="")
+        writer.write(one * ahead + end)
+        await until(lambda: here.engine.held)
+        writer.transport.abort()
+        if ahead > 8:
+            # Beyond that the connection is not read, and its end is found out when it is written to.
+            here.engine.hold.set()
+        await here.logged()
+        assert len(here.engine.calls) == 1
+        assert here.engine.closed()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("ahead", [1, 3])
+async def test_garbage_after_a_request_ends_the_connection_and_not_the_request(ahead: int) -> None:
+    async with site(usual) as here:
+        one = request("POST", "/v1/chat/completions", json.dumps(STREAMED).encode(), connection="")
+        reply = heard(await here.raw(one * ahead + b"\x00garbage\r\n\r\n"))
+        assert reply.status == 200
+        assert reply.body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_broken_body_is_refused_at_once() -> None:
+    async with site(usual) as here:
+        head = request("POST", "/v1/chat/completions", connection="", content_length="", transfer_encoding="chunked")
+        reply = heard(await here.raw(head + b"zz\r\n"))
+        assert (reply.status, reply.error["code"]) == (400, "bad_request")
+
+
+async def test_requests_sent_ahead_are_answered_in_order() -> None:
+    async with site(usual) as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        ids = [f"id-{number}" for number in range(30)]
+        for given in ids:
+            writer.write(request("POST", "/v1/models", x_request_id=given, connection=""))
+        for given in ids:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert f"x-request-id: {given}\r\n".encode() in head
+            await reader.readuntil(b"}}")
+        writer.close()
+
+
 # -- clients that do not read, and a server that stops ---------------------------------------------------------------
 
 
