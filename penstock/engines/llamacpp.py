@@ -6,6 +6,7 @@ The wire is that of its own server: https://github.com/ggml-org/llama.cpp/tree/m
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import msgspec
 from penstock.core.chat import Call, Kind, Upstream, chunk_view
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import (
+    CONTEXT_LENGTH_EXCEEDED,
     INVALID_VALUE,
     UNSUPPORTED_CONTENT,
     UNSUPPORTED_OPERATION,
@@ -39,6 +41,7 @@ from penstock.engines.llamacpp_settings import CONNECTIONS, Order
 from penstock.engines.openai_answers import whole
 
 _CONNECT_S = 5.0
+_TOO_LONG = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
 _DOES = {"chat": (Kind.CHAT, Kind.COMPLETION), "embedding": (Kind.EMBEDDING,), "rerank": ()}
 _WORDS = {Kind.CHAT: "chat", Kind.COMPLETION: "complete texts", Kind.EMBEDDING: "make embeddings"}
 
@@ -139,6 +142,12 @@ class LlamaCpp:
                 f"The model {self._name!r} reads text only ({said.partition(' - hint')[0]}). "
                 "Send text, or choose a model that reads such content",
                 param="messages",
+            )
+        if too_long := _TOO_LONG.search(said):
+            return PenstockError(
+                CONTEXT_LENGTH_EXCEEDED,
+                f"The prompt is {too_long[1]} tokens long, and the model {self._name!r} holds {too_long[2]}. "
+                "Shorten it, or raise 'context' of the model in the deployment file",
             )
         if status == 400 and ("schema" in said.lower() or "grammar" in said.lower()):
             return PenstockError(

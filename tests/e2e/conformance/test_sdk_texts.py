@@ -54,10 +54,12 @@ def test_completion_choices(client: OpenAI, service: str) -> None:
 
 
 @embedders
-def test_embeddings_agree_in_both_encodings(client: OpenAI, service: str) -> None:
+def test_embeddings_agree_in_both_encodings(client: OpenAI, server: Penstock, service: str) -> None:
+    """Without an encoding the SDK asks for base64, which its strict mode then refuses: that call is a loose one."""
     texts = ["A cat sat on the mat.", "On a mat there sat a cat.", "How do I file my taxes?"]
     floats = client.embeddings.create(model=service, input=texts, encoding_format="float")
-    packed = client.embeddings.create(model=service, input=texts)
+    with OpenAI(base_url=server.base_url, api_key=ADMIN_KEY, max_retries=0) as loose:
+        packed = loose.embeddings.create(model=service, input=texts)
     assert [datum.index for datum in floats.data] == [0, 1, 2]
     assert floats.usage.prompt_tokens > 0
     for one, other in zip(floats.data, packed.data, strict=True):
@@ -74,7 +76,10 @@ def test_base64_is_little_endian_floats(client: OpenAI) -> None:
 
 def test_embeddings_mean_something(client: OpenAI) -> None:
     texts = ["How old are you?", "What is your age?", "The train to Bergen leaves at noon."]
-    vectors = [datum.embedding for datum in client.embeddings.create(model="embed", input=texts).data]
+    vectors = [
+        datum.embedding
+        for datum in client.embeddings.create(model="embed", input=texts, encoding_format="float").data
+    ]
 
     def cosine(one: list[float], other: list[float]) -> float:
         dot = sum(a * b for a, b in zip(one, other, strict=True))
@@ -115,5 +120,5 @@ async def test_async_client(server: Penstock) -> None:
         base_url=server.base_url, api_key=ADMIN_KEY, max_retries=0, _strict_response_validation=True
     ) as client:
         assert (await client.completions.create(model="scripted", prompt="Hi")).choices[0].text
-        assert (await client.embeddings.create(model="embed", input="Hi")).data[0].embedding
+        assert (await client.embeddings.create(model="embed", input="Hi", encoding_format="float")).data[0].embedding
         assert [model async for model in client.models.list()]
