@@ -1,7 +1,8 @@
 """What llama.cpp's events mean, and where they differ from OpenAI's wire. Pure.
 
-Most chunks are passed on as they came. Taken apart are only those of a forced tool call, which arrives as text, and
-the log probabilities of a text completion, which llama.cpp writes in the shape of chat.
+Reports on how far a prompt has been read are left out; other chunks are passed on as they came. Taken apart are only
+those of a forced tool call, which arrives as text, and the log probabilities of a text completion, which llama.cpp
+writes in the shape of chat.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class LlamaEvents:
         self._calls = CallFromText() if forced else None
         self._scored = call.kind is Kind.COMPLETION and given(call, "logprobs") is not None
         self._offset = 0
+        self._reading_prompt = True
 
     @property
     def complete(self) -> bool:
@@ -55,6 +57,10 @@ class LlamaEvents:
         self._events.complete = value
 
     def take(self, name: bytes, data: bytes, chunks: list[bytes]) -> None:
+        if self._reading_prompt:
+            if b'"prompt_progress":' in data:
+                return
+            self._reading_prompt = not data.startswith(b"{")
         if self._calls is None and not self._scored:
             self._events.take(name, data, chunks)
             return

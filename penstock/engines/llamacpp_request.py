@@ -42,6 +42,8 @@ def parts(call: Call, model: str) -> tuple[Part, ...]:
         "model": model,
         "stream": True,
         "stream_options": _USAGE,
+        # While it reads a prompt it looks for a client that has gone once a second, or when it reports progress.
+        "return_progress": True,
         "n": None,
         "best_of": None,
         "user": None,
