@@ -212,15 +212,15 @@ class Placed:
 class Assembled:
     """A streamed answer as the one whole reply that was asked for."""
 
-    __slots__ = ("_done", "_inner", "_kind")
+    __slots__ = ("_closed", "_done", "_inner", "_kind")
 
     def __init__(self, inner: Upstream, kind: Kind) -> None:
         self._inner = inner
         self._kind = kind
-        self._done = False
+        self._closed = self._done = False
 
     async def read(self) -> Sequence[bytes]:
-        if self._done:
+        if self._done or self._closed:
             return ()
         self._done = True
         assembly = Assembly(self._kind)
@@ -232,8 +232,8 @@ class Assembled:
                     raise PenstockError(
                         UPSTREAM_GARBLED, "llama.cpp sent a chunk that is not JSON; try again"
                     ) from error
-        return (assembly.whole(),)
+        return () if self._closed else (assembly.whole(),)
 
     async def aclose(self) -> None:
-        self._done = True
+        self._closed = True
         await self._inner.aclose()
