@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install dev test slow lint format types shape check bench clean
+.PHONY: help up install dev test slow lint format types shape check docs bench clean
 
 help: ## Say what there is.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ shape: dev ## Check the rules of the house.
 	@$(BIN)/python -m pytest tests/shape
 
 check: lint types shape test ## Everything that a change must pass.
+
+docs: dev ## Write the reference pages from the code.
+	@$(BIN)/python docs/generate.py
 
 bench: dev ## Measure, side by side with peers.
 	@exec $(BIN)/python -m benchmarks

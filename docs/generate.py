@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from penstock.config import reference
 from penstock.core import errors
 from penstock.core.errors import Fault
 from penstock.core.metrics import Counter, Histogram, Metric
+from penstock.edge.http import metrics as edge
 from penstock.gateway import metrics as gateway
 
 HERE = Path(__file__).parent / "reference"
@@ -42,7 +44,7 @@ def metrics_page() -> str:
     """Every metric that a room declares."""
     lines = ["# Metrics", "", NOTE, "At `/metrics`, in Prometheus's text format.", ""]
     lines += ["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |"]
-    for row in gateway.ROWS:
+    for row in (*gateway.ROWS, *edge.ROWS):
         labels = ", ".join(f"`{label}`" for label in row.labels)
         lines.append(f"| `{_exposed(row)}` | {type(row).__name__.lower()} | {labels} | {row.help} |")
     lines += ["", "Beside them stand the usual `process_*` and `python_gc_*` rows of the worker."]
@@ -59,7 +61,12 @@ def _exposed(row: Metric) -> str:
             return row.name
 
 
-PAGES = {"errors.md": errors_page, "metrics.md": metrics_page}
+PAGES = {
+    "errors.md": errors_page,
+    "metrics.md": metrics_page,
+    "deployment-file.md": reference.page,
+    "penstock.schema.json": reference.json_schema,
+}
 
 
 def main() -> None:

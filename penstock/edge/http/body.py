@@ -22,7 +22,8 @@ from penstock.edge.http.exchange import Exchange
 # Deeper than any schema or conversation in use, and far from where a JSON parser upstream runs out of stack.
 MAX_DEPTH = 200
 
-_FORMS = (b"multipart/form-data", b"application/x-www-form-urlencoded")
+# Not the other kind of form: curl calls whatever it posts one unless it is told otherwise.
+_FORM = b"multipart/form-data"
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
@@ -92,7 +93,7 @@ def parsed(body: bytes) -> dict[str, msgspec.Raw]:
 
 def _check_type(headers: Mapping[bytes, bytes]) -> None:
     kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind in _FORMS:
+    if kind == _FORM:
         raise PenstockError(
             UNSUPPORTED_MEDIA_TYPE,
             f"This route takes JSON, not {kind.decode()}. Send a JSON object with 'content-type: application/json'.",
