@@ -26,6 +26,10 @@ def cross_check(
             value = getattr(engine, field, None)
             if isinstance(value, str):
                 _check_form(reading, ("models", name, field), value, form)
+        if _changeable(getattr(engine, "weights", None)) and not getattr(engine, "sha256", None):
+            reading.note(
+                ("models", name, "weights"), "plain http: can be changed on its way; use https:, or add `sha256`"
+            )
     known = reading.names(("models",))
     for name, service in services.items():
         _check_models(reading, name, service, known)
@@ -82,6 +86,15 @@ def _weights(value: str) -> str:
     except PenstockError as error:
         return error.message
     return ""
+
+
+def _changeable(weights: object) -> bool:
+    """Whether somebody on the way could change these weights unseen."""
+    try:
+        place = address.parse(weights) if isinstance(weights, str) else None
+    except PenstockError:
+        return False
+    return isinstance(place, address.Web) and not place.trusted_wire
 
 
 def _http_url(value: str) -> str:

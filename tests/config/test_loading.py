@@ -30,7 +30,7 @@ def test_the_first_example_stays_valid() -> None:
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("examples/*.yaml")), ids=lambda path: path.name)
 def test_every_example_is_valid(path: Path) -> None:
-    assert load(path, {}).services
+    assert load(path, {"OPENAI_API_KEY": "sk-1", "ANTHROPIC_API_KEY": "sk-2"}).services
 
 
 def test_without_a_file_the_embedded_default_is_served() -> None:
@@ -146,4 +146,5 @@ def test_services_as_the_house_hands_them_around() -> None:
 
 
 def test_a_deployment_shows_no_secret() -> None:
-    assert "k3y" not in repr(good("models: {m: {engine: openai, api_key: k3y}}\n" + SERVICES))
+    file = good("models: {m: {engine: openai, api_key: k3y, headers: {a: k3y}}}\n" + SERVICES)
+    assert "k3y" not in f"{file!r} {file.models!r} {models_of(file)!r}"

@@ -217,6 +217,13 @@ CASES: list[tuple[str, str, list[str]]] = [
         ],
     ),
     (
+        "weights that can be changed on their way",
+        "models:\n  m: {engine: llamacpp, weights: 'http://h/m.gguf'}\n"
+        f"  n: {{engine: llamacpp, weights: 'http://h/m.gguf', sha256: {'0' * 64}}}\n"
+        "  o: {engine: llamacpp, weights: 'http://127.0.0.1/m.gguf'}\n" + SERVICES,
+        ["f.yaml:2: models.m.weights: plain http: can be changed on its way; use https:, or add `sha256`"],
+    ),
+    (
         "not set",
         "models: {m: {engine: openai, api_key: '${NOT_SET}'}}\n" + SERVICES,
         [

@@ -25,7 +25,7 @@ JUNK: dict[str, tuple[bytes, str]] = {
     "half a mapping": (b"models: {m: {engine: fake\n", ":"),
     "a key twice": (b"models:\n  m: {engine: fake}\n  m: {engine: fake}\nservices:\n  s: {model: m}\n", "m"),
     "an object of Python": (b"models: !!python/object/apply:os.system ['true']\n", ":1"),
-    "a bomb of aliases": (b"a: &a [x,x]\n" + b"".join(b"b%d: &b%d [*a,*a]\n" % (i, i) for i in range(9)), "a"),
+    "a bomb of aliases": (b"a: &a [x,x]\n" + b"".join(b"b%d: &b%d [*a,*a]\n" % (i, i) for i in range(8)), "a"),
     "a variable that is not set": (MODELS.replace("fake", "openai, api_key: '${NO_SUCH}'").encode(), "NO_SUCH"),
     "bytes": (bytes(range(256)), ":"),
     "NUL": (b"models:\x00\n", ":"),
