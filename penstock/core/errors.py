@@ -79,13 +79,6 @@ UNSUPPORTED_MEDIA_TYPE = Fault(
 )
 HEADERS_TOO_LARGE = Fault("headers_too_large", 431, _INVALID, "The headers are larger than the gateway reads.")
 # Capacity, ours or an upstream's.
-RATE_LIMITED = Fault(
-    "rate_limit_exceeded",
-    429,
-    _LIMIT,
-    "A limit of this gateway was reached; `retry-after` says when to come back.",
-    retry=True,
-)
 UPSTREAM_RATE_LIMITED = Fault(
     "upstream_rate_limited",
     429,

@@ -75,7 +75,7 @@ class _Objects:
                 )
             else:
                 found = obstore.get(self._bucket, self._key)
-        except faults.BaseError as fault:
+        except (faults.BaseError, FileNotFoundError) as fault:
             raise _ours(self._address, fault) from None
         start, _ = found.range
         yield Body(start, found.meta["size"], found.meta["e_tag"], self._chunks(found.stream(min_chunk_size=BLOCK)))
@@ -84,7 +84,7 @@ class _Objects:
         try:
             for chunk in stream:
                 yield bytes(chunk)
-        except faults.BaseError as fault:
+        except (faults.BaseError, FileNotFoundError) as fault:
             raise _ours(self._address, fault) from None
 
 

@@ -96,7 +96,7 @@ class SubstrateContract:
 
     async def test_a_start_that_is_cancelled_leaves_nothing(self, substrate: Substrate) -> None:
         starting = asyncio.create_task(substrate.start("small-0", launch(FakeLife())))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.1)  # pace: a start that is under way
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting

@@ -100,7 +100,7 @@ class WebServer:
         self.extra: Callable[[BaseHTTPRequestHandler], bool] = lambda _: False
         double = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Exchange(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_: object) -> None: ...
@@ -111,7 +111,7 @@ class WebServer:
             def do_HEAD(self) -> None:
                 double._answer(self)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Exchange)
         self._server.daemon_threads = True
         if tls is not None:
             # The handshake is each connection's own affair: a client that refuses it must not stop the server.

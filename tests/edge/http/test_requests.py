@@ -201,7 +201,9 @@ async def test_what_is_not_json_by_its_own_word(here: Site, headers: dict[str, s
     assert (reply.status, reply.error["code"]) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8", "x"])
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8", "x"]
+)
 async def test_json_under_another_name(here: Site, kind: str) -> None:
     assert (await here.post(CHAT_PATH, CHAT, content_type=kind)).status == 200
 
