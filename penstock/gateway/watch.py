@@ -26,7 +26,7 @@ def watchers(call: Call, service: Service, trail: Trail) -> tuple[Watcher, ...]:
     """The watchers of one call, in the order a chunk meets them."""
     name = call.service if service.name == "*" else service.name
     prefix = _ID_PREFIX.get(call.kind)
-    relabel = Relabel(name, prefix + call.request_id if prefix else None)
+    relabel = Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
     if call.stream and not call.usage_chunk:
         return Tally(trail), hide_usage, relabel
     return Tally(trail), relabel
