@@ -6,7 +6,6 @@ The wire is that of its own server: https://github.com/ggml-org/llama.cpp/tree/m
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import sys
 from collections.abc import Sequence
@@ -18,9 +17,6 @@ import msgspec
 from penstock.core.chat import Call, Kind, Upstream, chunk_view
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import (
-    CONTEXT_LENGTH_EXCEEDED,
-    INVALID_VALUE,
-    UNSUPPORTED_CONTENT,
     UNSUPPORTED_OPERATION,
     UPSTREAM_GARBLED,
     UPSTREAM_OVERLOADED,
@@ -31,17 +27,17 @@ from penstock.core.splice import joined
 from penstock.engines import config
 from penstock.engines.assemble import Assembly
 from penstock.engines.fanout import Fanout
-from penstock.engines.faults import Origin, complaint, http_error
+from penstock.engines.faults import Origin
 from penstock.engines.hosted import endpoint, probed, refusal
 from penstock.engines.hosted_answers import Streamed, Whole
 from penstock.engines.http import Http
 from penstock.engines.llamacpp_answers import LlamaEvents
+from penstock.engines.llamacpp_errors import refused
 from penstock.engines.llamacpp_request import Part, parts
 from penstock.engines.llamacpp_settings import CONNECTIONS, Order
 from penstock.engines.openai_answers import whole
 
 _CONNECT_S = 5.0
-_TOO_LONG = re.compile(r"request \((\d+) tokens\) exceeds the available context size \((\d+) tokens\)")
 _DOES = {"chat": (Kind.CHAT, Kind.COMPLETION), "embedding": (Kind.EMBEDDING,)}
 _WORDS = {Kind.CHAT: "chat", Kind.COMPLETION: "complete texts", Kind.EMBEDDING: "make embeddings"}
 
@@ -102,7 +98,7 @@ class LlamaCpp:
         try:
             response = await self._http.post(endpoint(replica.base_url, "/embeddings"), body, _signed(replica))
             if response.status != 200:
-                raise self._refused(response.status, await refusal(response), origin)
+                raise refused(response.status, await refusal(response), call, self._name)
         except BaseException:
             place.give_back()
             raise
@@ -131,29 +127,8 @@ class LlamaCpp:
         url = endpoint(replica.base_url, call.kind.value)
         response = await self._http.post(url, part.body, _signed(replica))
         if response.status != 200:
-            raise self._refused(response.status, await refusal(response), origin)
+            raise refused(response.status, await refusal(response), call, self._name)
         return Streamed(response, LlamaEvents(call, part.forced, origin))
-
-    def _refused(self, status: int, body: bytes, origin: Origin) -> PenstockError:
-        said = complaint(body).message
-        if "input is not supported" in said:
-            return PenstockError(
-                UNSUPPORTED_CONTENT,
-                f"The model {self._name!r} reads text only ({said.partition(' - hint')[0]}). "
-                "Send text, or choose a model that reads such content",
-                param="messages",
-            )
-        if too_long := _TOO_LONG.search(said):
-            return PenstockError(
-                CONTEXT_LENGTH_EXCEEDED,
-                f"The prompt is {too_long[1]} tokens long, and the model {self._name!r} holds {too_long[2]}. "
-                "Shorten it, or raise 'context' of the model in the deployment file",
-            )
-        if status == 400 and ("schema" in said.lower() or "grammar" in said.lower()):
-            return PenstockError(
-                INVALID_VALUE, f"The schema or grammar cannot be used: {said}", param="response_format"
-            )
-        return http_error(status, {}, body, origin, self._clock.wall())
 
     def _place(self, replica: Replica, requests: int) -> Place:
         if self._running.get(replica.id, 0) + requests > CONNECTIONS:

@@ -83,7 +83,7 @@ class LlamaEvents:
         choice = view.choices[0]
         pieces = self._calls.feed(choice.delta.content) if choice.delta and choice.delta.content else []
         if choice.finish_reason:
-            pieces += self._calls.end()
+            pieces += self._calls.end(choice.finish_reason == "stop")
         delta: dict[str, object] = {}
         if choice.delta is not None and choice.delta.role is not None:
             delta = {"role": choice.delta.role, "content": None}

@@ -6,6 +6,8 @@ because it counts the tokens of several choices wrong.
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from penstock.core.chat import Call, Kind
@@ -20,7 +22,11 @@ MOST_CHOICES = 64
 _BOOL = msgspec.json.Decoder(bool)
 _INT = msgspec.json.Decoder(int)
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
+_MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_DEVELOPER = re.compile(rb'"role"\s*:\s*"developer"')
 _USAGE = {"include_usage": True}
+_COMPLETION_TOKENS = 16
+"""What OpenAI's completions end after when the client does not say; llama.cpp's would not end."""
 _NULL = b"null"
 
 
@@ -53,7 +59,7 @@ def parts(call: Call, model: str) -> tuple[Part, ...]:
         forced = _chat(call, owned)
         prompts: list[msgspec.Raw | None] = [None]
     else:
-        _completion(call)
+        _completion(call, owned)
         prompts = list(_prompts(call))
     if len(prompts) * call.choices > MOST_CHOICES:
         raise PenstockError(
@@ -85,6 +91,11 @@ def _chat(call: Call, owned: dict[str, object]) -> bool:
     for name in ("audio", "web_search_options"):
         if given(call, name) is not None:
             raise PenstockError(UNSUPPORTED_PARAMETER, f"llama.cpp does not do {name}; leave it out", param=name)
+    if _DEVELOPER.search(given(call, "messages") or b""):
+        owned["messages"] = _renamed(call)
+    if member(call, "logprobs", _BOOL):
+        # Without a number llama.cpp gives 20 alternatives, and with 0 no log probabilities at all.
+        owned["top_logprobs"] = max(member(call, "top_logprobs", _INT) or 0, 1)
     tools = tools_of(call)
     owned["tools"] = list(tools.offered) or None
     owned["tool_choice"] = None
@@ -105,7 +116,20 @@ def _chat(call: Call, owned: dict[str, object]) -> bool:
     return True
 
 
-def _completion(call: Call) -> None:
+def _renamed(call: Call) -> list[dict[str, msgspec.Raw]]:
+    """The messages, the developer's as the system's: no chat template knows the role by its new name."""
+    renamed = {b'"developer"': msgspec.Raw(b'"system"')}
+    return [
+        {name: renamed.get(bytes(value).strip(), value) if name == "role" else value for name, value in each.items()}
+        for each in member(call, "messages", _MESSAGES) or ()
+    ]
+
+
+def _completion(call: Call, owned: dict[str, object]) -> None:
+    if given(call, "max_tokens") is None:
+        owned["max_tokens"] = _COMPLETION_TOKENS
+    if given(call, "logprobs") is not None:
+        owned["logprobs"] = max(member(call, "logprobs", _INT) or 0, 1)
     if member(call, "echo", _BOOL):
         raise PenstockError(UNSUPPORTED_PARAMETER, "llama.cpp does not echo the prompt; leave echo out", param="echo")
     if given(call, "suffix") not in (None, b'""'):

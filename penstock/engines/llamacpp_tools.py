@@ -20,7 +20,7 @@ from penstock.engines.llamacpp_fields import member
 _NO_PARAMETERS = b'{"type":"object","properties":{}}'
 _REFERENCE = re.compile(rb'("\$ref"\s*:\s*")#')
 _HEAD = re.compile(r'\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*')
-_TAIL = re.compile(r"[\s}]*\Z")
+_TAIL = " \t\r\n}"
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -159,16 +159,15 @@ class CallFromText:
             call_id = f"call_{secrets.token_hex(12)}"
             function = {"name": name, "arguments": ""}
             pieces.append({"index": 0, "id": call_id, "type": "function", "function": function})
-        tail = _TAIL.search(self._held)
-        ready = self._held[: tail.start()] if tail else self._held
+        ready = self._held.rstrip(_TAIL)
         self._held = self._held[len(ready) :]
         return pieces + ([_more(ready)] if ready else [])
 
-    def end(self) -> list[dict[str, object]]:
-        """What was held back, without the brace that closes the object around the call."""
-        rest = self._held.rstrip()
-        rest = rest.removesuffix("}").rstrip()
-        self._held = ""
+    def end(self, complete: bool) -> list[dict[str, object]]:
+        """What was held back; if the object is complete, without the brace that closes it around the arguments."""
+        rest, self._held = self._held.rstrip(), ""
+        if complete:
+            rest = rest.removesuffix("}").rstrip()
         return [_more(rest)] if rest and self._named else []
 
 

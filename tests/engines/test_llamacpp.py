@@ -51,7 +51,7 @@ class LlamaBench:
         "long": errors.CONTEXT_LENGTH_EXCEEDED,
         "schema": errors.INVALID_VALUE,
         "value": errors.BAD_REQUEST,
-        "loading": errors.UPSTREAM_OVERLOADED,
+        "loading": errors.NO_REPLICA,
         "key": errors.UPSTREAM_REFUSED_KEY,
     }
 
@@ -218,7 +218,7 @@ async def test_what_llamacpp_would_leave_out_is_refused_by_name(
 
 async def test_a_prompt_that_is_too_long_is_told_both_numbers(bench: LlamaBench) -> None:
     bench.fail("long")
-    with pytest.raises(PenstockError, match="20031 tokens long, and the model 'mine' holds 8192"):
+    with pytest.raises(PenstockError, match="holds 8192 tokens; the request has 20031"):
         await bench.engine.start(call(), bench.replica)
 
 
@@ -266,3 +266,28 @@ async def test_one_choice_that_breaks_ends_them_all(bench: LlamaBench) -> None:
     await started.aclose()
     await bench.idle()
     assert bench.double.left == 1
+
+
+async def test_the_developer_speaks_as_the_system(bench: LlamaBench) -> None:
+    messages = [
+        {"role": "developer", "content": "x", "name": "n"},
+        {"role": "user", "content": '"role": "developer"'},
+    ]
+    (body,) = await bodies(bench, messages=messages)
+    assert body["messages"] == [{**messages[0], "role": "system"}, messages[1]]
+
+
+@pytest.mark.parametrize(("asked", "sent"), [({}, 1), ({"top_logprobs": 0}, 1), ({"top_logprobs": 5}, 5)])
+async def test_log_probabilities_come_with_as_many_alternatives_as_asked_for(
+    bench: LlamaBench, asked: dict[str, int], sent: int
+) -> None:
+    (body,) = await bodies(bench, logprobs=True, **asked)
+    assert body["top_logprobs"] == sent
+
+
+@pytest.mark.parametrize(("asked", "sent"), [({}, 16), ({"max_tokens": 3}, 3)])
+async def test_a_completion_ends_after_16_tokens_unless_it_says_otherwise(
+    bench: LlamaBench, asked: dict[str, int], sent: int
+) -> None:
+    (body,) = await bodies(bench, Kind.COMPLETION, **asked)
+    assert body["max_tokens"] == sent
