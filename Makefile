@@ -31,7 +31,7 @@ dev: $(BIN)/.installed-dev ## The same, with what the tests need.
 
 test: dev ## Install, and run the tests.
 	@echo "==> Running the tests"
-	@exec $(BIN)/python -m pytest
+	@exec $(BIN)/python -m pytest -m 'not slow'
 
 slow: dev ## Run the tests that take long.
 	@exec $(BIN)/python -m pytest -m slow
