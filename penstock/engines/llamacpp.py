@@ -23,7 +23,6 @@ from penstock.core.errors import (
     PenstockError,
 )
 from penstock.core.serving import Launch, Replica
-from penstock.core.splice import joined
 from penstock.engines import config
 from penstock.engines.assemble import Assembly
 from penstock.engines.fanout import Fanout
@@ -32,8 +31,9 @@ from penstock.engines.hosted import endpoint, probed, refusal
 from penstock.engines.hosted_answers import Streamed, Whole
 from penstock.engines.http import Http
 from penstock.engines.llamacpp_answers import LlamaEvents
+from penstock.engines.llamacpp_embeddings import Embedded
 from penstock.engines.llamacpp_errors import refused
-from penstock.engines.llamacpp_request import Part, parts
+from penstock.engines.llamacpp_request import Part, embedding_bodies, parts
 from penstock.engines.llamacpp_settings import CONNECTIONS, Order
 from penstock.engines.openai_answers import whole
 
@@ -92,18 +92,22 @@ class LlamaCpp:
         await self._http.aclose()
 
     async def _embeddings(self, call: Call, replica: Replica) -> Upstream:
-        origin = Origin(self._name, self._name, (replica.key,))
-        body = joined(call.fields, model=self._name, user=None, stream=None)
+        bodies = embedding_bodies(call, self._name)
+        ask = partial(self._embedded, call, replica)
         place = self._place(replica, 1)
         try:
-            response = await self._http.post(endpoint(replica.base_url, "/embeddings"), body, _signed(replica))
-            if response.status != 200:
-                raise refused(response.status, await refusal(response), call, self._name)
+            first = await ask(bodies[0])
         except BaseException:
             place.give_back()
             raise
-        convert = partial(whole, kind=call.kind, origin=origin, as_chunks=False)
-        return Placed(Whole(response, convert), place)
+        return Placed(Embedded(first, bodies[1:], ask), place)
+
+    async def _embedded(self, call: Call, replica: Replica, body: bytes) -> Upstream:
+        origin = Origin(self._name, self._name, (replica.key,))
+        response = await self._http.post(endpoint(replica.base_url, "/embeddings"), body, _signed(replica))
+        if response.status != 200:
+            raise refused(response.status, await refusal(response), call, self._name)
+        return Whole(response, partial(whole, kind=call.kind, origin=origin, as_chunks=False))
 
     async def _asked(self, call: Call, replica: Replica, asked: Sequence[Part]) -> Upstream:
         place = self._place(replica, len(asked))

@@ -25,6 +25,10 @@ _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _MESSAGES = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _DEVELOPER = re.compile(rb'"role"\s*:\s*"developer"')
 _USAGE = {"include_usage": True}
+_MOST_ALTERNATIVES = 20
+"""OpenAI's own bound; llama.cpp has none, and sorts its whole vocabulary for one token."""
+_INPUTS_AT_ONCE = 16
+"""Texts embedded in one request: what llama.cpp has begun of embeddings it also ends, whoever has gone."""
 _COMPLETION_TOKENS = 16
 """What OpenAI's completions end after when the client does not say; llama.cpp's would not end."""
 _NULL = b"null"
@@ -51,6 +55,8 @@ def parts(call: Call, model: str) -> tuple[Part, ...]:
         # While it reads a prompt it looks for a client that has gone once a second, or when it reports progress.
         "return_progress": True,
         "n": None,
+        # Its own word for n, which would escape the counting.
+        "n_cmpl": None,
         "best_of": None,
         "user": None,
     }
@@ -74,8 +80,8 @@ def parts(call: Call, model: str) -> tuple[Part, ...]:
         for number in range(call.choices):
             if prompt is not None:
                 owned["prompt"] = prompt
-            if seed is not None:
-                # The same seed would say the same n times.
+            if seed is not None and seed >= 0:
+                # The same seed would say the same n times; a negative one asks for chance.
                 owned["seed"] = (seed + number) % 2**32
             made.append(Part(joined(fields, **owned), repeats=number > 0, forced=forced))
     return tuple(made)
@@ -95,7 +101,13 @@ def _chat(call: Call, owned: dict[str, object]) -> bool:
         owned["messages"] = _renamed(call)
     if member(call, "logprobs", _BOOL):
         # Without a number llama.cpp gives 20 alternatives, and with 0 no log probabilities at all.
-        owned["top_logprobs"] = max(member(call, "top_logprobs", _INT) or 0, 1)
+        owned["top_logprobs"] = max(_alternatives(call, "top_logprobs"), 1)
+        if given(call, "tools") not in (None, b"[]"):
+            raise PenstockError(
+                UNSUPPORTED_PARAMETER,
+                "llama.cpp gives no log probabilities beside tools; leave one out",
+                param="logprobs",
+            )
     tools = tools_of(call)
     owned["tools"] = list(tools.offered) or None
     owned["tool_choice"] = None
@@ -116,6 +128,13 @@ def _chat(call: Call, owned: dict[str, object]) -> bool:
     return True
 
 
+def _alternatives(call: Call, name: str) -> int:
+    wanted = member(call, name, _INT) or 0
+    if not 0 <= wanted <= _MOST_ALTERNATIVES:
+        raise PenstockError(INVALID_VALUE, f"{name} is between 0 and {_MOST_ALTERNATIVES}", param=name)
+    return wanted
+
+
 def _renamed(call: Call) -> list[dict[str, msgspec.Raw]]:
     """The messages, the developer's as the system's: no chat template knows the role by its new name."""
     renamed = {b'"developer"': msgspec.Raw(b'"system"')}
@@ -129,7 +148,7 @@ def _completion(call: Call, owned: dict[str, object]) -> None:
     if given(call, "max_tokens") is None:
         owned["max_tokens"] = _COMPLETION_TOKENS
     if given(call, "logprobs") is not None:
-        owned["logprobs"] = max(member(call, "logprobs", _INT) or 0, 1)
+        owned["logprobs"] = max(_alternatives(call, "logprobs"), 1)
     if member(call, "echo", _BOOL):
         raise PenstockError(UNSUPPORTED_PARAMETER, "llama.cpp does not echo the prompt; leave echo out", param="echo")
     if given(call, "suffix") not in (None, b'""'):
@@ -156,3 +175,25 @@ def _prompts(call: Call) -> list[msgspec.Raw]:
     if bytes(items[0]).lstrip()[:1] in (b'"', b"["):
         return items
     return [msgspec.Raw(text)]
+
+
+def embedding_bodies(call: Call, model: str) -> tuple[bytes, ...]:
+    """An embeddings call as requests of a few texts each, to be sent one after the other.
+
+    Raises ``PenstockError`` (UNSUPPORTED_PARAMETER, INVALID_TYPE).
+    """
+    if given(call, "dimensions") is not None:
+        raise PenstockError(
+            UNSUPPORTED_PARAMETER, "llama.cpp gives vectors of one length; leave dimensions out", param="dimensions"
+        )
+    text = given(call, "input") or b""
+    if not text.startswith(b"["):
+        return (joined(call.fields, model=model, user=None),)
+    try:
+        items = _ITEMS.decode(text)
+    except msgspec.DecodeError as error:
+        raise PenstockError(INVALID_TYPE, "input is a text, an array of texts or of tokens", param="input") from error
+    if not items or bytes(items[0]).lstrip()[:1] not in (b'"', b"["):
+        return (joined(call.fields, model=model, user=None),)
+    groups = (items[at : at + _INPUTS_AT_ONCE] for at in range(0, len(items), _INPUTS_AT_ONCE))
+    return tuple(joined(call.fields, model=model, user=None, input=group) for group in groups)

@@ -199,6 +199,9 @@ async def test_a_forced_tool_call_is_held_to_its_schema_and_comes_as_a_call(
         (Kind.CHAT, {"tools": [TOOL], "tool_choice": "required", "response_format": {"type": "json_object"}},
          "response_format"),
         (Kind.CHAT, {"n": 65}, "n"),
+        (Kind.CHAT, {"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
+        (Kind.CHAT, {"logprobs": True, "tools": [TOOL]}, "logprobs"),
+        (Kind.COMPLETION, {"logprobs": 99999}, "logprobs"),
         (Kind.COMPLETION, {"echo": True}, "echo"),
         (Kind.COMPLETION, {"suffix": "x"}, "suffix"),
         (Kind.COMPLETION, {"best_of": 3}, "best_of"),
@@ -291,3 +294,33 @@ async def test_a_completion_ends_after_16_tokens_unless_it_says_otherwise(
 ) -> None:
     (body,) = await bodies(bench, Kind.COMPLETION, **asked)
     assert body["max_tokens"] == sent
+
+
+async def test_a_random_seed_stays_random_and_no_other_word_for_n_goes_up(bench: LlamaBench) -> None:
+    sent = await bodies(bench, n=2, seed=-1, n_cmpl=3)
+    assert [body["seed"] for body in sent] == [-1, -1]
+    assert not any("n_cmpl" in body for body in sent)
+
+
+async def test_many_texts_are_embedded_a_few_at_a_time_and_a_client_that_goes_ends_it(bench: LlamaBench) -> None:
+    def embedding(asked: Asked) -> Played:
+        texts = json.loads(asked.body)["input"]
+        data = [{"object": "embedding", "index": at, "embedding": [float(text)]} for at, text in enumerate(texts)]
+        reply = {"object": "list", "model": "m", "data": data, "usage": {"prompt_tokens": 2, "total_tokens": 2}}
+        return Played(headers=JSON, pieces=[json.dumps(reply).encode()])
+
+    script(bench, embedding)
+    embedder = LlamaCpp("vec", config.LlamaCpp(weights="file:m.gguf", task="embedding"))
+    texts = [str(number) for number in range(40)]
+    (chunk,) = await drained(await embedder.start(call(Kind.EMBEDDING, input=texts), bench.replica))
+    reply = json.loads(chunk)
+    assert [(datum["index"], datum["embedding"]) for datum in reply["data"]] == [(n, [float(n)]) for n in range(40)]
+    assert reply["usage"] == {"prompt_tokens": 6, "total_tokens": 6}
+    assert len(bench.double.asked) == 3
+    begun = await embedder.start(call(Kind.EMBEDDING, input=texts), bench.replica)
+    await begun.aclose()
+    assert await begun.read() == ()
+    assert len(bench.double.asked) == 4
+    with pytest.raises(PenstockError, match="leave dimensions out"):
+        await embedder.start(call(Kind.EMBEDDING, dimensions=5), bench.replica)
+    await embedder.aclose()
