@@ -24,9 +24,9 @@ class LlamaCpp(
     replicas: Positive = 1
     """How many copies run."""
     slots: Positive | None = None
-    """How many requests one copy works on at once. Default: 4 for chat."""
+    """How many requests one copy works on at once. Default: 8 for chat."""
     context: Positive | None = None
-    """Tokens of context for each slot. Default: what the model was trained for, at most 8192."""
+    """Tokens of context for each slot. Default: what the model was trained for, at most 4096."""
     threads: Positive | None = None
     """CPU threads of one copy. Default: what is left of the machine's cores beside the gateway."""
     gpu_layers: int | None = None
