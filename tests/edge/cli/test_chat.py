@@ -142,6 +142,11 @@ def test_without_credentials_the_mend_is_named(tmp_path: Path) -> None:
         reach(None, {"PENSTOCK_HOME": str(tmp_path)})
 
 
+def _hears_ctrl_c() -> None:
+    """A shell starts what it puts in the background deaf to Ctrl-C, and the tests may run there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """``penstock`` on a pseudo-terminal."""
 
@@ -150,7 +155,13 @@ class Terminal:
         env = {**os.environ, "TERM": "dumb"}
         command = [sys.executable, "-m", "penstock.edge.cli.main", *args]
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=env,
+            start_new_session=True,
+            preexec_fn=_hears_ctrl_c,
         )
         os.close(slave)
         self.shown = ""
