@@ -95,10 +95,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         "a choice",
         "models: {m: {engine: llamacpp, weights: a.gguf, task: embeding}}\n" + SERVICES,
-        [
-            "f.yaml:1: models.m.task: must be one of chat, embedding, and is `embeding`; "
-            'did you mean "embedding"?'
-        ],
+        ['f.yaml:1: models.m.task: must be one of chat, embedding, and is `embeding`; did you mean "embedding"?'],
     ),
     (
         "list index",
