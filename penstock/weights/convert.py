@@ -127,17 +127,25 @@ def _add_tensors(writer: GGUFWriter, known: Checkpoint, checkpoint: Path, progre
 
 
 def _expected(known: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """The tensors that show a checkpoint to be whole: those around the layers, and the last of each layer."""
+    """Every tensor of the model; llama.cpp would take a missing bias for none and answer nonsense."""
     shape = known.shape
-    width = shape.hidden_size
-    layers = {f"blk.{i}.layer_output_norm.weight": (width,) for i in range(shape.num_hidden_layers)}
-    return {
+    width, inner = shape.hidden_size, shape.intermediate_size
+    matrices = {f"attn_{part}": (width, width) for part in ("q", "k", "v", "output")}
+    matrices |= {"ffn_up": (inner, width), "ffn_down": (width, inner)}
+    every = {
         "token_embd.weight": (len(known.words), width),
         "position_embd.weight": (shape.max_position_embeddings, width),
         "token_types.weight": (shape.type_vocab_size, width),
-        "token_embd_norm.weight": (width,),
-        **layers,
+        **_weight_and_bias("token_embd_norm", (width,)),
     }
+    for layer in range(shape.num_hidden_layers):
+        for name, size in {**matrices, "attn_output_norm": (width,), "layer_output_norm": (width,)}.items():
+            every |= _weight_and_bias(f"blk.{layer}.{name}", size)
+    return every
+
+
+def _weight_and_bias(name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, _Floats]]:
