@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from penstock.core.policy import Policy
 from penstock.core.serving import Model, Service
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
@@ -51,6 +52,15 @@ def services_of(file: DeploymentFile, now: float) -> Mapping[str, Service]:
             aliases=tuple(settings.aliases),
             created=int(now),
             description=settings.description,
+            policy=Policy(
+                balance=settings.balance,
+                retry=settings.retry,
+                deadlines=settings.deadlines,
+                breaker=settings.breaker,
+                queue=settings.queue,
+                hedge=settings.hedge,
+                refusal=settings.refusal,
+            ),
         )
         for name, settings in file.services.items()
     }

@@ -6,6 +6,7 @@ The wire shape is OpenAI's ``{"error": {"message", "type", "param", "code"}}``; 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 
 import msgspec
 
@@ -66,6 +67,7 @@ BAD_REQUEST = Fault(
 )
 INVALID_API_KEY = Fault("invalid_api_key", 401, _AUTH, "No key was sent, or one that is not valid here.")
 MODEL_FORBIDDEN = Fault("model_forbidden", 403, "permission_error", "The key may not use this model.")
+ADMIN_ONLY = Fault("admin_only", 403, "permission_error", "The route takes an admin's key.")
 MODEL_NOT_FOUND = Fault("model_not_found", 404, _INVALID, "No service has this name.")
 RESPONSE_NOT_FOUND = Fault("response_not_found", 404, _INVALID, "Responses are not stored here.")
 UNKNOWN_URL = Fault("unknown_url", 404, _INVALID, "There is no such route.")
@@ -94,6 +96,44 @@ NO_REPLICA = Fault(
     "No copy of the model can answer now: it is loading, restarting, or has failed.",
     retry=True,
     loud=Loud.WARNING,
+)
+QUEUE_FULL = Fault(
+    "queue_full",
+    429,
+    _LIMIT,
+    "As many requests as the service's queue holds are waiting already; `retry-after` says when to come back.",
+)
+SHED = Fault(
+    "shed",
+    503,
+    "overloaded_error",
+    "The request waited with a low priority and gave its place to one with a higher.",
+)
+QUEUE_TIMEOUT = Fault(
+    "queue_timeout", 503, "overloaded_error", "No place came free within the service's `queue: wait_s`."
+)
+BREAKER_OPEN = Fault(
+    "breaker_open",
+    503,
+    "overloaded_error",
+    "Every copy of the model has failed too often lately and is left alone for a while.",
+    loud=Loud.WARNING,
+)
+DEADLINE_EXCEEDED = Fault(
+    "deadline_exceeded",
+    504,
+    "timeout_error",
+    "The request took longer than the service's `deadlines: total_s`, or than its own `x-penstock-timeout`.",
+)
+SERVICE_REFUSED = Fault(
+    "service_unavailable", 503, "overloaded_error", "Every attempt failed; the message is the service's `refusal`."
+)
+OUT_OF_RESOURCES = Fault(
+    "gateway_out_of_resources",
+    503,
+    "overloaded_error",
+    "The gateway is at a limit of its machine: open files, memory or disk.",
+    loud=Loud.ERROR,
 )
 STOPPING = Fault("gateway_stopping", 503, "overloaded_error", "The gateway is shutting down.", loud=Loud.ROUTINE)
 # What an upstream did.
@@ -179,10 +219,11 @@ class PenstockError(Exception):
 
     ``message`` is for the person who can mend it: it names the fault and the mend, and holds no secret.
     ``param`` is the field of the request (``messages[2].content``) when one is to blame.
-    ``retry_after`` is in seconds, when the cure is known to be waiting.
+    ``retry_after`` is in seconds, when the cure is known to be waiting. ``headers`` go out with the error when it is
+    answered over HTTP: what had happened until then.
     """
 
-    __slots__ = ("fault", "message", "param", "retry_after")
+    __slots__ = ("fault", "headers", "message", "param", "retry_after")
 
     def __init__(
         self, fault: Fault, message: str, *, param: str | None = None, retry_after: float | None = None
@@ -192,6 +233,7 @@ class PenstockError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.headers: Mapping[str, str] = {}
 
     def __str__(self) -> str:
         return self.message

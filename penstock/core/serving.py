@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from penstock.core.policy import Policy
+
 
 class ReplicaState(enum.Enum):
     """``FAILED`` is for good, until the deployment changes; ``DOWN`` is being restarted."""
@@ -22,7 +24,8 @@ class Replica(msgspec.Struct, frozen=True):
     """One running copy of a model. ``base_url`` ends without a slash and includes the API prefix (``/v1``).
 
     ``key`` is the secret the replica asks for (empty: none); it is never shown.
-    ``reason`` says why the replica is not ready, in one line, for people.
+    ``reason`` says why the replica is not ready, in one line, for people. ``weight`` (above 0) is its share under the
+    weighted policy; ``slots`` how many requests it works on at once, None where that is not known.
     """
 
     id: str
@@ -31,6 +34,8 @@ class Replica(msgspec.Struct, frozen=True):
     key: str = ""
     state: ReplicaState = ReplicaState.READY
     reason: str = ""
+    weight: float = 1.0
+    slots: int | None = None
 
     def __repr__(self) -> str:
         return f"Replica({self.id!r}, {self.base_url!r}, {self.state.name})"
@@ -83,6 +88,7 @@ class Service(msgspec.Struct, frozen=True):
     aliases: tuple[str, ...] = ()
     created: int = 0
     description: str = ""
+    policy: Policy = Policy()
 
 
 class KeyRecord(msgspec.Struct, frozen=True):

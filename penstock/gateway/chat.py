@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
+from penstock.core.policy import Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Arrived, Ending, Trail
 from penstock.gateway import directory
@@ -48,8 +49,8 @@ class Gateway:
         """Lets a caller in by its key, before its body is read. Raises ``PenstockError(INVALID_API_KEY)``."""
         return admit(presented, self._snapshots())
 
-    async def chat(self, call: Call, admission: Admission) -> Reply:
-        """Answers one call; returns once the first chunk may be released.
+    async def chat(self, call: Call, admission: Admission, terms: Terms = Terms()) -> Reply:  # noqa: B008 - frozen
+        """Answers one call on the client's ``terms``; returns once the first chunk may be released.
 
         Raises ``PenstockError`` when no attempt got that far; nothing is open then, nor when cancelled.
         """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.core.policy import Balance, Breaker, Deadlines, Hedge, Queue, Retry
+
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A public name that clients send as `model`. A service named `"*"` catches every name that no other has."""
@@ -16,3 +18,17 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Other names for the same service."""
     description: str = ""
     """What it is for, in one line; shown to clients in the list of models."""
+    balance: Balance = Balance()
+    """Which ready replica of a model gets a request."""
+    queue: Queue = Queue()
+    """How many requests are worked on at once, and how many wait."""
+    deadlines: Deadlines = Deadlines()
+    """How long a request may take, phase by phase."""
+    retry: Retry = Retry()
+    """What is done when an attempt fails."""
+    breaker: Breaker = Breaker()
+    """When a replica that fails is left alone."""
+    hedge: Hedge | None = None
+    """A second attempt beside a slow first one. Default: none."""
+    refusal: str | None = None
+    """What a client is told, politely, when every attempt has failed. Default: what the last of them said."""
