@@ -1,7 +1,6 @@
 """Penstock and its peers, each started on the gateways' core in front of one mock engine.
 
-Peers are set up for speed: quiet logs, no balancing. Penstock runs as it comes, with its key checked and a line of
-JSON written for each request.
+Each runs as it comes; Penstock with its key checked and a line of JSON written for each request.
 """
 
 from __future__ import annotations
@@ -54,14 +53,27 @@ def ours(upstream: int, folder: Path) -> Iterator[Gateway]:
 
 @contextlib.contextmanager
 def sglang(upstream: int, folder: Path) -> Iterator[Gateway]:
-    """SGLang's gateway, in Rust."""
+    """SGLang's gateway, in Rust, as it comes: two lines of its log for each request."""
+    with _sglang("SGLang gateway", upstream, folder / "sglang.log") as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def sglang_quiet(upstream: int, folder: Path) -> Iterator[Gateway]:
+    """The same with nothing but errors in its log."""
+    with _sglang("SGLang gateway, no log", upstream, folder / "sglang-quiet.log", "--log-level", "error") as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def _sglang(name: str, upstream: int, log: Path, *options: str) -> Iterator[Gateway]:
     port = free_port()
     python = python_with("sglang", f"sglang-router=={SGLANG}")
     argv = [str(python), "-m", "sglang_router.launch_router", "--host", "127.0.0.1", "--port", str(port)]
-    argv += ["--worker-urls", f"http://127.0.0.1:{upstream}", "--policy", "round_robin", "--log-level", "error"]
-    argv += ["--prometheus-port", str(free_port())]
-    with _process(argv, folder / "sglang.log") as pid:
-        yield _ready(Gateway("SGLang gateway", SGLANG, port, {"authorization": f"Bearer {_KEY}"}, pid))
+    argv += ["--worker-urls", f"http://127.0.0.1:{upstream}", "--policy", "round_robin"]
+    argv += ["--prometheus-port", str(free_port()), *options]
+    with _process(argv, log) as pid:
+        yield _ready(Gateway(name, SGLANG, port, {"authorization": f"Bearer {_KEY}"}, pid))
 
 
 @contextlib.contextmanager
@@ -133,6 +145,7 @@ Start = Callable[[int, Path], contextlib.AbstractContextManager[Gateway]]
 GATEWAYS: Mapping[str, Start] = {
     "ours": ours,
     "sglang": sglang,
+    "sglang-quiet": sglang_quiet,
     "portkey": portkey,
     "litellm": litellm,
     "nginx": nginx,

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -47,16 +48,16 @@ def answers(port: int, headers: Mapping[str, str]) -> bool:
 class Asking(asyncio.Protocol):
     """One connection. ``ask`` sends a request; ``done`` is called when its answer is whole or the connection is lost.
 
-    Times are the loop's. ``words`` are the chunks with text that have arrived, ``first_at`` is when the first did.
+    Times are ``time.perf_counter``'s; the loop's own know only milliseconds. ``words`` are the chunks with text that
+    have arrived, ``first_at`` is when the first did.
     """
 
     def __init__(self, done: Callable[[Asking], None]) -> None:
         self._done = done
-        self._loop = asyncio.get_running_loop()
         self._busy = False
         self.on_words: Callable[[Asking], None] | None = None
         self.transport: asyncio.Transport | None = None
-        self.connected = self._loop.create_future()
+        self.connected = asyncio.get_running_loop().create_future()
 
     def ask(self, data: bytes, due: float) -> None:
         """Sends one request that was due at ``due``."""
@@ -96,7 +97,7 @@ class Asking(asyncio.Protocol):
         if count := text.count(_WORD):
             self.words += count
             if not self.first_at:
-                self.first_at = self._loop.time()
+                self.first_at = time.perf_counter()
             if self.on_words:
                 self.on_words(self)
         self._tail = text[1 - len(_WORD) :]
@@ -136,13 +137,13 @@ async def open_loop(port: int, data: bytes, rate: float, seconds: float) -> Late
     """
     loop = asyncio.get_running_loop()
     found, free, pending = Latencies(), [], set[asyncio.Future[None]]()
-    due_by_count = loop.time()
+    due_by_count = time.perf_counter()
     sent, total = 0, int(rate * seconds)
     ended = loop.create_future()
 
     def done(asking: Asking) -> None:
         if asking.good:
-            found.seconds.append(loop.time() - asking.due)
+            found.seconds.append(time.perf_counter() - asking.due)
             free.append(asking)
         else:
             found.failed += 1
@@ -154,7 +155,7 @@ async def open_loop(port: int, data: bytes, rate: float, seconds: float) -> Late
 
     def tick() -> None:
         nonlocal sent
-        now = loop.time()
+        now = time.perf_counter()
         while sent < total and due_by_count + sent / rate <= now:
             due = due_by_count + sent / rate
             sent += 1
@@ -169,7 +170,7 @@ async def open_loop(port: int, data: bytes, rate: float, seconds: float) -> Late
                 task.add_done_callback(pending.discard)
 
     free += [await connected(port, done) for _ in range(8)]
-    due_by_count = loop.time()
+    due_by_count = time.perf_counter()
     with _metronome(1 / rate, tick):
         await asyncio.wait_for(ended, seconds + 30)
     for asking in free:
@@ -208,11 +209,11 @@ async def streams(port: int, data: bytes, count: int, *, over_s: float = 0.0, wi
     asked: Sequence[Asking] = [await connected(port, done) for _ in range(count)]
     if over_s:
         waiting = iter(asked)
-        began, spacing, sent = loop.time(), over_s / count, 0
+        began, spacing, sent = time.perf_counter(), over_s / count, 0
 
         def tick() -> None:
             nonlocal sent
-            while sent < count and began + sent * spacing <= loop.time():
+            while sent < count and began + sent * spacing <= time.perf_counter():
                 next(waiting).ask(data, began + sent * spacing)
                 sent += 1
 
@@ -220,7 +221,7 @@ async def streams(port: int, data: bytes, count: int, *, over_s: float = 0.0, wi
             await asyncio.wait_for(ended, within_s + over_s)
     else:
         for asking in asked:
-            asking.ask(data, loop.time())
+            asking.ask(data, time.perf_counter())
         await asyncio.wait_for(ended, within_s)
     for asking in asked:
         if asking.transport is not None:
