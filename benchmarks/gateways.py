@@ -90,7 +90,7 @@ def litellm(upstream: int, folder: Path) -> Iterator[Gateway]:
     file.write_text(json.dumps(config))
     argv = [str(python.parent / "litellm"), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
     argv += ["--num_workers", "1", "--telemetry", "False"]
-    env = {"LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     with _process(argv, folder / "litellm.log", env) as pid:
         yield _ready(Gateway("LiteLLM", LITELLM, port, {"authorization": f"Bearer {_KEY}"}, pid))
 
@@ -100,14 +100,14 @@ def portkey(upstream: int, folder: Path) -> Iterator[Gateway]:
     """Portkey's gateway, in TypeScript."""
     port = free_port()
     package = node_package("@portkey-ai/gateway", PORTKEY)
-    argv = [tool("node", "nodejs"), str(package / "build" / "start-server.js"), f"--port={port}", "--headless"]
+    argv = [tool("node", "nodejs"), str(package / "build" / "start-server.js"), f"--port={port}"]
     headers = {
         "authorization": f"Bearer {_KEY}",
         "x-portkey-provider": "openai",
         "x-portkey-custom-host": f"http://127.0.0.1:{upstream}/v1",
     }
     # It refuses hosts of the local network unless they are named.
-    env = {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
+    env = {"TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
     with _process(argv, folder / "portkey.log", env) as pid:
         yield _ready(Gateway("Portkey", PORTKEY, port, headers, pid))
 
