@@ -48,7 +48,8 @@ class Launch(msgspec.Struct, frozen=True):
     secrets travel there, never in ``argv``. The pipe then stays open for the child's life: its end of file tells
     the child that its parent is gone. The child says that it serves by one line of JSON on standard output,
     ``{"base_url": "http://127.0.0.1:PORT/v1"}``, within ``ready_within_s``, or ``{"error": "..."}`` and exits;
-    what it prints on standard error is its log. ``key`` is the secret that its clients present.
+    what it prints on standard error is its log. ``key`` is the secret that its clients present. ``slots`` is how many
+    requests the replica will work on at once, None where that is not known.
     """
 
     argv: tuple[str, ...]
@@ -56,6 +57,7 @@ class Launch(msgspec.Struct, frozen=True):
     env: Mapping[str, str] = {}
     key: str = ""
     ready_within_s: float = 120.0
+    slots: int | None = None
 
     def __repr__(self) -> str:
         return f"Launch({' '.join(self.argv)!r})"
@@ -115,3 +117,15 @@ class Deployment(msgspec.Struct, frozen=True):
     replicas: Mapping[str, tuple[Replica, ...]]
     keys: tuple[KeyRecord, ...] = ()
     settled: bool = True
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What became of a new deployment file, in lines for people without secrets.
+
+    ``changed`` is what differs from the one before, empty when nothing does; ``needs_restart`` what differs and stays
+    as it was until Penstock is started again. ``version`` is that of the deployment which serves now.
+    """
+
+    changed: tuple[str, ...]
+    needs_restart: tuple[str, ...]
+    version: int

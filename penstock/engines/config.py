@@ -6,8 +6,35 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from penstock.core.policy import Settings
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Size = Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 50, extra={"form": "size"})]
+"""Bytes; the deployment file may write it with a unit."""
+
+
+class Health(Settings, frozen=True, kw_only=True):
+    """How a replica is watched, beside the requests that find out. What is missed so often in a row gets no requests
+    until it answers again."""
+
+    every_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 10.0
+    """Seconds between two checks."""
+    within_s: Annotated[float, msgspec.Meta(gt=0, le=5)] = 5.0
+    """Seconds that an answer may take; a slower one is missed."""
+    misses: Annotated[int, msgspec.Meta(ge=1, le=100)] = 3
+    """Checks missed in a row that make a replica count as down."""
+
+
+class LocalHealth(Health, frozen=True, kw_only=True):
+    """How a copy that runs here is watched. One that misses too many checks, or holds too much memory, is started
+    again."""
+
+    every_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0
+    """Seconds between two checks."""
+    max_memory: Size | None = None
+    """Bytes that one copy may hold in memory, its weights included. One that holds more answers what it is at, and is
+    started again. Default: no bound."""
 
 
 class LlamaCpp(
@@ -41,6 +68,8 @@ class LlamaCpp(
     """Seconds a copy may take to load before it is given up."""
     timeout_s: Seconds = 600.0
     """Seconds to wait for the next piece of an answer."""
+    health: LocalHealth = LocalHealth()
+    """How its copies are watched."""
 
 
 class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +87,9 @@ class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds to get a connection."""
     timeout_s: Seconds = 600.0
     """Seconds to wait for the next piece of an answer."""
+    health: Health | None = None
+    """How its upstreams are watched, which costs them a request each time. Default: not at all where there is only
+    one, every 10 seconds where there are several."""
 
     def __repr__(self) -> str:
         # Keys, headers and URLs may be secrets.

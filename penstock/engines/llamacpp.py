@@ -34,7 +34,7 @@ from penstock.engines.llamacpp_answers import LlamaEvents
 from penstock.engines.llamacpp_embeddings import Embedded
 from penstock.engines.llamacpp_errors import refused
 from penstock.engines.llamacpp_request import Part, embedding_bodies, parts
-from penstock.engines.llamacpp_settings import CONNECTIONS, Order
+from penstock.engines.llamacpp_settings import CONNECTIONS, SLOTS, Order
 from penstock.engines.openai_answers import whole
 
 _CONNECT_S = 5.0
@@ -65,6 +65,7 @@ class LlamaCpp:
             stdin=msgspec.json.encode(Order(str(weights), key, self._settings)),
             key=key,
             ready_within_s=self._settings.ready_within_s,
+            slots=self._settings.slots or SLOTS,
         )
 
     async def start(self, call: Call, replica: Replica) -> Upstream:
