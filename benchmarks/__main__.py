@@ -5,12 +5,30 @@ from __future__ import annotations
 import argparse
 import datetime
 
-from benchmarks import batching, compare, machine
+from benchmarks import batching, compare, held, machine, memory
 from benchmarks.gateways import GATEWAYS
 
 
 def main() -> None:
     """Reads the command line and prints a table."""
+    asked = _parsed()
+    if asked.command != "batching":
+        print(f"{datetime.date.today().isoformat()}; {machine.described()}")
+        print("one core for a gateway with all its processes, another for the load and the mock engine", flush=True)
+    match asked.command:
+        case "batching":
+            batching.main()
+        case "held":
+            held.main(asked.streams, asked.seconds, asked.over)
+        case "memory":
+            memory.main(asked.requests, asked.cancelled)
+        case _:
+            _compare(asked)
+    if asked.command == "all":
+        batching.main()
+
+
+def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(dest="command")
     for name, about in (
@@ -22,16 +40,16 @@ def main() -> None:
         command.add_argument("--peers", default=",".join(GATEWAYS), help="which, by comma; the first is compared")
         command.add_argument("--rounds", type=int, default=5)
         command.add_argument("--seconds", type=float, default=3, help="of each round of throughput and latency")
+    command = commands.add_parser("held", help="a thousand streams held for a minute")
+    command.add_argument("--streams", type=int, default=1000)
+    command.add_argument("--seconds", type=int, default=60)
+    command.add_argument("--over", type=float, default=0.0, help="seconds over which they begin")
+    command = commands.add_parser("memory", help="growth over many requests and many cancelled streams")
+    command.add_argument("--requests", type=int, default=1_000_000)
+    command.add_argument("--cancelled", type=int, default=100_000)
     commands.add_parser("batching", help="tokens per second of llama.cpp at 1 client and at 8")
     asked = parser.parse_args()
-    if asked.command == "batching":
-        batching.main()
-        return
-    if asked.command is None:
-        asked = parser.parse_args(["all"])
-    _compare(asked)
-    if asked.command == "all":
-        batching.main()
+    return asked if asked.command else parser.parse_args(["all"])
 
 
 def _compare(asked: argparse.Namespace) -> None:
@@ -39,17 +57,15 @@ def _compare(asked: argparse.Namespace) -> None:
     if unknown := [name for name in names if name not in GATEWAYS]:
         raise SystemExit(f"There is no gateway {unknown[0]!r}; there are: {', '.join(GATEWAYS)}.")
     with compare.lined_up(names) as found:
+        if not found.rows:
+            raise SystemExit("\n".join(f"{name}: not measured: {why}" for name, why in found.absent.items()))
         if asked.command in ("all", "throughput"):
             compare.throughput(found, rounds=asked.rounds, seconds=asked.seconds)
-            straight = compare.straight_rate(found)
-            compare.latency(found, rounds=max(3, asked.rounds // 2), seconds=asked.seconds)
+            print(f"straight to the mock engine: {compare.straight_rate(found):,.0f} requests/s")
+            compare.latency(found, rounds=asked.rounds, seconds=asked.seconds)
         if asked.command in ("all", "streams"):
-            compare.per_chunk(found, rounds=max(3, asked.rounds // 2))
-        print(f"\n{datetime.date.today().isoformat()}; {machine.described()}")
-        print(f"one core for a gateway, one for the load and the mock engine; median of {asked.rounds} rounds")
-        if asked.command != "streams":
-            print(f"straight to the mock engine: {straight:,.0f} requests/s")
-        print(f"\n{compare.table(found)}\n")
+            compare.per_chunk(found, rounds=asked.rounds)
+        print(f"medians of {asked.rounds} interleaved rounds\n\n{compare.table(found)}\n")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ _REPLY = _plain(_WHOLE)
 
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 _ASKS_STREAM = re.compile(rb'"stream":\s*true')
-_CHUNKS = re.compile(rb'"max_tokens":\s*(\d+)')
+_CHUNKS = re.compile(rb'"max_(?:completion_)?tokens":\s*(\d+)')
 _SPACING = re.compile(rb'"seed":\s*(\d+)')
 
 
