@@ -1,6 +1,6 @@
 """Many streams held for a minute on one core: how long each waits for its first chunk, and whether any chunk is lost.
 
-The same streams are first asked straight of the mock engine, for a few seconds; what is shown is what the gateway adds.
+The same streams are first asked straight of the mock engine, for a few seconds; the difference is the gateway's.
 """
 
 from __future__ import annotations
