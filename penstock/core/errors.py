@@ -69,7 +69,10 @@ INVALID_API_KEY = Fault("invalid_api_key", 401, _AUTH, "No key was sent, or one 
 MODEL_FORBIDDEN = Fault("model_forbidden", 403, "permission_error", "The key may not use this model.")
 ADMIN_ONLY = Fault("admin_only", 403, "permission_error", "The route takes an admin's key.")
 ORIGIN_FORBIDDEN = Fault(
-    "origin_forbidden", 403, "permission_error", "A web page of a site that `server.cors` does not list asks."
+    "origin_forbidden",
+    403,
+    "permission_error",
+    "A web page of another site asked for a WebSocket; `server.cors` lists the sites that may.",
 )
 MODEL_NOT_FOUND = Fault("model_not_found", 404, _INVALID, "No service has this name.")
 RESPONSE_NOT_FOUND = Fault("response_not_found", 404, _INVALID, "Responses are not stored here.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import socket
 import time
 from http import HTTPStatus
 
@@ -27,6 +28,9 @@ from penstock.edge.http.websocket_requests import Caller, End, SocketRequest
 # either: whatever it sends asks for an answer, if only that it was not understood.
 _SHARE = 256 << 10
 _FULL = 768 << 10
+# The kernel takes only so much that it cannot send yet: else a slow client is served from megabytes of its, and for
+# the better part of a minute does not seem to take a byte of ours.
+_UNSENT = 128 << 10
 # No more than this is looked at before the bound is: a few bytes of nonsense are answered with some hundred.
 _BITE = 4 << 10
 # How often a stalled client is looked at within the time that it has.
@@ -72,12 +76,15 @@ class WebSocketConnection(asyncio.Protocol):
         """Answers the handshake, then reads ``rest``, what the client has sent beyond it."""
         self._side.opened(self)
         self._transport.set_write_buffer_limits(high=_SHARE, low=_SHARE // 4)
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         try:
             check_origin(self._upgrade.headers, self._side.origins)
             self._principal = self._side.gateway.admit(self._caller.key).principal
             if self._side.draining:
                 raise stopping()
-            self._write(accept(self._upgrade, self._protocol))
+            self._write(accept(self._upgrade, self._protocol, self._request_id))
         except PenstockError as error:
             self._refuse(error)
             return
@@ -104,6 +111,8 @@ class WebSocketConnection(asyncio.Protocol):
     # -- what the transport tells --------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        if self._status != 101:
+            return
         self._heard = True
         data = self._held + data
         self._held = b""
@@ -121,8 +130,9 @@ class WebSocketConnection(asyncio.Protocol):
             self._ending()
 
     def eof_received(self) -> None:
-        self._protocol.receive_eof()
-        self._ending()
+        if self._status == 101:
+            self._protocol.receive_eof()
+            self._ending()
 
     def pause_writing(self) -> None:
         self._room.clear()
@@ -274,6 +284,8 @@ class WebSocketConnection(asyncio.Protocol):
     def _hang_up(self) -> None:
         """Says that nothing follows, and waits for the client to say so too: closed while it still sends, it would
         lose what it was sent last."""
+        if self._transport.is_closing():
+            return
         if self._transport.can_write_eof():
             self._transport.write_eof()
         else:
@@ -312,7 +324,7 @@ class WebSocketConnection(asyncio.Protocol):
     # -- bytes ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> bool:
-        return self._protocol.state is State.OPEN
+        return self._protocol.state is State.OPEN and not self._lost
 
     def _flush(self) -> None:
         parts = self._protocol.data_to_send()
@@ -321,9 +333,10 @@ class WebSocketConnection(asyncio.Protocol):
         last = parts[-1] == b""
         if data := b"".join(parts):
             self._write(data)
-        if last and not self._lost:
+        if last:
             self._hang_up()
 
     def _write(self, data: bytes) -> None:
-        self._written += len(data)
-        self._transport.write(data)
+        if not self._transport.is_closing():
+            self._written += len(data)
+            self._transport.write(data)

@@ -46,7 +46,9 @@ def read(head: bytes) -> Upgrade:
     key = _in_headers(headers) or next((p.removeprefix(_KEY) for p in protocols if p.startswith(_KEY)), None)
     for name in (b"authorization", b"x-api-key", b"api-key", b"sec-websocket-protocol"):
         headers.pop(name, None)
-    needed = [line, *(name + b": " + value for name, value in pairs if name in _NEEDED), b"", b""]
+    method, *_, version = line.split(b" ")
+    needed = [name + b": " + value for name, value in pairs if name in _NEEDED]
+    needed = [b"%s / %s" % (method, version), *needed, b"", b""]
     return Upgrade(headers, key or None, _SUBPROTOCOL in protocols, b"\r\n".join(needed))
 
 
@@ -56,7 +58,8 @@ def check_origin(headers: Mapping[bytes, bytes], origins: Collection[str]) -> No
     if given is None or "*" in origins:
         return
     origin = given.decode("latin-1").lower()
-    if origin in origins or _host(origin) == headers.get(b"host", b"").decode("latin-1").lower():
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    if origin in origins or (host and origin.partition("://")[2] == host):
         return
     raise PenstockError(
         ORIGIN_FORBIDDEN,
@@ -64,7 +67,7 @@ def check_origin(headers: Mapping[bytes, bytes], origins: Collection[str]) -> No
     )
 
 
-def accept(upgrade: Upgrade, protocol: ServerProtocol) -> bytes:
+def accept(upgrade: Upgrade, protocol: ServerProtocol, request_id: str) -> bytes:
     """The 101 response; ``protocol`` is open then. Raises ``PenstockError(BAD_REQUEST)``."""
     protocol.receive_data(upgrade.needed)
     events = protocol.events_received()
@@ -77,6 +80,7 @@ def accept(upgrade: Upgrade, protocol: ServerProtocol) -> bytes:
             "The WebSocket handshake is not sound. Send 'Connection: Upgrade', 'Upgrade: websocket', "
             "'Sec-WebSocket-Version: 13' and one 'Sec-WebSocket-Key' of 16 bytes in base64.",
         )
+    response.headers["X-Request-Id"] = request_id
     if upgrade.offered:
         response.headers["Sec-WebSocket-Protocol"] = _SUBPROTOCOL
     protocol.send_response(response)
@@ -97,7 +101,3 @@ def _in_headers(headers: Mapping[bytes, bytes]) -> str | None:
         return key.decode()
     except UnicodeDecodeError:
         return key.decode("latin-1")
-
-
-def _host(origin: str) -> str:
-    return origin.partition("://")[2]
