@@ -16,10 +16,10 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install dev test slow lint format types shape check docs bench clean
+.PHONY: help up install dev test slow lint format types shape check docs bench bench-long clean
 
 help: ## Say what there is.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 up: $(BIN)/.installed ## Install, and serve a real model on http://127.0.0.1:8080.
 	@exec $(BIN)/penstock up
@@ -55,6 +55,11 @@ docs: dev ## Write the reference pages from the code.
 
 bench: dev ## Measure, side by side with peers.
 	@exec $(BIN)/python -m benchmarks
+
+bench-long: dev ## Measure what takes long: streams held for a minute, memory over a million requests.
+	@$(BIN)/python -m benchmarks held
+	@$(BIN)/python -m benchmarks held --over 0 --seconds 10
+	@exec $(BIN)/python -m benchmarks memory
 
 clean: ## Remove .venv and what tools have left.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

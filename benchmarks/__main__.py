@@ -43,7 +43,7 @@ def _parsed() -> argparse.Namespace:
     command = commands.add_parser("held", help="a thousand streams held for a minute")
     command.add_argument("--streams", type=int, default=1000)
     command.add_argument("--seconds", type=int, default=60)
-    command.add_argument("--over", type=float, default=0.0, help="seconds over which they begin")
+    command.add_argument("--over", type=float, default=10.0, help="seconds over which they begin; 0: at once")
     command = commands.add_parser("memory", help="growth over many requests and many cancelled streams")
     command.add_argument("--requests", type=int, default=1_000_000)
     command.add_argument("--cancelled", type=int, default=100_000)
