@@ -11,9 +11,10 @@ import pytest
 
 from penstock.core.chat import Call
 from penstock.core.errors import UPSTREAM_BROKEN, UPSTREAM_RATE_LIMITED, PenstockError
-from tests.edge.http.serving import STREAM, Answer, Engine, chunk, failing, until, usual, vectors
+from penstock.core.serving import Replica
+from tests.edge.http.serving import DEADLINE_S, STREAM, Answer, Engine, chunk, failing, until, usual, vectors
 from tests.edge.http.websocket_serving import asked, code, ended, frame, hear, socket_site
-from tests.gateway.doubles import Step
+from tests.gateway.doubles import ScriptedUpstream, Step
 
 
 async def test_a_stream_arrives_chunk_by_chunk_as_over_http() -> None:
@@ -170,6 +171,42 @@ async def test_a_cancel_stops_the_upstream_at_once_and_is_confirmed() -> None:
         await client.send('{"id": "a", "cancel": true}')
         await client.send(frame("a"))
         assert "chunk" in await hear(client)
+
+
+class Lingering(ScriptedUpstream):
+    """Its closing takes until ``let_go``."""
+
+    let_go: asyncio.Event
+    closing = 0
+
+    async def aclose(self) -> None:
+        self.closing += 1
+        await self.let_go.wait()
+        await super().aclose()
+
+
+class LingeringEngine:
+    def __init__(self) -> None:
+        self.upstream = Lingering(STREAM)
+        self.upstream.let_go = asyncio.Event()
+
+    async def start(self, call: Call, replica: Replica) -> ScriptedUpstream:
+        return self.upstream
+
+
+async def test_a_cancel_that_comes_while_its_request_ends_breaks_nothing_off() -> None:
+    engine = LingeringEngine()
+    async with socket_site(engine) as site, site.connect() as client:
+        await client.send(frame("a"))
+        await until(lambda: engine.upstream.closing)
+        await client.send('{"id": "a", "cancel": true}')
+        pong = await client.ping()
+        await asyncio.wait_for(pong, DEADLINE_S)
+        assert (site.side.requests, engine.upstream.closed) == (1, 0)
+        engine.upstream.let_go.set()
+        [*_, done] = (await ended(client))["a"]
+        assert "cancelled" not in done
+        assert (engine.upstream.closed, site.requests()[0].ending) == (1, "complete")
 
 
 async def test_a_cancel_before_there_is_an_answer() -> None:

@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from penstock.core.errors import PenstockError
+from penstock.edge.http.websocket import SocketTimes
 from penstock.edge.http.websocket_handshake import check_origin, read
 from tests.edge.http.serving import DEADLINE_S, Engine, Heard, heard, until, usual
 from tests.edge.http.websocket_serving import SocketSite, asked, frame, socket_site
@@ -197,3 +198,19 @@ async def test_frames_may_come_with_the_handshake() -> None:
         async with asyncio.timeout(DEADLINE_S):
             assert b'"done":true' in await reader.readuntil(b'"x-penstock-attempts":"1"}}')
         writer.close()
+
+
+async def test_a_refused_client_has_one_answer_whatever_it_sends_on() -> None:
+    async with socket_site(Engine(usual), times=SocketTimes(close_within_s=0.3)) as site:
+        lines = [f"{name}: {value}" for name, value in (NEEDED | {"authorization": "Bearer wrong"}).items()]
+        head = "\r\n".join(["GET /v1/websocket HTTP/1.1", *lines, "", ""]).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(head)
+        async with asyncio.timeout(DEADLINE_S):
+            told = await reader.readuntil(b"}}")
+            writer.write(head.replace(b"wrong", b"key"))
+            assert await reader.read() == b""
+        assert b" 401 " in told
+        await until(lambda: site.side.sockets == 0)
+        writer.close()
+        assert [line.status for line in site.lines] == [401]
