@@ -1,204 +1,184 @@
-"""Keeps every model that runs here in as many copies as it should have: fetches, starts, watches, restarts."""
+"""Keeps every model that runs here in as many copies as are wanted, and replaces those that are wanted otherwise."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from pathlib import Path
-from typing import Protocol
-
-import msgspec
 
 from penstock.control.board import Board
+from penstock.control.copies import Copy, Engine, Lot, Means, Pace, Wanted, Weights, cancelled, nobody_says
+from penstock.control.health import Sleep
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError
-from penstock.core.serving import Launch, Replica, ReplicaState
-from penstock.fleet import Running, Substrate
-from penstock.fleet.restart import Again, Decision, GiveUp, History, after_end, after_refusal
+from penstock.core.serving import Replica, ReplicaState
+from penstock.fleet import Substrate
+from penstock.fleet.roll import Standing, steps
 
-Sleep = Callable[[float], Awaitable[None]]
+__all__ = ["Engine", "Pace", "Upkeep", "Wanted", "Weights"]
 
 _log = logging.getLogger(__name__)
 
 
-class Engine(Protocol):
-    """What upkeep needs of an engine that runs here."""
-
-    def launch(self, weights: Path) -> Launch:
-        """How to start one replica."""
-
-    async def probe(self, replica: Replica) -> None:
-        """Raises ``PenstockError`` when the replica cannot serve."""
-
-
-class Weights(Protocol):
-    """What upkeep needs of the model store."""
-
-    async def fetch(self, address: str, sha256: str | None) -> Path:
-        """The file, on this machine. Raises ``PenstockError`` when it cannot be had; safe to cancel."""
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """One model that runs here, in ``copies`` copies (at least 1). ``address`` is where its weights come from."""
-
-    model: str
-    engine: Engine
-    address: str
-    sha256: str | None = None
-    copies: int = 1
-
-
-class Pace(msgspec.Struct, frozen=True):
-    """How closely replicas are watched; all in seconds but ``misses``.
-
-    A replica that misses so many probes in a row is taken to hang, is killed and started again. ``probe_within``
-    bounds one probe. ``fetch_again`` is the wait after each failed fetch in a row; the last one repeats. ``grace``
-    is what a replica gets to end by itself.
-    """
-
-    probe_every: float = 5.0
-    probe_within: float = 10.0
-    misses: int = 3
-    fetch_again: tuple[float, ...] = (5.0, 15.0, 60.0, 300.0)
-    grace: float = 5.0
-
-
 class Upkeep:
-    """One loop per copy of each wanted model. How they stand is written on ``board``; no loop stops another."""
+    """One loop per model, one per copy. How they stand is written on ``board``; no loop stops another.
+
+    Takes the engines over, and closes each when its last copy has gone. ``released`` is ``Means.released``; without
+    it a copy that is let go is stopped ``pace.drain`` seconds later.
+    """
 
     def __init__(
         self,
-        wanted: Sequence[Wanted],
+        wanted: Iterable[Wanted] = (),
         *,
         board: Board,
         substrate: Substrate,
         weights: Weights,
         clock: Clock,
+        released: Callable[[int], Awaitable[None]] = nobody_says,
         sleep: Sleep = asyncio.sleep,
         pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
-        self._wanted = wanted
-        self._board = board
-        self._substrate = substrate
-        self._weights = weights
-        self._clock = clock
-        self._sleep = sleep
-        self._pace = pace
+        self._means = Means(board, substrate, weights, clock, sleep, pace, released)
+        self._wanted = {each.model: each for each in wanted}
+        self._changed = asyncio.Event()
+
+    def want(self, wanted: Iterable[Wanted]) -> None:
+        """These models and no others from now on. One that is given as it was (the same object) is left alone."""
+        self._wanted = {each.model: each for each in wanted}
+        self._changed.set()
 
     async def run(self) -> None:
-        """Keeps at it until cancelled, and has stopped every copy then. Returns early when all have been given up."""
-        loops = [asyncio.create_task(self._keep_model(each)) for each in self._wanted]
-        for wanted, loop in zip(self._wanted, loops, strict=True):
-            loop.add_done_callback(partial(self._note_defect, wanted))
+        """Keeps at it until cancelled, and has stopped every copy then."""
+        keepers: dict[str, Keeper] = {}
+        loops: dict[Keeper, asyncio.Task[None]] = {}
         try:
-            if loops:
-                await asyncio.wait(loops)
+            while True:
+                self._changed.clear()
+                for model, keeper in tuple(keepers.items()):
+                    if keeper.finished:
+                        del keepers[model], loops[keeper]
+                    else:
+                        keeper.want(self._wanted.get(model))
+                for model, wanted in self._wanted.items():
+                    if model not in keepers:
+                        keeper = keepers[model] = Keeper(wanted, self._means)
+                        loops[keeper] = asyncio.create_task(keeper.run())
+                        loops[keeper].add_done_callback(partial(self._note_end, model))
+                await self._changed.wait()
         finally:
-            await _cancelled(loops)
+            await cancelled(loops.values())
+            for wanted in self._wanted.values():
+                await wanted.engine.aclose()
 
-    async def _keep_model(self, wanted: Wanted) -> None:
-        path = await self._fetched(wanted)
-        copies = [asyncio.create_task(self._keep_copy(wanted, copy, path)) for copy in _ids(wanted)]
-        try:
-            await asyncio.gather(*copies)
-        finally:
-            await _cancelled(copies)
-
-    def _note_defect(self, wanted: Wanted, loop: asyncio.Task[None]) -> None:
+    def _note_end(self, model: str, loop: asyncio.Task[None]) -> None:
         """A defect of ours ends the upkeep of one model: it says so, and the others go on."""
         if not loop.cancelled() and (error := loop.exception()):
-            _log.error("the upkeep of model %s ended", wanted.model, exc_info=error)
-            self._put_all(wanted, ReplicaState.FAILED, f"internal error: {type(error).__name__}")
+            _log.error("the upkeep of model %s ended", model, exc_info=error)
+            why = f"internal error: {type(error).__name__}"
+            for replica in self._means.board.deployment.replicas.get(model, ()):
+                self._means.board.put(Replica(replica.id, model, "", state=ReplicaState.FAILED, reason=why))
+        self._changed.set()
 
-    async def _fetched(self, wanted: Wanted) -> Path:
-        failures = 0
-        while True:
-            self._put_all(wanted, ReplicaState.STARTING, "fetching weights")
-            try:
-                return await self._weights.fetch(wanted.address, wanted.sha256)
-            except PenstockError as error:
-                wait = self._pace.fetch_again[min(failures, len(self._pace.fetch_again) - 1)]
-                failures += 1
-                self._put_all(wanted, ReplicaState.DOWN, f"{error.message} (trying again in {wait:g} s)")
-                await self._sleep(wait)
 
-    async def _keep_copy(self, wanted: Wanted, copy: str, weights: Path) -> None:
-        history = History()
-        while True:
-            self._put(wanted, copy, ReplicaState.STARTING, "loading")
-            try:
-                launch = wanted.engine.launch(weights)
-                running = await self._substrate.start(copy, launch)
-            except PenstockError as error:
-                reason = error.message
-                history, decision = after_refusal(history)
-            else:
-                replica = Replica(id=copy, model=wanted.model, base_url=running.base_url, key=launch.key)
-                self._board.put(replica)
-                since = self._clock.now()
-                reason = await self._until_it_ends(wanted.engine, replica, running)
-                history, decision = after_end(history, self._clock.now() - since)
-            if not await self._carried_out(decision, wanted, copy, reason):
-                return
+class Keeper:
+    """The copies of one model, those that are wanted and those that are on their way out."""
 
-    async def _carried_out(self, decision: Decision, wanted: Wanted, copy: str, reason: str) -> bool:
-        """Whether the copy shall be started again."""
-        match decision:
-            case GiveUp():
-                self._put(wanted, copy, ReplicaState.FAILED, reason)
-                return False
-            case Again(after_s):
-                self._put(wanted, copy, ReplicaState.DOWN, reason)
-                if after_s:
-                    await self._sleep(after_s)
-                return True
+    def __init__(self, wanted: Wanted, means: Means) -> None:
+        self.finished = False
+        self._means = means
+        self._wanted: Wanted | None = wanted
+        self._lots: list[Lot] = []
+        self._copies: dict[str, Copy] = {}
+        self._leaving: dict[Copy, asyncio.Task[None]] = {}
+        self._unused: list[Engine] = []
+        self._woken = asyncio.Event()
 
-    async def _until_it_ends(self, engine: Engine, replica: Replica, running: Running) -> str:
-        end = asyncio.create_task(running.wait())
-        hang = asyncio.create_task(self._until_it_hangs(engine, replica))
+    def want(self, wanted: Wanted | None) -> None:
+        """What is wanted of it from now on; None: nothing any more."""
+        if wanted is not self._wanted:
+            self._wanted = wanted
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Until nothing is wanted and nothing is left, or until cancelled, when every copy has been stopped."""
         try:
-            done, _ = await asyncio.wait((end, hang), return_when=asyncio.FIRST_COMPLETED)
-            return (end if end in done else hang).result()
+            while self._wanted is not None or self._copies:
+                self._woken.clear()
+                self._forget_the_gone()
+                self._step(self._wanted)
+                await self._close_unused()
+                if self._wanted is not None or self._copies:
+                    await self._woken.wait()
+            self.finished = True
         finally:
-            await _cancelled((end, hang))
-            # What hangs would not hear of its grace; what is asked to end because we stop may use it.
-            await running.stop(0.0 if hang.done() and not hang.cancelled() else self._pace.grace)
+            await cancelled(self._leaving.values())
+            await asyncio.gather(*(copy.stop() for copy in self._copies.values()))
+            self._copies.clear()
+            self._wanted = None
+            await self._close_unused()
 
-    async def _until_it_hangs(self, engine: Engine, replica: Replica) -> str:
-        missed = 0
-        while True:
-            await self._sleep(self._pace.probe_every)
-            try:
-                async with asyncio.timeout(self._pace.probe_within):
-                    await engine.probe(replica)
-            except (PenstockError, TimeoutError) as error:
-                missed += 1
-                if missed >= self._pace.misses:
-                    last = error.message if isinstance(error, PenstockError) else "no answer"
-                    return f"killed after {missed} failed health checks in a row, the last: {last}"
-            else:
-                missed = 0
+    def _step(self, wanted: Wanted | None) -> None:
+        lot = self._lot(wanted) if wanted is not None else None
+        staying = [copy for copy in self._copies.values() if copy not in self._leaving]
+        useless = lot is not None and any(c.lot is lot and c.state is ReplicaState.READY for c in staying)
+        have = [
+            Standing(copy.id, copy.lot is lot, copy.state, copy.served and not (useless and self._odd(copy)))
+            for copy in staying
+        ]
+        todo = steps(0 if wanted is None else wanted.copies, have, len(self._leaving))
+        for replica_id in todo.retire:
+            copy = self._copies[replica_id]
+            self._leaving[copy] = asyncio.create_task(copy.retire())
+            self._leaving[copy].add_done_callback(lambda _: self._woken.set())
+        if lot is not None:
+            for _ in range(todo.start):
+                self._start(lot)
+            for copy in self._copies.values():
+                if copy.lot is lot and copy.replica is not None and copy.state is ReplicaState.READY:
+                    self._rise(copy, copy.replica)
 
-    def _put(self, wanted: Wanted, copy: str, state: ReplicaState, reason: str) -> None:
-        self._board.put(Replica(id=copy, model=wanted.model, base_url="", state=state, reason=_line(reason)))
+    def _lot(self, wanted: Wanted) -> Lot:
+        """Of copies as they are wanted now."""
+        for lot in self._lots:
+            if lot.wanted.launch == wanted.launch:
+                if lot.wanted.engine is not wanted.engine:
+                    self._unused.append(lot.wanted.engine)
+                lot.wanted = wanted
+                return lot
+        self._lots.append(Lot(wanted, self._means))
+        return self._lots[-1]
 
-    def _put_all(self, wanted: Wanted, state: ReplicaState, reason: str) -> None:
-        for copy in _ids(wanted):
-            self._put(wanted, copy, state, reason)
+    def _start(self, lot: Lot) -> None:
+        number = next(n for n in range(len(self._copies) + 1) if self._id(lot, n) not in self._copies)
+        copy = Copy(self._id(lot, number), lot, self._means, hear=self._woken.set, rise=self._rise)
+        self._copies[copy.id] = copy
 
+    def _id(self, lot: Lot, number: int) -> str:
+        return f"{lot.wanted.model}-{number}"
 
-def _ids(wanted: Wanted) -> list[str]:
-    return [f"{wanted.model}-{number}" for number in range(wanted.copies)]
+    def _odd(self, copy: Copy) -> bool:
+        """Whether what it can be asked is not what copies are asked now."""
+        return self._wanted is None or copy.lot.wanted.kind != self._wanted.kind
 
+    def _rise(self, copy: Copy, replica: Replica) -> None:
+        """A copy is ready. The first of what is wanted now makes the model what it was started as."""
+        wanted = copy.lot.wanted
+        if wanted is not self._wanted:
+            self._means.board.put(replica)
+            return
+        self._means.board.put(replica, wanted.becomes, alone=any(map(self._odd, self._copies.values())))
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
+    def _forget_the_gone(self) -> None:
+        for copy, leaving in tuple(self._leaving.items()):
+            if leaving.done():
+                del self._leaving[copy], self._copies[copy.id]
 
-
-async def _cancelled(tasks: Sequence[asyncio.Task[object]] | Sequence[asyncio.Task[str]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    async def _close_unused(self) -> None:
+        used = {id(copy.lot) for copy in self._copies.values()}
+        for lot in tuple(self._lots):
+            if id(lot) not in used and (self._wanted is None or lot.wanted is not self._wanted):
+                self._lots.remove(lot)
+                await lot.aclose()
+        while self._unused:
+            await self._unused.pop().aclose()

@@ -14,6 +14,9 @@ class Running(Protocol):
     def base_url(self) -> str:
         """Where it serves."""
 
+    def memory(self) -> int | None:
+        """Bytes that it holds in memory now; None where that is not known, as once it has ended."""
+
     async def wait(self) -> str:
         """Returns when the copy has ended, with the reason in one line for people. May be awaited by many."""
 

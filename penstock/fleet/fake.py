@@ -51,16 +51,20 @@ class FakeSubstrate:
 
 
 class FakeRunning:
-    """One copy that is up until it is stopped or crashed."""
+    """One copy that is up until it is stopped or crashed. ``held`` is what it says it holds in memory."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
+        self.held: int | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def crash(self, reason: str) -> None:
         """It ends by itself."""
         if not self.ended.done():
             self.ended.set_result(reason)
+
+    def memory(self) -> int | None:
+        return self.held
 
     async def wait(self) -> str:
         return await asyncio.shield(self.ended)

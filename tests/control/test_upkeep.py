@@ -3,95 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import msgspec
 import pytest
 
-from penstock.control.board import Board
-from penstock.control.upkeep import Pace, Upkeep, Wanted
-from penstock.core.errors import UPSTREAM_TIMEOUT, WEIGHTS_UNAVAILABLE, PenstockError
-from penstock.core.serving import Deployment, Launch, Replica, ReplicaState
-from penstock.fleet.fake import FakeLife, FakeSubstrate
-from tests.control.timing import ManualTime, until
-
-URL = "http://127.0.0.1:9/v1"
-
-
-class Engine:
-    """Launches by script; the last life repeats."""
-
-    def __init__(self, *lives: FakeLife | Exception) -> None:
-        self.lives = deque(lives or [FakeLife(base_url=URL)])
-        self.probed = 0
-        self.well = True
-
-    def launch(self, weights: Path) -> Launch:
-        life = self.lives[0] if len(self.lives) == 1 else self.lives.popleft()
-        if isinstance(life, Exception):
-            raise life
-        return Launch(("engine", str(weights)), msgspec.json.encode(life), key="secret", ready_within_s=60)
-
-    async def probe(self, replica: Replica) -> None:
-        assert replica.key == "secret"
-        self.probed += 1
-        if not self.well:
-            raise PenstockError(UPSTREAM_TIMEOUT, "no answer in 5 s")
-
-
-class Weights:
-    def __init__(self) -> None:
-        self.fetched: list[tuple[str, str | None]] = []
-        self.refusals: dict[str, int] = {}
-
-    async def fetch(self, address: str, sha256: str | None) -> Path:
-        self.fetched.append((address, sha256))
-        if self.refusals.get(address, 0) > 0:
-            self.refusals[address] -= 1
-            raise PenstockError(WEIGHTS_UNAVAILABLE, "no route to the index")
-        return Path("/weights") / address
-
-
-class House:
-    """The loop with everything around it."""
-
-    def __init__(self) -> None:
-        self.time, self.substrate, self.weights = ManualTime(), FakeSubstrate(), Weights()
-        self.heard: list[Deployment] = []
-        self.board = Board(Deployment(1, {}, {}, {}), [], self.heard.append)
-
-    @contextlib.asynccontextmanager
-    async def keeping(self, *wanted: Wanted) -> AsyncIterator[asyncio.Task[None]]:
-        self.board = Board(Deployment(1, {}, {}, {}), [w.model for w in wanted], self.heard.append)
-        upkeep = Upkeep(
-            wanted, board=self.board, substrate=self.substrate, weights=self.weights,
-            clock=self.time, sleep=self.time.sleep, pace=Pace(probe_within=0.05),
-        )  # fmt: skip
-        task = asyncio.create_task(upkeep.run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            assert self.substrate.running == {}
-
-    def replica(self, name: str = "small-0") -> Replica:
-        model = name.rpartition("-")[0]
-        return next(r for r in self.board.deployment.replicas.get(model, ()) if r.id == name)
-
-    async def until(self, state: ReplicaState, name: str = "small-0") -> Replica:
-        model = name.rpartition("-")[0]
-        await until(lambda: model in self.board.deployment.replicas and self.replica(name).state is state)
-        return self.replica(name)
-
-    def states(self, name: str = "small-0") -> list[str]:
-        """Every state that was heard of one replica, repeats left out."""
-        model = name.rpartition("-")[0]
-        states = [r.state.value for d in self.heard for r in d.replicas.get(model, ()) if r.id == name]
-        return [state for at, state in enumerate(states) if not at or states[at - 1] != state]
+from penstock.control.upkeep import Wanted
+from penstock.core.errors import WEIGHTS_UNAVAILABLE, PenstockError
+from penstock.core.serving import Replica, ReplicaState
+from penstock.engines.config import LocalHealth
+from penstock.fleet.fake import FakeLife
+from tests.control.house import URL, Engine, House
+from tests.control.timing import until
 
 
 @pytest.fixture
@@ -160,7 +81,7 @@ async def test_a_probe_that_never_returns_is_a_miss(house: House) -> None:
             await asyncio.Event().wait()
 
     engine = Stuck()
-    async with house.keeping(Wanted("small", engine, "a.gguf")):
+    async with house.keeping(Wanted("small", engine, "a.gguf", health=LocalHealth(within_s=0.05))):
         await house.until(ReplicaState.READY)
         first = house.substrate.running["small-0"]
         for probes in (1, 2, 3):
@@ -170,13 +91,12 @@ async def test_a_probe_that_never_returns_is_a_miss(house: House) -> None:
 
 
 async def test_bad_weights_are_given_up_with_the_childs_own_words(house: House) -> None:
-    async with house.keeping(Wanted("small", Engine(FakeLife(error="not a\nGGUF file")), "a.gguf")) as task:
+    async with house.keeping(Wanted("small", Engine(FakeLife(error="not a\nGGUF file")), "a.gguf")):
         await until(lambda: 0.5 in house.time.slept)
         assert house.board.deployment.settled
         await house.time.advance(0.5)
         assert (await house.until(ReplicaState.FAILED)).reason == "not a GGUF file"
         assert house.substrate.started == ["small-0"] * 3
-        await until(task.done)
 
 
 async def test_one_model_that_fails_never_stops_another(house: House) -> None:
@@ -200,6 +120,7 @@ async def test_weights_that_cannot_be_had_are_tried_again(house: House) -> None:
             assert house.time.slept[-1] == wait
             await house.time.advance(wait)
         await house.until(ReplicaState.READY)
+        assert house.states() == ["down", "starting"] * 5 + ["ready"]
 
 
 async def test_a_launch_that_cannot_be_made_is_a_refused_start(house: House) -> None:
@@ -215,3 +136,22 @@ async def test_stopping_while_it_starts_leaves_nothing(house: House) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_a_copy_that_holds_too_much_ends_what_it_is_at_and_is_started_again(house: House) -> None:
+    roomy = Wanted("small", Engine(), "a.gguf", health=LocalHealth(max_memory=100 << 20))
+    async with house.keeping(roomy):
+        await house.until(ReplicaState.READY)
+        first = house.substrate.running["small-0"]
+        first.held = 100 << 20
+        await house.time.advance(5.0)
+        assert house.replica().state is ReplicaState.READY
+        first.held = 101 << 20
+        await house.time.advance(5.0)
+        await house.until(ReplicaState.DRAINING)
+        assert not first.ended.done()
+        house.release()
+        await until(first.ended.done)
+        await house.until(ReplicaState.READY)
+        reasons = [r.reason for d in house.heard for r in d.replicas["small"] if r.state is ReplicaState.DOWN]
+        assert reasons == ["it holds 101 MiB of memory, more than `health: max_memory` (100 MiB)"]

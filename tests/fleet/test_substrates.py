@@ -61,6 +61,13 @@ class TestProcess(SubstrateContract):
         os.kill(running.pid, signal.SIGKILL)
         assert await running.wait() == "killed by SIGKILL"
 
+    async def test_what_it_holds_in_memory_is_known_while_it_lives(self, substrate: ProcessSubstrate) -> None:
+        code = f"held = bytearray(64 << 20)\n{ECHO}"
+        running = await substrate.start("small-0", launch(FakeLife(base_url=URL), code=code))
+        assert 64 << 20 < (running.memory() or 0) < 256 << 20
+        await running.stop(1.0)
+        assert running.memory() is None
+
     async def test_what_it_prints_before_its_word_is_log(self, substrate: ProcessSubstrate) -> None:
         code = f"print('hello'); print('{{not json'); print('x' * 200000)\n{ECHO}"
         running = await substrate.start("a/b", launch(FakeLife(base_url=URL), code=code))
