@@ -218,15 +218,16 @@ class WebSocketConnection(asyncio.Protocol):
     # -- time ----------------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        times = self._side.times
-        self._heard = bool(self._held)
+        self._heard = False
         self._protocol.send_ping(b"")
         self._flush()
-        self._beat_timer = self._loop.call_later(times.pong_within_s, self._check)
+        self._beat_timer = self._loop.call_later(self._side.times.pong_within_s, self._check, self._taken())
 
-    def _check(self) -> None:
+    def _check(self, taken: int) -> None:
         times = self._side.times
-        if self._heard:
+        # A client that still takes what was sent before the ping has not seen it yet.
+        behind = self._transport.get_write_buffer_size() > 0 and self._taken() > taken
+        if self._heard or behind:
             rest = max(0.0, times.ping_every_s - times.pong_within_s)
             self._beat_timer = self._loop.call_later(rest, self._beat)
         else:

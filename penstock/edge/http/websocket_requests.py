@@ -128,7 +128,7 @@ class SocketRequest:
             return error
         except asyncio.CancelledError:
             if self._cut is None:
-                self._cut = End.GONE
+                self._cut = End.STOPPING
         except Exception:  # noqa: BLE001 - the log has it, the client is told
             _log.exception("request %s failed", self.request_id)
             return unexpected(self.request_id)
