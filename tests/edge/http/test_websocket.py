@@ -132,6 +132,12 @@ async def test_a_fault_of_ours_is_told_without_its_details() -> None:
         assert "inner secret" not in json.dumps(error)
 
 
+async def test_work_that_somebody_else_breaks_off_does_not_look_complete() -> None:
+    async with socket_site(Engine(lambda _: asyncio.CancelledError())) as site, site.connect() as client:
+        error, done = await asked(client, frame("a"))
+        assert (code(error), "cancelled" in done) == ("gateway_stopping", False)
+
+
 async def test_bytes_that_are_not_text_do_not_end_the_socket() -> None:
     broken = chunk("HERE").replace(b"HERE", b"\xff\xfe")
     async with socket_site(Engine(lambda _: [[chunk("ok")], [broken]])) as site, site.connect() as client:

@@ -261,7 +261,7 @@ async def test_a_slow_client_that_does_read_is_kept_and_the_upstream_waits_for_i
 async def test_one_long_reply_may_take_its_time() -> None:
     """Longer than a stalled client has, and than an answer to a ping that is stuck behind it."""
     answer = whole(content="x" * 4 * MIB)
-    times = SocketTimes(stalled_s=0.3, ping_every_s=0.3, pong_within_s=0.3)
+    times = SocketTimes(stalled_s=0.3, ping_every_s=0.3, pong_within_s=0.3, close_within_s=0.1)
     async with socket_site(Engine(lambda _: [[answer]]), times=times) as site:
         client = await RawClient.open(site)
         await client.send(frame("a", stream=False))
