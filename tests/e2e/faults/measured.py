@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e import rawhttp
+from tests.e2e.faults import killed
 from tests.e2e.faults.certificates import self_signed
 from tests.e2e.faults.upstream import FAULTS, BadUpstream, Place
 from tests.e2e.running import Penstock, running
 
-ON_THE_WAY = ("refused", "no connection", "no such name", "reset on connect", "certificate unknown", "expired")
+ON_THE_WAY = ("refused", "no connection", "no such name", "reset unread", "certificate unknown", "expired")
 FAILURES = 5
 MOST_ASKED = 6
 AT_ONCE = 12
@@ -60,6 +61,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Told:
+    """What one request came to."""
+
     status: int
     code: str
     attempts: str
@@ -152,6 +155,7 @@ def main() -> None:
         found = list(cases(upstream, Path(folder)))
         with running(deployment(found, upstream.place("good"))) as server:
             print(table(server, [case for case, _ in found]), end="", flush=True)
+        print(killed.table(upstream), end="", flush=True)
 
 
 if __name__ == "__main__":

@@ -341,7 +341,7 @@ class BadUpstream:
                 return Place(_url(held), attempts=None, sockets=[held])
             case "no connection":
                 return _full()
-            case "reset on connect":
+            case "reset unread":
                 return self._serving(None, None)
             case _:
                 return self._serving(FAULTS[fault], tls)
@@ -381,6 +381,7 @@ class BadUpstream:
 async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: Place, play: Play | None) -> None:
     if play is None:
         place.attempts = (place.attempts or 0) + 1
+        await _later()
         reset(writer)
         return
     keeps = True
