@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 WAIT_S = 10.0
+FLOOD_WORD = 1000
 WORDS = ("The", " mill", " turns", ".")
 _USAGE = {"prompt_tokens": 5, "completion_tokens": 4, "total_tokens": 9}
 _REASONS = {
@@ -54,7 +55,8 @@ def complaint(message: str, code: str = "trouble") -> bytes:
 class Asked:
     """One request that has been read, and the means to answer it badly."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+    def __init__(self, place: Place, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+        self._place = place
         self._reader = reader
         self._writer = writer
         self.streams = bool(json.loads(body).get("stream"))
@@ -62,6 +64,7 @@ class Asked:
     async def send(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
+        self._place.sent += len(data)
 
     async def answer(
         self, body: bytes, status: int = 200, *, length: int | None = None, headers: Mapping[str, str] | None = None
@@ -99,6 +102,12 @@ class Asked:
     def reset(self) -> None:
         """Breaks the connection with a RST, as a killed process or a lost network does."""
         reset(self._writer)
+
+    def hold_little(self) -> None:
+        """Makes ``send`` wait as soon as the other side does not read."""
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self._writer.transport.set_write_buffer_limits(high=0)
 
     async def silence(self) -> None:
         """Says nothing more, until the other side goes away."""
@@ -239,6 +248,14 @@ async def _endless(asked: Asked) -> None:
         await (asked.say("on and ") if asked.streams else asked.send(b" " * 10))
 
 
+async def _flood(asked: Asked) -> None:
+    """An endless stream as fast as it is taken, with little held on the way out of here."""
+    asked.hold_little()
+    await asked.begin()
+    while True:
+        await asked.say("x" * FLOOD_WORD)
+
+
 async def _falls_silent(asked: Asked) -> None:
     if asked.streams:
         await asked.begin()
@@ -275,6 +292,7 @@ FAULTS: Mapping[str, Play] = {
     "empty": _empty,
     "endless": _endless,
     "falls silent": _falls_silent,
+    "flood": _flood,
     "error event first": _error_event_first,
     "error event": _error_event,
     "400": _status(400),
@@ -290,11 +308,12 @@ FAULTS: Mapping[str, Play] = {
 @dataclass
 class Place:
     """Where a fault is found. ``attempts`` is what came as far as the fault lets anything come; None where nobody can
-    count them. ``open`` are connections that are not closed yet."""
+    count them. ``open`` are connections that are not closed yet, ``sent`` the bytes that the kernel has taken."""
 
     base_url: str
     attempts: int | None = 0
     open: int = 0
+    sent: int = 0
     sockets: list[socket.socket] = field(default_factory=list)
 
 
@@ -389,7 +408,7 @@ async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, plac
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
         place.attempts = (place.attempts or 0) + 1
-        await play(Asked(reader, writer, await reader.readexactly(length)))
+        await play(Asked(place, reader, writer, await reader.readexactly(length)))
         keeps = play in _KEEPING
 
 
