@@ -14,11 +14,13 @@ import msgspec
 
 from penstock import catalog
 from penstock.assembly import admin, engines, ground
+from penstock.assembly.apply import Applying, Source
 from penstock.assembly.fetching import Fetching
 from penstock.assembly.link import Update
 from penstock.assembly.workers import WorkerLoop
-from penstock.config import DeploymentFile, models_of, services_of
+from penstock.config import Loaded, models_of, services_of
 from penstock.control.board import Board
+from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
 from penstock.core.clock import SystemClock
 from penstock.core.serving import Deployment
@@ -64,14 +66,16 @@ class Credentials(Protocol):
 
 
 async def supervise(
-    file: DeploymentFile, home: Path, env: Mapping[str, str], show: Show, credentials: Credentials
+    first: Loaded, source: Source, home: Path, env: Mapping[str, str], show: Show, credentials: Credentials
 ) -> None:
-    """Serves ``file`` until SIGINT or SIGTERM; a second one ends everything at once.
+    """Serves ``first`` until SIGINT or SIGTERM; a second one ends everything at once. SIGHUP applies what ``source``
+    says then.
 
     Raises ``PenstockError`` when it cannot start. Nothing that it started is left when it returns.
     """
-    stop = _asked_to_stop()
+    stop, reread = _asked_to_stop(), _asked_to_reread()
     clock = SystemClock()
+    file = first.file
     async with contextlib.AsyncExitStack() as held:
         held.enter_context(ground.sole(home))
         sock = held.enter_context(ground.listening(file.server.host, file.server.port))
@@ -82,21 +86,17 @@ async def supervise(
         credentials.keep(url, key.key)
         if key.note:
             show.say(key.note)
-        models = models_of(file)
+        crew = await engines.crew(models_of(file), engines.Crew())
         deployment = Deployment(
             version=1,
-            models=models,
+            models=crew.models,
             services=services_of(file, store.created_at()),
-            replicas=engines.implied(models.values()),
+            replicas=crew.reached,
             keys=tuple(store.keys()),
         )
-        local = engines.wanted(models.values())
-        for engine in local:
-            held.push_async_callback(engine.aclose)
         inherited = {name: value for name, value in env.items() if name not in _OURS_ALONE}
         substrate: Substrate = catalog.load("substrate.process")(home / "logs", inherited)
         held.push_async_callback(substrate.aclose)
-        wanted = tuple(local.values())
         changed = asyncio.Event()
 
         def hear(fresh: Deployment) -> None:
@@ -104,15 +104,26 @@ async def supervise(
             show.changed(fresh)
             changed.set()
 
-        board = Board(deployment, (each.model for each in wanted), hear)
+        board = Board(deployment, crew.wanted, hear)
         update = Update(board.deployment, pepper, file.server)
         worker = WorkerLoop(update, sock, env=inherited, say=show.say, clock=clock)
         weights = Fetching(ModelStore(home / "models"), show)
-        upkeep = Upkeep(wanted, board=board, substrate=substrate, weights=weights, clock=clock)
+        upkeep = Upkeep(crew.wanted.values(), board=board, substrate=substrate, weights=weights, clock=clock)
+        watch = Watch(board)
+        watch.want(crew.watched.values())
+        applying = Applying(
+            first, crew, source=source, created_at=store.created_at(), board=board, upkeep=upkeep, watch=watch,
+            say=show.say,
+        )  # fmt: skip
         # In this order, so that on the way out requests end before the replicas that answer them.
-        async with _running(upkeep.run()), _running(worker.run()) as working:
-            async with _running(_announce(url, board, worker, changed, show)), _running(stop.wait()) as asked:
+        async with _running(upkeep.run()), _running(watch.run()), _running(worker.run()) as working:
+            async with (
+                _running(_announce(url, board, worker, changed, show)),
+                _running(_reread(reread, applying)),
+                _running(stop.wait()) as asked,
+            ):
                 await asyncio.wait((asked, working), return_when=asyncio.FIRST_COMPLETED)
+            applying.end()
             if not working.done():
                 show.stopping()
             # From here on nobody can connect any more; the worker holds its own end for those who have.
@@ -127,6 +138,12 @@ async def _announce(url: str, board: Board, worker: WorkerLoop, changed: asyncio
         changed.clear()
         await changed.wait()
     show.serving(url, board.deployment)
+
+
+async def _reread(asked: asyncio.Event, applying: Applying) -> None:
+    while await asked.wait():
+        asked.clear()
+        await applying.reread()
 
 
 @contextlib.asynccontextmanager
@@ -151,4 +168,10 @@ def _asked_to_stop() -> asyncio.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, hear)
+    return asked
+
+
+def _asked_to_reread() -> asyncio.Event:
+    asked = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
     return asked

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from penstock.config.deployment import DeploymentFile, models_of, services_of
 from penstock.config.environment import home, locate
-from penstock.config.loading import EMBEDDED, embedded, load, read
+from penstock.config.loading import EMBEDDED, SENT, Loaded, embedded, load, loaded, read, text
 from penstock.config.mistakes import ConfigErrors, Mistake
 
 __all__ = [
     "EMBEDDED",
+    "SENT",
     "ConfigErrors",
     "DeploymentFile",
+    "Loaded",
     "Mistake",
     "embedded",
     "home",
     "load",
+    "loaded",
     "locate",
     "models_of",
     "read",
     "services_of",
+    "text",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 from msgspec import inspect
@@ -14,6 +14,7 @@ from penstock.config.checks import cross_check
 from penstock.config.deployment import DeploymentFile
 from penstock.config.environment import port
 from penstock.config.mistakes import ConfigErrors, Mistake, quotable
+from penstock.config.mistakes import Path as Place
 from penstock.config.tree import MAX_BYTES, Broken, parse
 from penstock.config.typed import Reading
 from penstock.edge.http.config import ServerSettings
@@ -21,6 +22,15 @@ from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
 
 EMBEDDED = "the built-in deployment"
+SENT = "the deployment"
+"""What the mistakes of a text that was sent are reported against."""
+
+
+class Loaded(NamedTuple):
+    """A deployment file, and where in it values stand that come from the environment: never to be shown."""
+
+    file: DeploymentFile
+    hidden: frozenset[Place]
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
@@ -28,15 +38,30 @@ def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
 
     Raises ``ConfigErrors`` with every mistake there is. What the environment fills in is in no message.
     """
+    port(env)
+    return loaded(text(path), EMBEDDED if path is None else str(path), env).file
+
+
+def loaded(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
+    """The same for a text that has been read already, with what of it must not be shown."""
     chosen_port = port(env)
-    file = read(embedded(), EMBEDDED, env) if path is None else read(_bytes(path), str(path), env)
-    if chosen_port is None:
-        return file
-    return msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, port=chosen_port))
+    file, hidden = _read(raw, source, env)
+    if chosen_port is not None:
+        file = msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, port=chosen_port))
+    return Loaded(file, hidden)
+
+
+def text(path: Path | None) -> bytes:
+    """The text of the file that ``load`` reads. Raises ``ConfigErrors`` when it cannot be read."""
+    return embedded() if path is None else _bytes(path)
 
 
 def read(raw: bytes, source: str, env: Mapping[str, str]) -> DeploymentFile:
-    """The same for a text that has been read already; ``source`` is what its mistakes are reported against."""
+    """A text as it stands; ``source`` is what its mistakes are reported against. Raises ``ConfigErrors``."""
+    return _read(raw, source, env).file
+
+
+def _read(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
     source = quotable(source, 300)
     reading = Reading(env)
     try:
@@ -50,7 +75,7 @@ def read(raw: bytes, source: str, env: Mapping[str, str]) -> DeploymentFile:
     cross_check(reading, models, services)
     if reading.mistakes:
         raise ConfigErrors(source, reading.mistakes)
-    return DeploymentFile(server=server, models=models, services=services)
+    return Loaded(DeploymentFile(server=server, models=models, services=services), reading.hidden())
 
 
 def embedded() -> bytes:

@@ -44,6 +44,10 @@ class Reading:
         """Whether the value at ``path``, or anything within it, comes from the environment: never to be shown."""
         return any(place[: len(path)] == path for place in self._written)
 
+    def hidden(self) -> frozenset[Path]:
+        """Where values stand that come from the environment."""
+        return frozenset(self._written)
+
     def shown(self, path: Path, value: str) -> str:
         """The text at ``path`` for a message: as it stands in the file where it comes from the environment."""
         return quotable(self._written.get(path, value))

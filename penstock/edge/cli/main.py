@@ -15,6 +15,7 @@ from penstock.core.errors import PenstockError
 COMMANDS: Mapping[str, str] = {
     "up": "Serve a deployment file, or the built-in deployment.",
     "chat": "Talk to a service in the terminal.",
+    "apply": "Change what a running gateway serves.",
     "init": "Write a deployment file that fits this machine.",
     "check": "Explain every mistake in a deployment file.",
     "doctor": "Say what this machine can run, and why not.",
@@ -64,7 +65,7 @@ def cli() -> None:
       PENSTOCK_PORT       the port to serve on, whatever the file says
       PENSTOCK_HOME       where state, weights and credentials are kept (~/.penstock)
       PENSTOCK_ADMIN_KEY  the admin key, instead of one made by chance
-      PENSTOCK_API_KEY    the key that `penstock chat` presents
+      PENSTOCK_API_KEY    the key that `penstock chat` and `penstock apply` present
     """
 
 

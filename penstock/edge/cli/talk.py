@@ -23,12 +23,14 @@ from penstock.core.errors import (
     ErrorEnvelope,
     PenstockError,
 )
+from penstock.core.serving import Applied
 from penstock.engines.sse import SseSplitter
 
 _CONNECT_S = 10.0
 _SILENCE_S = 600.0
 """The gateway sends heartbeats once it streams; before that a slow machine may read a long prompt."""
 _MAX_BODY = 16 << 20
+_MAX_LINES = 200
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -55,7 +57,7 @@ class Gateway:
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._secure = parts.scheme == "https"
         self._host, self._port = parts.hostname or "", parts.port
-        self._prefix = parts.path.rstrip("/").removesuffix("/v1") + "/v1"
+        self._root = parts.path.rstrip("/").removesuffix("/v1")
         self._headers = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -97,6 +99,23 @@ class Gateway:
         finally:
             connection.close()
 
+    def deploy(self, deployment: bytes, *, dry_run: bool) -> Applied:
+        """Sends the text of a deployment file, which the gateway serves from now on, or only says what would change.
+
+        Raises ``PenstockError``; of a text that is refused it has a line for every mistake.
+        """
+        connection = self._connect()
+        try:
+            path = f"/admin/deployment?dry_run={str(dry_run).lower()}"
+            with self._accepted(connection, "PUT", path, deployment, root=True) as response:
+                return msgspec.json.decode(response.read(_MAX_BODY), type=Applied)
+        except msgspec.DecodeError:
+            raise PenstockError(UPSTREAM_GARBLED, f"{self.url} does not answer as a gateway does") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from None
+        finally:
+            connection.close()
+
     def unknown(self, service: str, known: Sequence[str]) -> PenstockError:
         """The error for a service that is not among the ``known`` ones."""
         return PenstockError(
@@ -110,7 +129,13 @@ class Gateway:
         return http.client.HTTPConnection(self._host, self._port, timeout=_CONNECT_S)
 
     def _accepted(
-        self, connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        root: bool = False,
     ) -> http.client.HTTPResponse:
         try:
             connection.connect()
@@ -121,7 +146,8 @@ class Gateway:
                 "start one with `penstock up`, or name another with --url",
             ) from None
         connection.sock.settimeout(_SILENCE_S)
-        connection.request(method, self._prefix + path, body, self._headers)
+        headers = self._headers | ({"content-type": "application/yaml"} if root else {})
+        connection.request(method, self._root + ("" if root else "/v1") + path, body, headers)
         response = connection.getresponse()
         if response.status == 200:
             return response
@@ -140,7 +166,7 @@ class Gateway:
             return PenstockError(UPSTREAM_GARBLED, f"{self.url} answers {status}, and not as a gateway does")
         return PenstockError(
             MODEL_NOT_FOUND if status == 404 else BAD_REQUEST if status < 500 else UPSTREAM_FAILED,
-            quotable(said.message, 1000),
+            "\n".join(quotable(line, 1000) for line in said.message.splitlines()[:_MAX_LINES]),
         )
 
     def _chunk(self, data: bytes) -> ChunkView:

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from penstock.assembly.supervisor import supervise
-from penstock.config import EMBEDDED, DeploymentFile, home, load, locate
+from penstock.config import EMBEDDED, DeploymentFile, Loaded, home, loaded, locate, text
 from penstock.core.serving import Deployment, Replica, ReplicaState
 from penstock.edge.cli import credentials
 from penstock.edge.cli.check import engine_of
@@ -38,21 +38,34 @@ def up(path: Path | None, host: str | None, port: int | None) -> None:
     Fetches weights that are not here yet, starts the models that run here, and serves until Ctrl-C. Requests in
     progress may then end; a second Ctrl-C ends everything at once.
     """
-    found = locate(path, os.environ)
-    file = _with(load(found, os.environ), host, port)
+    source = _Source(locate(path, os.environ), host, port)
+    first = source.load(source.text(), source.name)
     place = home(os.environ).absolute()
-    screen = Screen(file, place)
-    screen.say(f"Penstock {version('penstock')}: {EMBEDDED if found is None else found}; home {place}")
-    asyncio.run(supervise(file, place, os.environ, screen, _Credentials(place)))
+    screen = Screen(first.file, place)
+    screen.say(f"Penstock {version('penstock')}: {source.name}; home {place}")
+    asyncio.run(supervise(first, source, place, os.environ, screen, _Credentials(place)))
 
 
-def _with(file: DeploymentFile, host: str | None, port: int | None) -> DeploymentFile:
-    server = file.server
-    if host is not None:
-        server = msgspec.structs.replace(server, host=host)
-    if port is not None:
-        server = msgspec.structs.replace(server, port=port)
-    return msgspec.structs.replace(file, server=server)
+class _Source:
+    """One deployment file, with what the command line says beside it."""
+
+    def __init__(self, path: Path | None, host: str | None, port: int | None) -> None:
+        self.name = EMBEDDED if path is None else str(path)
+        self._path = path
+        self._host = host
+        self._port = port
+
+    def text(self) -> bytes:
+        return text(self._path)
+
+    def load(self, text: bytes, name: str) -> Loaded:
+        file, hidden = loaded(text, name, os.environ)
+        server = file.server
+        if self._host is not None:
+            server = msgspec.structs.replace(server, host=self._host)
+        if self._port is not None:
+            server = msgspec.structs.replace(server, port=self._port)
+        return Loaded(msgspec.structs.replace(file, server=server), hidden)
 
 
 class _Credentials:
@@ -89,13 +102,17 @@ class Screen:
         self._progress.line(line)
 
     def changed(self, deployment: Deployment) -> None:
-        for replicas in deployment.replicas.values():
-            for replica in replicas:
-                stands = (replica.state, replica.reason)
-                before = self._states.get(replica.id)
-                self._states[replica.id] = stands
-                if stands != before and (line := told(replica, first=before is None)):
-                    self.say(f"  {line}")
+        there = {replica.id: replica for replicas in deployment.replicas.values() for replica in replicas}
+        for replica in there.values():
+            stands = (replica.state, replica.reason)
+            before = self._states.get(replica.id)
+            self._states[replica.id] = stands
+            if stands != before and (line := told(replica, first=before is None)):
+                self.say(f"  {line}")
+        for gone in [replica_id for replica_id in self._states if replica_id not in there]:
+            state, _ = self._states.pop(gone)
+            if state is ReplicaState.DRAINING:
+                self.say(f"  {gone}: stopped")
 
     def serving(self, url: str, deployment: Deployment) -> None:
         for line in banner(self._file, deployment, url, self._place, time.monotonic() - self._begun):
@@ -110,8 +127,12 @@ def told(replica: Replica, first: bool) -> str:
     match replica.state:
         case ReplicaState.READY:
             return "" if first else f"{replica.id}: ready"
+        case ReplicaState.DRAINING:
+            return f"{replica.id}: takes no more requests; {replica.reason}"
         case ReplicaState.DOWN | ReplicaState.FAILED:
-            again = "; starting it again" if replica.state is ReplicaState.DOWN else "; given up"
+            # What has a URL though it is down is not ours to start.
+            again = "; given up" if replica.state is ReplicaState.FAILED else "; starting it again"
+            again = "" if replica.base_url else again
             return f"{replica.id}: {replica.state.value}: {replica.reason}{again}"
         case _:
             return f"{replica.id}: {replica.reason}"

@@ -24,6 +24,8 @@ class Double:
     go: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     requests: list[dict[str, object]] = field(default_factory=list)
+    deployments: list[tuple[str, str]] = field(default_factory=list)
+    applied: tuple[int, dict[str, object]] = (200, {"changed": [], "needs_restart": [], "version": 1})
     keys: list[str] = field(default_factory=list)
 
 
@@ -58,6 +60,12 @@ def gateway() -> Iterator[Double]:
                 double.gone.set()
                 self.close_connection = True
 
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            if self._let_in("/admin/"):
+                double.deployments.append((self.path, body))
+                self._json(*double.applied)
+
         def _stream(self) -> None:
             self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
             for piece in double.pieces:
@@ -78,7 +86,7 @@ def gateway() -> Iterator[Double]:
                 self._chunk(b"data: [DONE]\n\n")
             self._chunk(b"")
 
-        def _let_in(self) -> bool:
+        def _let_in(self, below: str = "/v1/") -> bool:
             key = self.headers.get("authorization", "")
             double.keys.append(key)
             if key != f"Bearer {KEY}":
@@ -86,7 +94,7 @@ def gateway() -> Iterator[Double]:
                     401, {"error": {"message": "no", "type": "authentication_error", "param": None, "code": "k"}}
                 )
                 return False
-            if not self.path.startswith("/v1/"):
+            if not self.path.startswith(below):
                 self._json(404, {"error": {"message": "no such URL", "type": "x", "param": None, "code": "u"}})
                 return False
             return True

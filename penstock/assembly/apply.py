@@ -1,0 +1,125 @@
+"""A new deployment file under traffic: refused whole, with every mistake, or taken whole and at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from penstock.assembly import engines
+from penstock.assembly.difference import difference
+from penstock.assembly.engines import Crew
+from penstock.config import SENT, Loaded, models_of, services_of
+from penstock.control.board import Board
+from penstock.control.health import Watch
+from penstock.control.upkeep import Upkeep
+from penstock.core.errors import STOPPING, PenstockError
+from penstock.core.serving import Applied
+
+
+class Source(Protocol):
+    """The deployment file that this server was started with, and what it was told beside it."""
+
+    name: str
+
+    def text(self) -> bytes:
+        """The file as it lies there now. Raises ``ConfigErrors`` when it cannot be read."""
+
+    def load(self, text: bytes, name: str) -> Loaded:
+        """A text with what this server's environment and command line say. Raises ``ConfigErrors``."""
+
+
+class Applying:
+    """The one way in which what is served changes while it is served.
+
+    ``now`` is the file that is served and ``crew`` what was made of it. ``say`` hears, in one line each, what has
+    changed. What a file says of ``server`` is not taken: the listening socket and the workers are as they were made.
+    """
+
+    def __init__(
+        self,
+        now: Loaded,
+        crew: Crew,
+        *,
+        source: Source,
+        created_at: float,
+        board: Board,
+        upkeep: Upkeep,
+        watch: Watch,
+        say: Callable[[str], None],
+    ) -> None:
+        self._now = now
+        self._crew = crew
+        self._source = source
+        self._created_at = created_at
+        self._board = board
+        self._upkeep = upkeep
+        self._watch = watch
+        self._say = say
+        self._turn = asyncio.Lock()
+        self._ended = False
+
+    async def apply(self, text: str, dry_run: bool) -> Applied:
+        """Serves ``text`` from now on, or says what that would change. One at a time, in the order they came.
+
+        Requests in progress end with what they began with. A model that runs here goes on as it was until a copy of
+        what it is now is ready. Raises ``PenstockError`` (BAD_DEPLOYMENT, with a line for every mistake; STOPPING)
+        and changes nothing then.
+        """
+        async with self._turn:
+            return await self._applied(text.encode(), SENT, dry_run)
+
+    async def reread(self) -> None:
+        """The same for the file that this server was started with, as it is now; what comes of it is said."""
+        async with self._turn:
+            try:
+                applied = await self._applied(self._source.text(), self._source.name, False)
+            except PenstockError as error:
+                for line in error.message.splitlines():
+                    self._say(line)
+                self._say(f"{self._source.name} is not applied; what was served before is served on.")
+                return
+        if not applied.changed:
+            self._say(f"{self._source.name} says nothing new.")
+
+    def end(self) -> None:
+        """From now on nothing is taken any more."""
+        self._ended = True
+
+    async def _applied(self, text: bytes, name: str, dry_run: bool) -> Applied:
+        new = self._source.load(text, name)
+        found = difference(self._now.file, new.file, self._now.hidden | new.hidden)
+        models = models_of(new.file)
+        crew = await engines.crew(models, self._crew)
+        if self._ended:
+            await self._close(crew)
+            raise PenstockError(
+                STOPPING, "Penstock is shutting down and takes no other deployment; start it with it."
+            )
+        if dry_run or not found.changed:
+            await self._close(crew)
+            return Applied(found.changed, found.needs_restart, self._board.deployment.version)
+        # No await from here on: requests see all of it or none.
+        self._board.change(models, services_of(new.file, self._created_at), crew.reached)
+        self._upkeep.want(crew.wanted.values())
+        self._watch.want(crew.watched.values())
+        server = self._now.file.server
+        hidden = new.hidden | {place for place in self._now.hidden if place[0] == "server"}
+        self._now = Loaded(msgspec.structs.replace(new.file, server=server), hidden)
+        self._crew = crew
+        for line in found.changed:
+            self._say(f"Applied: {line}.")
+        for line in found.needs_restart:
+            self._say(f"Not applied before the next start: {line}.")
+        return Applied(found.changed, found.needs_restart, self._board.deployment.version)
+
+    async def _close(self, crew: Crew) -> None:
+        """Lets go of what was built to see whether it can be."""
+        for name, wanted in crew.wanted.items():
+            if self._crew.wanted.get(name) is not wanted:
+                await wanted.engine.aclose()
+        for name, watched in crew.watched.items():
+            if self._crew.watched.get(name) is not watched:
+                await watched.engine.aclose()

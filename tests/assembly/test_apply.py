@@ -1,0 +1,201 @@
+"""A new deployment under traffic: taken whole or refused whole, one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from penstock.assembly import engines
+from penstock.assembly.apply import Applying
+from penstock.assembly.engines import Crew
+from penstock.config import ConfigErrors, Loaded, Mistake, loaded, models_of, services_of
+from penstock.control.board import Board
+from penstock.control.health import Watch
+from penstock.control.upkeep import Upkeep
+from penstock.core.errors import BAD_DEPLOYMENT, STOPPING, PenstockError
+from penstock.core.serving import Deployment, ReplicaState
+from penstock.fleet.fake import FakeSubstrate
+from tests.control.house import Weights
+from tests.control.timing import ManualTime, until
+
+FIRST = """
+models:
+  quick: {engine: fake}
+  big: {engine: openai, base_url: "http://127.0.0.1:9/v1", health: {every_s: 60}}
+services:
+  quick: {model: quick}
+  big: {model: big}
+"""
+SECOND = FIRST + "  also: {model: quick, aliases: [more]}\n"
+
+
+class File:
+    """The file that the server was started with. ``lies`` is what it says now."""
+
+    name = "penstock.yaml"
+
+    def __init__(self, lies: str) -> None:
+        self.lies: str | None = lies
+
+    def text(self) -> bytes:
+        if self.lies is None:
+            raise ConfigErrors(self.name, [Mistake(0, 0, "", "there is no such file")])
+        return self.lies.encode()
+
+    def load(self, text: bytes, name: str) -> Loaded:
+        return loaded(text, name, {"KEY": "sk-hush"})
+
+
+class Server:
+    """The supervisor's half, without processes."""
+
+    def __init__(self) -> None:
+        self.file, self.heard, self.said = File(FIRST), list[Deployment](), list[str]()
+        self.crew = Crew()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Server]:
+        first = self.file.load(FIRST.encode(), "first")
+        self.crew = await engines.crew(models_of(first.file), Crew())
+        deployment = Deployment(1, self.crew.models, services_of(first.file, 7), self.crew.reached)
+        self.board = Board(deployment, self.crew.wanted, self.heard.append)
+        self.time, self.substrate = ManualTime(), FakeSubstrate()
+        self.upkeep = Upkeep(
+            self.crew.wanted.values(), board=self.board, substrate=self.substrate, weights=Weights(),
+            clock=self.time, sleep=self.time.sleep,
+        )  # fmt: skip
+        self.watch = Watch(self.board, self.time.sleep)
+        self.watch.want(self.crew.watched.values())
+        self.applying = Applying(
+            first, self.crew, source=self.file, created_at=7, board=self.board, upkeep=self.upkeep,
+            watch=self.watch, say=self.said.append,
+        )  # fmt: skip
+        tasks = [asyncio.create_task(self.upkeep.run()), asyncio.create_task(self.watch.run())]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with Server().serving() as server:
+        yield server
+
+
+async def test_a_new_service_is_one_change_of_the_deployment(server: Server) -> None:
+    before = server.board.deployment
+    applied = await server.applying.apply(SECOND, False)
+    assert applied.changed == ("added service also: quick",)
+    assert (applied.needs_restart, applied.version) == ((), 2)
+    assert [each.version for each in server.heard] == [2]
+    assert set(server.board.deployment.services) == {"quick", "big", "also"}
+    assert server.board.deployment.services["also"].created == 7
+    # What a request began with is as it was.
+    assert set(before.services) == {"quick", "big"}
+    assert server.said == ["Applied: added service also: quick."]
+
+
+async def test_a_dry_run_changes_nothing_and_the_same_again_neither(server: Server) -> None:
+    assert (await server.applying.apply(SECOND, True)).changed == ("added service also: quick",)
+    assert server.heard == []
+    await server.applying.apply(SECOND, False)
+    again = await server.applying.apply(SECOND, False)
+    assert (again.changed, again.version) == ((), 2)
+    assert len(server.heard) == 1
+
+
+async def test_a_bad_file_is_refused_with_every_mistake_by_its_line(server: Server) -> None:
+    bad = FIRST.replace("model: big", "model: bigg").replace("base_url", "base_urll")
+    with pytest.raises(PenstockError) as refused:
+        await server.applying.apply(bad, False)
+    assert refused.value.fault is BAD_DEPLOYMENT
+    assert refused.value.message.splitlines() == [
+        'the deployment:4: models.big.base_urll: unknown key; did you mean "base_url"?',
+        'the deployment:7: services.big.model: there is no model `bigg`; did you mean "big"?',
+    ]
+    assert server.heard == []
+    assert (await server.applying.apply(SECOND, False)).changed
+
+
+async def test_an_engine_that_cannot_be_built_refuses_all_of_it(server: Server) -> None:
+    bad = SECOND.replace("health:", "ca_file: /no/such/file, health:")
+    with pytest.raises(PenstockError, match="/no/such/file") as refused:
+        await server.applying.apply(bad, False)
+    assert refused.value.fault is BAD_DEPLOYMENT
+    assert server.heard == []
+
+
+async def test_the_environment_is_the_servers_and_its_values_are_not_told(server: Server) -> None:
+    new = FIRST.replace("health:", 'api_key: "${KEY}", health:')
+    assert (await server.applying.apply(new, False)).changed == ("changed model big: api_key",)
+    settings = server.board.deployment.models["big"].settings
+    assert b"sk-hush" in settings
+
+
+async def test_what_is_unchanged_keeps_its_engine(server: Server) -> None:
+    watched = server.crew.watched["big"]
+    await server.applying.apply(SECOND, False)
+    assert (await engines.crew(models_of(loaded(SECOND.encode(), "", {}).file), server.crew)).watched[
+        "big"
+    ] is watched
+
+
+async def test_what_the_server_is_made_with_is_said_each_time_and_not_taken(server: Server) -> None:
+    new = "server: {port: 9999}\n" + SECOND
+    for changed in (("added service also: quick",), ()):
+        applied = await server.applying.apply(new, False)
+        assert applied.changed == changed
+        assert applied.needs_restart == ("server.port 8080 -> 9999",)
+
+
+async def test_a_model_that_runs_here_is_started_and_stopped(server: Server) -> None:
+    new = SECOND.replace("services:", "  small: {engine: llamacpp, weights: 'file:/a.gguf'}\nservices:")
+    applied = await server.applying.apply(new, False)
+    assert "added model small (llamacpp); 1 copy is started" in applied.changed
+    await until(lambda: server.substrate.started == ["small-0"])
+    states = [each.state for each in server.board.deployment.replicas["small"]]
+    assert states == [ReplicaState.STARTING]
+    assert server.board.deployment.settled
+    await server.applying.apply(FIRST, False)
+    await until(lambda: "small" not in server.board.deployment.replicas)
+    assert "small" not in server.board.deployment.models
+
+
+async def test_they_are_taken_one_at_a_time_in_their_order(server: Server) -> None:
+    texts = [FIRST + f"  s{number}: {{model: quick}}\n" for number in range(5)]
+    done = await asyncio.gather(*(server.applying.apply(text, False) for text in texts))
+    assert [each.version for each in done] == [2, 3, 4, 5, 6]
+    assert done[-1].changed == ("added service s4: quick", "removed service s3")
+    assert set(server.board.deployment.services) == {"quick", "big", "s4"}
+
+
+async def test_the_file_is_read_again_when_asked_to(server: Server) -> None:
+    await server.applying.reread()
+    assert server.said == ["penstock.yaml says nothing new."]
+    server.file.lies = SECOND
+    await server.applying.reread()
+    assert "also" in server.board.deployment.services
+    server.file.lies = SECOND.replace("quick}", "quik}")
+    await server.applying.reread()
+    server.file.lies = None
+    await server.applying.reread()
+    refused = "penstock.yaml is not applied; what was served before is served on."
+    assert server.said[-4:] == [
+        'penstock.yaml:6: services.quick.model: there is no model `quik`; did you mean "quick"?', refused,
+        "penstock.yaml: there is no such file", refused,
+    ]  # fmt: skip
+    assert "also" in server.board.deployment.services
+
+
+async def test_a_server_that_is_stopping_takes_nothing(server: Server) -> None:
+    server.applying.end()
+    with pytest.raises(PenstockError) as refused:
+        await server.applying.apply(SECOND, False)
+    assert refused.value.fault is STOPPING
+    assert server.heard == []
