@@ -8,6 +8,7 @@ import msgspec
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
+Workers = Annotated[int, msgspec.Meta(ge=1, le=64)]
 Size = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40, extra={"form": "size"})]
 """Bytes; the deployment file may write it with a unit."""
 
@@ -25,3 +26,5 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Seconds of silence in a stream after which a comment is sent, so that proxies keep it open."""
     access_log: str = "stdout"
     """Where one line of JSON per request goes: `stdout`, `off`, or the path of a file."""
+    workers: Workers = 1
+    """Processes that answer requests, one for each core to use. Queues and metrics are counted over all of them."""
