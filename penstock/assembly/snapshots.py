@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from penstock.core.serving import Deployment, Model
 from penstock.engines import Engine
@@ -17,11 +17,22 @@ class _Engines(dict[str, Engine]):
     __slots__ = ("__weakref__",)
 
 
-class Snapshots:
-    """``build`` makes the engine of a model; two models of one digest share one. Belongs to one event loop."""
+def _unheard(_: int) -> None:
+    """Nobody wants to know."""
 
-    def __init__(self, build: Callable[[Model], Engine]) -> None:
+
+class Snapshots:
+    """``build`` makes the engine of a model; two models of one digest share one. Belongs to one event loop.
+
+    ``oldest`` hears the version of the oldest deployment that a snapshot in use has, whenever that changes: nobody
+    can come to a replica that was not ready in it any more. It must neither block nor raise.
+    """
+
+    def __init__(self, build: Callable[[Model], Engine], oldest: Callable[[int], None] = _unheard) -> None:
         self._build = build
+        self._hear_oldest = oldest
+        self._oldest = -1
+        self._versions: dict[int, int] = {}
         self._engines: dict[str, Engine] = {}
         self._holders: dict[str, int] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -48,7 +59,8 @@ class Snapshots:
                 self._close(engine)
             raise
         self._engines |= fresh
-        self._current = Snapshot(deployment, self._held(deployment.models), keyring)
+        self._current = Snapshot(deployment, self._held(deployment), keyring)
+        self._note_oldest()
 
     async def aclose(self) -> None:
         """Lets go of the newest snapshot, closes every engine and waits for those that are closing."""
@@ -59,15 +71,20 @@ class Snapshots:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _held(self, models: Mapping[str, Model]) -> _Engines:
-        held = _Engines((name, self._engines[model.digest]) for name, model in models.items())
-        digests = [model.digest for model in models.values()]
+    def _held(self, deployment: Deployment) -> _Engines:
+        held = _Engines((name, self._engines[model.digest]) for name, model in deployment.models.items())
+        digests = [model.digest for model in deployment.models.values()]
         for digest in digests:
             self._holders[digest] = self._holders.get(digest, 0) + 1
-        weakref.finalize(held, self._let_go, digests).atexit = False
+        self._versions[deployment.version] = self._versions.get(deployment.version, 0) + 1
+        weakref.finalize(held, self._let_go, deployment.version, digests).atexit = False
         return held
 
-    def _let_go(self, digests: list[str]) -> None:
+    def _let_go(self, version: int, digests: list[str]) -> None:
+        self._versions[version] -= 1
+        if not self._versions[version]:
+            del self._versions[version]
+            self._note_oldest()
         for digest in digests:
             if digest not in self._holders:
                 continue
@@ -75,6 +92,12 @@ class Snapshots:
             if not self._holders[digest]:
                 del self._holders[digest]
                 self._close(self._engines.pop(digest))
+
+    def _note_oldest(self) -> None:
+        oldest = min(self._versions, default=self._oldest)
+        if oldest != self._oldest:
+            self._oldest = oldest
+            self._hear_oldest(oldest)
 
     def _close(self, engine: Engine) -> None:
         closing = asyncio.get_running_loop().create_task(engine.aclose())

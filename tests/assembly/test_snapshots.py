@@ -98,3 +98,23 @@ async def test_a_snapshot_that_outlives_the_worker_does_no_harm(snapshots: Snaps
     del late
     await asyncio.sleep(0)
     assert builder.built["x"].closed == 1
+
+
+async def test_the_oldest_that_is_in_use_is_told(builder: Builder) -> None:
+    heard: list[int] = []
+    snapshots = Snapshots(builder, heard.append)  # type: ignore[arg-type]
+    snapshots.take(deployment(3, a="x"), KEYRING)
+    snapshots.take(deployment(4, a="x"), KEYRING)
+    assert heard == [3, 4]
+    held_by_a_request = [snapshots.current()]
+    for version in (5, 6, 7):
+        snapshots.take(deployment(version, a="x"), KEYRING)
+    assert heard == [3, 4]
+    held_by_another = [snapshots.current()]
+    snapshots.take(deployment(8, a="x"), KEYRING)
+    held_by_a_request.clear()
+    assert heard == [3, 4, 7]
+    held_by_another.clear()
+    assert heard == [3, 4, 7, 8]
+    await snapshots.aclose()
+    assert heard == [3, 4, 7, 8]
