@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from pathlib import Path
 from penstock.core.errors import CANNOT_START, PenstockError
 
 BACKLOG = 2048
+_FEW_FILES = 1024
+_MOST_FILES = 1 << 20
+_OWN_FILES = 64
+"""Open in a worker that does nothing: the rest is two for each request, one to the client and one upstream."""
 
 
 @contextlib.contextmanager
@@ -42,11 +47,34 @@ def sole(home: Path) -> Iterator[None]:
                 f"Penstock is already running with the home {home} (process {owner or 'unknown'}). Stop that one "
                 "first, or set PENSTOCK_HOME to another directory.",
             ) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        # For people only: a full disk must not keep a server from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(lock)
+
+
+def open_files() -> str:
+    """Lets this process and those that it starts open as many files as the system allows them.
+
+    What to tell people when that is not many, or nothing.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else hard
+    if soft != resource.RLIM_INFINITY and soft < most:
+        # A system may allow less than it says.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    if soft == resource.RLIM_INFINITY or soft >= _FEW_FILES:
+        return ""
+    return (
+        f"Each process may open only {soft} files, so a worker serves about {max(0, soft - _OWN_FILES) // 2} "
+        f"requests at once and refuses connections beyond; raise the hard limit (`ulimit -Hn`) to {_FEW_FILES} or "
+        "more."
+    )
 
 
 def listening(host: str, port: int) -> socket.socket:

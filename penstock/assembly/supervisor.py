@@ -62,7 +62,7 @@ class Credentials(Protocol):
         """The key that is kept, if one is."""
 
     def keep(self, url: str, key: str) -> None:
-        """Keeps this one in its place."""
+        """Keeps this one in its place. Raises ``PenstockError`` when it cannot."""
 
 
 async def supervise(
@@ -76,6 +76,7 @@ async def supervise(
     stop, reread = _asked_to_stop(), _asked_to_reread()
     clock = SystemClock()
     file = first.file
+    few = ground.open_files()
     async with contextlib.AsyncExitStack() as held:
         held.enter_context(ground.sole(home))
         sock = held.enter_context(ground.listening(file.server.host, file.server.port))
@@ -84,8 +85,8 @@ async def supervise(
         key = admin.ensure(store, pepper, chosen=env.get("PENSTOCK_ADMIN_KEY"), kept=credentials.kept())
         url = ground.url(file.server.host, sock.getsockname()[1])
         credentials.keep(url, key.key)
-        if key.note:
-            show.say(key.note)
+        for note in filter(None, (key.note, few)):
+            show.say(note)
         crew = await engines.crew(models_of(file), engines.Crew())
         deployment = Deployment(
             version=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -25,9 +26,11 @@ def load_pepper(path: Path) -> bytes:
         _make(path)
         return _checked(path)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "Make room on its disk" if full else "Give this user the right to"
         raise PenstockError(
             STORE_UNAVAILABLE,
-            f"The pepper {path} cannot be read or written ({error.strerror}). Give this user the right to, "
+            f"The pepper {path} cannot be read or written ({error.strerror}). {mend}, "
             "or set PENSTOCK_HOME to a directory where it may.",
         ) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from pathlib import Path
@@ -61,3 +62,45 @@ def test_a_host_that_is_not_ours_is_said(host: str, said: str) -> None:
 )
 def test_the_url_is_one_that_can_be_dialled(host: str, url: str) -> None:
     assert ground.url(host, 80) == url
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
+    """The limit on open files as the system would have it."""
+    now = {"files": (256, 4096)}
+
+    def change(_: int, wanted: tuple[int, int]) -> None:
+        if wanted[0] > now.get("really", (1 << 40, 0))[0]:
+            raise ValueError("not allowed")
+        now["files"] = wanted
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: now["files"])
+    monkeypatch.setattr(resource, "setrlimit", change)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((256, 4096), (4096, 4096)),
+        ((20000, 20000), (20000, 20000)),
+        ((1024, resource.RLIM_INFINITY), (1 << 20, resource.RLIM_INFINITY)),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), (resource.RLIM_INFINITY, resource.RLIM_INFINITY)),
+    ],
+)
+def test_as_many_files_as_are_allowed(
+    limit: dict[str, tuple[int, int]], before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    limit["files"] = before
+    assert ground.open_files() == ""
+    assert limit["files"] == after
+
+
+def test_few_open_files_are_said_with_what_it_means_and_the_mend(limit: dict[str, tuple[int, int]]) -> None:
+    limit["files"] = (128, 512)
+    assert ground.open_files() == (
+        "Each process may open only 512 files, so a worker serves about 224 requests at once and refuses connections "
+        "beyond; raise the hard limit (`ulimit -Hn`) to 1024 or more."
+    )
+    limit |= {"files": (128, 4096), "really": (128, 128)}
+    assert "only 128 files" in ground.open_files()

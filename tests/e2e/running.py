@@ -59,6 +59,11 @@ class Penstock:
         """The supervisor's."""
         return self.process.pid
 
+    @property
+    def file(self) -> Path:
+        """The deployment file that it was started with."""
+        return self.home.parent / "penstock.yaml"
+
     def family(self) -> list[Process]:
         """Every live process below the supervisor."""
         return descendants(self.pid)
@@ -83,18 +88,21 @@ def running(
     env: Mapping[str, str] | None = None,
     ready_within_s: float = DEFAULT_READY_S,
     wait_ready: bool = True,
+    program: str = "penstock",
+    stop: signal.Signals = signal.SIGINT,
 ) -> Iterator[Penstock]:
     """Starts ``penstock up`` on a free port and yields it once ``/readyz`` says 200.
 
     ``config`` is the text of the deployment file (None: the embedded default). ``env`` is added to the
-    environment. With ``wait_ready`` false it yields as soon as ``/healthz`` answers. On the way out it is stopped
-    by SIGTERM, and the test fails if it has to be killed or leaves a process behind.
+    environment. With ``wait_ready`` false it yields as soon as ``/healthz`` answers. ``program`` is the module that is
+    run. On the way out it is stopped by ``stop`` (SIGINT does not wait for load balancers), and the test fails if it
+    has to be killed or leaves a process behind.
     """
     root = Path(tempfile.mkdtemp(prefix="penstock-e2e-"))
     home = root / "home"
     home.mkdir()
     port = free_port()
-    arguments = [sys.executable, "-m", "penstock", "up"]
+    arguments = [sys.executable, "-m", program, "up"]
     if config is not None:
         file = root / "penstock.yaml"
         file.write_text(config)
@@ -119,21 +127,21 @@ def running(
         family = server.family()
     finally:
         family = family or server.family()
-        killed = _stop(process)
+        killed = _stop(process, stop)
         left = [p for p in family if alive(p.pid)]
         for orphan in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(orphan.pid, signal.SIGKILL)
         said = server.said()
         shutil.rmtree(root, ignore_errors=True)
-    assert not killed, f"SIGTERM did not stop it in {STOP_S} s:\n{said}"
+    assert not killed, f"{stop.name} did not stop it in {STOP_S} s:\n{said}"
     assert not left, f"left behind: {left}"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> bool:
+def _stop(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
     """Whether it had to be killed."""
     if process.poll() is None:
-        process.terminate()
+        process.send_signal(number)
         try:
             process.wait(STOP_S)
         except subprocess.TimeoutExpired:

@@ -5,12 +5,13 @@ Lines of ``NAME=VALUE``: ``PENSTOCK_URL`` and ``PENSTOCK_API_KEY``, taken as the
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import msgspec
 
-from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
+from penstock.core.errors import BAD_DEPLOYMENT, CANNOT_START, PenstockError
 
 _URL = "PENSTOCK_URL"
 _KEY = "PENSTOCK_API_KEY"
@@ -53,20 +54,32 @@ def write(home: Path, credentials: Credentials) -> None:
     """Keeps the credentials, in place of what was there, whole or not at all.
 
     At no moment can anyone but the owner read them. Makes ``home`` (mode 0700) where it is missing. Raises
-    ``PenstockError`` for a key that no HTTP header can carry, ``OSError`` when the disk refuses.
+    ``PenstockError`` for a key that no HTTP header can carry, and when the disk refuses.
     """
     for value in (credentials.url, credentials.key):
         if not value.isprintable() or value != value.strip():
             raise PenstockError(
                 BAD_DEPLOYMENT, "a key must be one line of printable text without white space at its ends"
             )
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = path_in(home)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace(path, f"{_URL}={credentials.url}\n{_KEY}={credentials.key}\n")
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        mend = "make room on its disk" if full else "give this user the right to"
+        raise PenstockError(
+            CANNOT_START,
+            f"{path} cannot be written: {error.strerror}; {mend}, or set PENSTOCK_HOME to another directory",
+        ) from None
+
+
+def _replace(path: Path, text: str) -> None:
     draft = path.with_name(f".credentials.{os.getpid()}")
     draft.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"{_URL}={credentials.url}\n{_KEY}={credentials.key}\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)

@@ -16,6 +16,7 @@ import msgspec
 
 from penstock.assembly.supervisor import supervise
 from penstock.config import EMBEDDED, DeploymentFile, Loaded, home, loaded, locate, text
+from penstock.core.errors import PenstockError
 from penstock.core.serving import Deployment, Replica, ReplicaState
 from penstock.edge.cli import credentials
 from penstock.edge.cli.check import engine_of
@@ -79,7 +80,12 @@ class _Credentials:
         return None if found is None else found.key
 
     def keep(self, url: str, key: str) -> None:
-        credentials.write(self._place, credentials.Credentials(url, key))
+        fresh = credentials.Credentials(url, key)
+        try:
+            credentials.write(self._place, fresh)
+        except PenstockError:
+            if credentials.read(self._place) != fresh:
+                raise
 
 
 class Screen:

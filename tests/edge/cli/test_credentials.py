@@ -51,7 +51,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(PenstockError, match=r"credentials cannot be written: No space .*make room on its disk"):
         credentials.write(tmp_path, Credentials("http://h", "new"))
     assert os.listdir(tmp_path) == ["credentials"]
     assert credentials.read(tmp_path) == Credentials("http://h", "old")
