@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 
 import msgspec
 
@@ -39,6 +40,13 @@ class Assigned(msgspec.Struct, frozen=True):
     service: str
 
 
+class Queued(msgspec.Struct, frozen=True):
+    """How long the request waited for a place, got or not, in seconds."""
+
+    at: float
+    waited_s: float
+
+
 class AttemptStarted(msgspec.Struct, frozen=True):
     """``number`` counts from 1."""
 
@@ -56,9 +64,10 @@ class AttemptFailed(msgspec.Struct, frozen=True):
 
 
 class FirstChunk(msgspec.Struct, frozen=True):
-    """The first chunk that may go to the client: the attempt has won."""
+    """The first chunk that may go to the client: attempt ``number`` has won."""
 
     at: float
+    number: int
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -76,16 +85,18 @@ class Closed(msgspec.Struct, frozen=True):
     code: str = ""
 
 
-TrailFact = Arrived | Admitted | Assigned | AttemptStarted | AttemptFailed | FirstChunk | Counted | Closed
+TrailFact = Arrived | Admitted | Assigned | Queued | AttemptStarted | AttemptFailed | FirstChunk | Counted | Closed
 
 
 class Trail:
-    """Facts in the order they became true. Owned by one request; not shared between tasks."""
+    """Facts in the order they became true. Owned by one request; not shared between tasks.
 
-    __slots__ = ("facts",)
+    ``away`` adds up the seconds that were not the gateway's own: in the queue, at replicas, between attempts.
+    """
+
+    __slots__ = ("add", "away", "facts")
 
     def __init__(self) -> None:
         self.facts: list[TrailFact] = []
-
-    def add(self, fact: TrailFact) -> None:
-        self.facts.append(fact)
+        self.away = 0.0
+        self.add: Callable[[TrailFact], None] = self.facts.append

@@ -4,70 +4,120 @@
 | --- | --- |
 | ``admit`` | ``Admission``: who calls, and the snapshot the request holds to the end |
 | ``assign`` | ``Service``: what the name the client sent stands for |
-| ``plan`` | ``Plan``: the attempts to make, in order |
+| ``place`` | ``Place``: one of the requests that the service works on at once, waited for in its queue |
+| ``plan`` | ``Course``: the attempts to make, one after the other |
 | ``dispatch`` | ``Won``: the first attempt whose first chunk may be released |
-| ``reply`` | ``Reply``: owns the upstream and the trail, closes each exactly once |
+| ``reply`` | ``Reply``: owns the place, the upstream and the trail, closes each exactly once |
 | ``settle`` | when the reply closes, however it closes: trail -> metrics, log |
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
-from penstock.core.policy import Terms
+from penstock.core.policy import Ask, Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Arrived, Ending, Trail
 from penstock.gateway import directory
 from penstock.gateway.admit import admit
+from penstock.gateway.alarm import Alarm
 from penstock.gateway.assign import assign
-from penstock.gateway.dispatch import dispatch
-from penstock.gateway.plan import Planner, plan
+from penstock.gateway.dispatch import Race, dispatch
+from penstock.gateway.place import Place, Places, placed
+from penstock.gateway.plan import Course, Traffic
 from penstock.gateway.reply import Reply
 from penstock.gateway.settle import Settle
 from penstock.gateway.snapshot import Admission, Snapshot
+from penstock.gateway.told import told
 from penstock.gateway.watch import watchers
+from penstock.routing.work import estimate, prompt_bytes
+
+_PLAIN = Terms()
 
 
 class Gateway:
     """What an edge calls. One object per worker, used by all its tasks at once.
 
-    ``snapshots`` gives the snapshot of this moment; ``planner`` orders attempts; ``settle`` hears every trail once.
+    ``snapshots`` gives the snapshot of this moment; ``traffic`` says which replica is best; ``places`` is the
+    admission queue; ``settle`` hears every trail once; ``draw`` gives random numbers in [0, 1).
     """
 
-    __slots__ = ("_clock", "_planner", "_settle", "_snapshots")
+    __slots__ = ("_clock", "_draw", "_places", "_settle", "_snapshots", "_traffic")
 
-    def __init__(self, *, snapshots: Callable[[], Snapshot], planner: Planner, settle: Settle, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        snapshots: Callable[[], Snapshot],
+        traffic: Traffic,
+        places: Places,
+        settle: Settle,
+        clock: Clock,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
         self._snapshots = snapshots
-        self._planner = planner
+        self._traffic = traffic
+        self._places = places
         self._settle = settle
         self._clock = clock
+        self._draw = draw
 
     def admit(self, presented: str | None) -> Admission:
         """Lets a caller in by its key, before its body is read. Raises ``PenstockError(INVALID_API_KEY)``."""
         return admit(presented, self._snapshots())
 
-    async def chat(self, call: Call, admission: Admission, terms: Terms = Terms()) -> Reply:  # noqa: B008 - frozen
+    async def chat(self, call: Call, admission: Admission, terms: Terms = _PLAIN) -> Reply:
         """Answers one call on the client's ``terms``; returns once the first chunk may be released.
 
         Raises ``PenstockError`` when no attempt got that far; nothing is open then, nor when cancelled.
         """
-        clock, trail = self._clock, Trail()
-        trail.add(Arrived(clock.now(), clock.wall(), call.request_id, call.kind, call.service, call.stream))
+        clock, trail, deployment = self._clock, Trail(), admission.snapshot.deployment
+        arrived = clock.now()
+        trail.add(Arrived(arrived, clock.wall(), call.request_id, call.kind, call.service, call.stream))
+        place: Place | None = None
+        alarm: Alarm | None = None
+        course: Course | None = None
         try:
             service = assign(call, admission, trail, clock)
-            attempts = plan(service, admission.snapshot.deployment, self._planner)
-            watch = watchers(call, service, trail)
-            won = await dispatch(attempts, call, admission.snapshot.engines, watch, trail, clock)
-        except PenstockError as error:
+            policy = service.policy
+            alarm = Alarm(_total(policy.deadlines.total_s, terms.timeout_s))
+            place = await placed(self._places, service, admission, terms.priority, alarm, trail, clock)
+            course = Course(service, deployment, self._traffic, _ask(call, service, terms), self._draw)
+            race = Race(
+                call=call,
+                course=course,
+                engines=admission.snapshot.engines,
+                deadlines=policy.deadlines,
+                watching=lambda: watchers(call, service, trail),
+                trail=trail,
+                clock=clock,
+            )
+            won = await dispatch(race, alarm, policy.hedge.after_s if policy.hedge else None)
+        except BaseException as error:
+            if alarm is not None:
+                alarm.close()
+            if place is not None:
+                place.release()
+            if not isinstance(error, PenstockError):
+                self._settle(trail, Ending.CLIENT_GONE, None)
+                raise
+            if course is not None:
+                error.headers = told(course.last, clock.now() - arrived - trail.away)
             self._settle(trail, Ending.FAILED, error)
             raise
-        except BaseException:
-            self._settle(trail, Ending.CLIENT_GONE, None)
-            raise
-        return Reply(won, watch, trail, self._settle)
+        return Reply(
+            won,
+            whole=not call.stream,
+            alarm=alarm,
+            between_s=policy.deadlines.between_tokens_s,
+            place=place,
+            trail=trail,
+            settle=self._settle,
+            headers=told(won.attempt, clock.now() - arrived - trail.away),
+        )
 
     def service(self, name: str, admission: Admission) -> Service:
         """What ``name`` stands for. Raises ``PenstockError`` (MODEL_NOT_FOUND, MODEL_FORBIDDEN)."""
@@ -80,3 +130,18 @@ class Gateway:
     def readiness(self) -> directory.Readiness:
         """Whether this gateway should be sent requests, and how each service stands."""
         return directory.readiness(self._snapshots().deployment)
+
+
+def _total(said: float, asked: float | None) -> float:
+    return said if asked is None or asked > said else asked
+
+
+def _ask(call: Call, service: Service, terms: Terms) -> Ask:
+    balance = service.policy.balance
+    match balance.policy:
+        case "affinity":
+            named = terms.headers.get(balance.session.lower().encode(), b"").decode("latin-1")
+            return Ask(estimate(call), session=(call.user or "") if balance.session == "user" else named)
+        case "prefix":
+            return Ask(estimate(call), prompt=prompt_bytes(call))
+    return Ask(estimate(call))

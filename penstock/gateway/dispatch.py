@@ -1,21 +1,24 @@
 """Dispatch: the attempt loop. An attempt has won when the first chunk that may be released is ready.
 
-Before that, a failed attempt is passed on to the next and the client never knows; after it, a failure is the
+Before that, a failed attempt is made again or passed on and the client never knows; after it, a failure is the
 reply's to tell, and nothing is ever repeated.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from penstock.core.chat import Call, Choice, Delta, Upstream, chunk_view
 from penstock.core.clock import Clock
-from penstock.core.errors import INTERNAL, UPSTREAM_BROKEN, UPSTREAM_GARBLED, PenstockError
+from penstock.core.errors import UPSTREAM_BROKEN, UPSTREAM_GARBLED, UPSTREAM_TIMEOUT, PenstockError
+from penstock.core.policy import Deadlines
 from penstock.core.trail import AttemptFailed, AttemptStarted, FirstChunk, Trail
-from penstock.gateway.plan import Attempt
+from penstock.gateway.alarm import Alarm
+from penstock.gateway.hedge import first_of
+from penstock.gateway.plan import Attempt, Course
 from penstock.gateway.snapshot import Engine
 from penstock.gateway.watch import Watcher
 
@@ -24,39 +27,115 @@ _HELD_MOST = 64
 
 
 class Won(msgspec.Struct, frozen=True):
-    """The attempt that answers. ``first`` are the chunks it was won with, already watched. ``number`` counts attempts
-    from 1. Whoever holds this closes ``upstream``."""
+    """The attempt that answers. ``first`` are the chunks it was won with, already watched by ``watch``. Whoever holds
+    this closes ``upstream`` and ``attempt.running``."""
 
     attempt: Attempt
-    number: int
     upstream: Upstream
+    watch: tuple[Watcher, ...]
     first: Sequence[bytes]
 
-
-async def dispatch(
-    attempts: Sequence[Attempt],
-    call: Call,
-    engines: Mapping[str, Engine],
-    watch: tuple[Watcher, ...],
-    trail: Trail,
-    clock: Clock,
-) -> Won:
-    """Tries each attempt until one wins. Raises the last one's ``PenstockError``; a client's fault at once."""
-    failure = PenstockError(INTERNAL, "No attempt was planned.")
-    for number, attempt in enumerate(attempts, 1):
-        trail.add(AttemptStarted(clock.now(), number, attempt.model, attempt.replica.id))
+    async def aclose(self) -> None:
+        """For a winner that is not needed."""
         try:
-            upstream = await engines[attempt.model].start(call, attempt.replica)
-            first = await _first(upstream, call, watch)
+            await self.upstream.aclose()
+        finally:
+            self.attempt.running.closed()
+
+
+class Race:
+    """What every attempt of one request has in common. ``watching`` makes the watchers of one attempt."""
+
+    __slots__ = ("call", "clock", "course", "deadlines", "engines", "trail", "watching")
+
+    def __init__(
+        self,
+        call: Call,
+        course: Course,
+        engines: Mapping[str, Engine],
+        deadlines: Deadlines,
+        watching: Callable[[], tuple[Watcher, ...]],
+        trail: Trail,
+        clock: Clock,
+    ) -> None:
+        self.call = call
+        self.course = course
+        self.engines = engines
+        self.deadlines = deadlines
+        self.watching = watching
+        self.trail = trail
+        self.clock = clock
+
+
+async def dispatch(race: Race, alarm: Alarm, hedge_s: float | None) -> Won:
+    """Makes attempts until one wins. Raises ``PenstockError``: the last one's, a client's own fault at once, or
+    DEADLINE_EXCEEDED. Nothing is open then, nor when cancelled.
+
+    With ``hedge_s``, a second row of attempts begins beside the first when that has not won within so many seconds.
+    """
+    if hedge_s is None:
+        return await _until_won(race, alarm)
+    return await first_of(lambda: _row(race, alarm.left()), race.course.more, hedge_s)
+
+
+async def _row(race: Race, left_s: float) -> Won:
+    alarm = Alarm(left_s)
+    try:
+        return await _until_won(race, alarm)
+    finally:
+        alarm.close()
+
+
+async def _until_won(race: Race, alarm: Alarm) -> Won:
+    while True:
+        attempt = race.course.attempt()
+        try:
+            return await _attempt(race, alarm, attempt)
         except PenstockError as error:
-            trail.add(AttemptFailed(clock.now(), number, error.fault.code, error.message))
-            if not error.fault.retry:
-                raise
-            failure = error
-            continue
-        trail.add(FirstChunk(clock.now()))
-        return Won(attempt, number, upstream, first)
-    raise failure
+            race.trail.add(AttemptFailed(race.clock.now(), attempt.number, error.fault.code, error.message))
+            wait_s = race.course.failed(attempt, error, alarm.left())
+        except BaseException:
+            attempt.running.closed()
+            raise
+        if wait_s:
+            await _slept(race, alarm, wait_s)
+
+
+async def _attempt(race: Race, alarm: Alarm, attempt: Attempt) -> Won:
+    clock, call, deadlines = race.clock, race.call, race.deadlines
+    started = clock.now()
+    race.trail.add(AttemptStarted(started, attempt.number, attempt.model, attempt.replica.id))
+    watch = race.watching()
+    first_s = deadlines.first_token_s if call.stream else None
+    alarm.begin(first_s, lambda: _silent(attempt, first_s))
+    try:
+        upstream = await race.engines[attempt.model].start(call, attempt.replica, connect_s=deadlines.connect_s)
+        first = await _first(upstream, call, watch)
+    except asyncio.CancelledError:
+        if error := alarm.late():
+            raise error from None
+        raise
+    finally:
+        alarm.rest()
+        ended = clock.now()
+        race.trail.away += ended - started
+    attempt.running.first(ended - started)
+    race.trail.add(FirstChunk(ended, attempt.number))
+    return Won(attempt, upstream, watch, first)
+
+
+async def _slept(race: Race, alarm: Alarm, wait_s: float) -> None:
+    began = race.clock.now()
+    alarm.begin()
+    try:
+        await asyncio.sleep(wait_s)
+    except asyncio.CancelledError:
+        if error := alarm.late():
+            raise error from None
+        raise
+    finally:
+        alarm.rest()
+        race.trail.away += race.clock.now() - began
 
 
 def watched(chunks: Sequence[bytes], watch: tuple[Watcher, ...]) -> list[bytes]:
@@ -103,3 +182,11 @@ def _choice_says(choice: Choice) -> bool:
 
 def _delta_says(delta: Delta) -> bool:
     return bool(delta.content or delta.reasoning_content or delta.refusal or delta.tool_calls or delta.function_call)
+
+
+def _silent(attempt: Attempt, limit_s: float | None) -> PenstockError:
+    return PenstockError(
+        UPSTREAM_TIMEOUT,
+        f"The model '{attempt.model}' said nothing within {limit_s:g} seconds. Raise `deadlines: first_token_s` of "
+        "the service if that is too short for it.",
+    )

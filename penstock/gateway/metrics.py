@@ -23,6 +23,12 @@ FIRST_CHUNK = Histogram(
     _SECONDS,
     ("service", "model"),
 )
+QUEUE_WAIT = Histogram(
+    "penstock_queue_wait_seconds",
+    "What a request waited for a place in its service, where the service has a bound.",
+    (0.001, *_SECONDS),
+    ("service",),
+)
 TOKENS = Counter(
     "penstock_tokens",
     "Tokens as the engine counted them; direction is input or output.",
@@ -34,4 +40,4 @@ ATTEMPTS_FAILED = Counter(
     ("service", "model", "code"),
 )
 
-ROWS = (REQUESTS, DURATION, FIRST_CHUNK, TOKENS, ATTEMPTS_FAILED)
+ROWS = (REQUESTS, DURATION, FIRST_CHUNK, QUEUE_WAIT, TOKENS, ATTEMPTS_FAILED)

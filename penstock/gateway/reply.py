@@ -1,77 +1,133 @@
-"""Reply: what the edge pumps to the client. It owns the upstream and the trail, and closes each exactly once."""
+"""Reply: what the edge pumps to the client. It owns the place, the upstream and the trail, and closes each exactly
+once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from penstock.core.errors import PenstockError
+from penstock.core.errors import UPSTREAM_TIMEOUT, PenstockError
 from penstock.core.trail import Ending, Trail
+from penstock.gateway.alarm import Alarm
 from penstock.gateway.dispatch import Won, watched
+from penstock.gateway.place import Place
 from penstock.gateway.settle import Settle, Summary
-from penstock.gateway.watch import Watcher
 
 
 class Reply:
     """One answer on its way. Read by one task; ``aclose`` may come from any, at any moment.
 
     ``headers`` say what happened before the first chunk, for the HTTP response; ``summary`` is there once closed.
+    ``between_s`` bounds each silence; ``whole`` says that the first chunk is all there is.
     """
 
     __slots__ = (
+        "_alarm",
+        "_between_s",
         "_closing",
         "_ending",
         "_error",
         "_first",
+        "_place",
         "_settle",
         "_trail",
         "_upstream",
         "_watch",
+        "_whole",
+        "_won",
         "headers",
         "summary",
     )
 
-    def __init__(self, won: Won, watch: tuple[Watcher, ...], trail: Trail, settle: Settle) -> None:
+    def __init__(
+        self,
+        won: Won,
+        *,
+        whole: bool,
+        alarm: Alarm,
+        between_s: float | None,
+        place: Place | None,
+        trail: Trail,
+        settle: Settle,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._won = won
+        self._whole = whole
         self._upstream = won.upstream
         self._first: Sequence[bytes] = won.first
-        self._watch = watch
+        self._watch = won.watch
+        self._alarm = alarm
+        self._between_s = between_s
+        self._place = place
         self._trail = trail
         self._settle = settle
         self._ending = Ending.CLIENT_GONE
         self._error: PenstockError | None = None
         self._closing: asyncio.Future[None] | None = None
         self.summary: Summary | None = None
-        self.headers: Mapping[str, str] = {
-            "x-penstock-model": won.attempt.model,
-            "x-penstock-attempts": str(won.number),
-        }
+        self.headers = headers
 
     async def read(self) -> Sequence[bytes]:
         """The chunks that may go to the client, at least one; an empty sequence once the answer is complete.
 
-        Each is one JSON text in OpenAI's shape for the call's kind. Raises ``PenstockError`` when the answer breaks.
+        Each is one JSON text in OpenAI's shape for the call's kind. Raises ``PenstockError`` when the answer breaks,
+        or one of the service's deadlines runs out.
         """
         if self._first:
             first, self._first = self._first, ()
+            if self._whole:
+                self._ending = Ending.COMPLETE
             return first
+        if self._ending is Ending.COMPLETE:
+            return ()
+        alarm = self._alarm
         try:
+            alarm.begin(self._between_s, self._silent)
             while chunks := await self._upstream.read():
                 if released := watched(chunks, self._watch):
                     return released
         except PenstockError as error:
-            self._ending, self._error = Ending.FAILED, error
+            self._broke(error)
             raise
+        except asyncio.CancelledError:
+            if late := alarm.late():
+                self._broke(late)
+                raise late from None
+            raise
+        finally:
+            alarm.rest()
         self._ending = Ending.COMPLETE
         return ()
 
     async def aclose(self) -> None:
         """Closes the upstream, which cancels its work unless the answer was complete, and settles. Idempotent."""
-        if self._closing is None:
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+        elif self._ending is Ending.COMPLETE and self.summary is None:
+            # Nothing is left upstream that would have to be stopped whatever happens here.
+            await self._close()
+        elif self.summary is None:
             self._closing = asyncio.ensure_future(self._close())
-        await asyncio.shield(self._closing)
+            await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
+        self._alarm.close()
         try:
             await self._upstream.aclose()
         finally:
-            self.summary = self._settle(self._trail, self._ending, self._error)
+            self._won.attempt.running.closed()
+            if self._place is not None:
+                self._place.release()
+            if self.summary is None:
+                self.summary = self._settle(self._trail, self._ending, self._error)
+
+    def _broke(self, error: PenstockError) -> None:
+        self._ending, self._error = Ending.FAILED, error
+        self._won.attempt.running.failed(error.fault, error.retry_after)
+
+    def _silent(self) -> PenstockError:
+        return PenstockError(
+            UPSTREAM_TIMEOUT,
+            f"The model '{self._won.attempt.model}' was silent for {self._between_s:g} seconds in the middle of its "
+            "answer. Raise `deadlines: between_tokens_s` of the service if that is too short for it.",
+        )

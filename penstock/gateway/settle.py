@@ -25,6 +25,7 @@ from penstock.core.trail import (
     Counted,
     Ending,
     FirstChunk,
+    Queued,
     Trail,
     TrailFact,
 )
@@ -38,7 +39,8 @@ _CLIENT_GONE_STATUS = 499
 
 class Summary(msgspec.Struct, frozen=True):
     """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and
-    ``replica`` are those of the last attempt."""
+    ``replica`` are those of the attempt that won, else of the last; ``queued_s`` is the wait for a place,
+    None where none was needed."""
 
     request_id: str
     wall: float
@@ -50,6 +52,7 @@ class Summary(msgspec.Struct, frozen=True):
     key_id: str
     stream: bool
     attempts: int
+    queued_s: float | None
     duration_s: float
     first_chunk_s: float | None
     usage: Usage | None
@@ -82,10 +85,14 @@ class Settling:
         for rule in RULES:
             for sample in rule(summary, trail.facts):
                 self._meter.record(sample)
-        for fact in trail.facts:
-            if isinstance(fact, AttemptFailed):
+        if summary.attempts > 1 or error is not None:
+            for fact in _failures(trail.facts):
                 _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, fact.message)
         return summary
+
+
+def _failures(facts: Sequence[TrailFact]) -> Iterator[AttemptFailed]:
+    return (fact for fact in facts if isinstance(fact, AttemptFailed))
 
 
 def _status(ending: Ending, error: PenstockError | None) -> int:
@@ -101,20 +108,27 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         raise ValueError("A trail begins with Arrived and ends with Closed.")
     service = model = replica = project = key_id = ""
     attempts = 0
+    queued: float | None = None
+    started: list[AttemptStarted] = []
     first: float | None = None
     usage: Usage | None = None
     for fact in facts:
-        match fact:
-            case Admitted():
-                project, key_id = fact.project, fact.key_id
-            case Assigned():
-                service = fact.service
-            case AttemptStarted():
-                attempts, model, replica = fact.number, fact.model, fact.replica
-            case FirstChunk():
-                first = fact.at - arrived.at
-            case Counted():
-                usage = fact.usage
+        # By exact type: a chain of isinstance costs every request several microseconds.
+        if type(fact) is Admitted:
+            project, key_id = fact.project, fact.key_id
+        elif type(fact) is Assigned:
+            service = fact.service
+        elif type(fact) is AttemptStarted:
+            attempts, model, replica = fact.number, fact.model, fact.replica
+            started.append(fact)
+        elif type(fact) is FirstChunk:
+            first = fact.at - arrived.at
+            won = started[fact.number - 1]
+            model, replica = won.model, won.replica
+        elif type(fact) is Counted:
+            usage = fact.usage
+        elif type(fact) is Queued:
+            queued = fact.waited_s
     return Summary(
         request_id=arrived.request_id,
         wall=arrived.wall,
@@ -126,6 +140,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         key_id=key_id,
         stream=arrived.stream,
         attempts=attempts,
+        queued_s=queued,
         duration_s=closed.at - arrived.at,
         first_chunk_s=first,
         usage=usage,
@@ -152,13 +167,17 @@ def _tokens(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
         yield Sample(metrics.TOKENS, summary.usage.completion, (summary.service, summary.model, "output"))
 
 
+def _queue_wait(summary: Summary, facts: Sequence[TrailFact]) -> Iterator[Sample]:
+    if summary.queued_s is not None:
+        yield Sample(metrics.QUEUE_WAIT, summary.queued_s, (summary.service,))
+
+
 def _failed_attempts(summary: Summary, facts: Sequence[TrailFact]) -> Iterator[Sample]:
-    model = ""
-    for fact in facts:
-        if isinstance(fact, AttemptStarted):
-            model = fact.model
-        elif isinstance(fact, AttemptFailed):
-            yield Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, model, fact.code))
+    if summary.attempts < 2 and summary.ending is Ending.COMPLETE:
+        return
+    started = {fact.number: fact.model for fact in facts if isinstance(fact, AttemptStarted)}
+    for fact in _failures(facts):
+        yield Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, started[fact.number], fact.code))
 
 
-RULES: tuple[Rule, ...] = (_requests, _first_chunk, _tokens, _failed_attempts)
+RULES: tuple[Rule, ...] = (_requests, _first_chunk, _tokens, _queue_wait, _failed_attempts)

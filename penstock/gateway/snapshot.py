@@ -15,7 +15,7 @@ from penstock.core.serving import Deployment, Replica
 class Engine(Protocol):
     """What the gateway needs of an engine."""
 
-    async def start(self, call: Call, replica: Replica) -> Upstream: ...
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream: ...
 
 
 class Keyring(Protocol):

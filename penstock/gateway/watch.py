@@ -7,6 +7,7 @@ chunk that the client did not ask for.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import msgspec
@@ -70,11 +71,13 @@ class Relabel:
 
     def __init__(self, model: str, id: str | None) -> None:
         self._model, self._id = model, id
-        self._model_new = b'"model":' + msgspec.json.encode(model)
+        self._model_new = _written("model", model)
         self._id_new = b'"id":' + msgspec.json.encode(id) if id is not None else b""
         self._model_old = self._id_old = b""
 
     def __call__(self, chunk: bytes) -> bytes:
+        if not self._model_old:
+            self._learn(chunk)
         if self._model_old:
             named = chunk.replace(self._model_old, self._model_new, 1)
             if named is not chunk:
@@ -84,6 +87,14 @@ class Relabel:
                 if labelled is not named:
                     return labelled
         return self._taken_apart(chunk)
+
+    def _learn(self, chunk: bytes) -> None:
+        """Finds both without parsing where they stand as OpenAI's do: compact, and before anything nested."""
+        head = _head(chunk)
+        model = _only(b'"model":"', chunk, head)
+        id = _only(b'"id":"', chunk, head) if self._id is not None else b""
+        if model and (id or self._id is None):
+            self._model_old, self._id_old = model, id
 
     def _taken_apart(self, chunk: bytes) -> bytes:
         try:
@@ -107,6 +118,26 @@ def _member_bytes(name: bytes, value: msgspec.Raw | None, chunk: bytes) -> bytes
         if chunk.count(written) == 1:
             return written
     return b""
+
+
+@functools.lru_cache(1024)
+def _written(name: str, value: str) -> bytes:
+    return b'"%s":%s' % (name.encode(), msgspec.json.encode(value))
+
+
+def _head(chunk: bytes) -> int:
+    """Where the first nested value begins, at the latest."""
+    places = [place for place in (chunk.find(b"[", 1), chunk.find(b"{", 1)) if place >= 0]
+    return min(places, default=len(chunk))
+
+
+def _only(opening: bytes, chunk: bytes, head: int) -> bytes:
+    """The member of the head that begins so, with its value, a string without escapes; empty when it is not there, or
+    when the same occurs elsewhere too."""
+    start = chunk.find(opening, 0, head)
+    end = chunk.find(b'"', start + len(opening)) + 1
+    written = chunk[start:end] if start >= 0 else b""
+    return b"" if b"\\" in written or chunk.find(opening, end) >= 0 else written
 
 
 def _viewed(chunk: bytes) -> ChunkView:

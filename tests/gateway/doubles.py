@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 
 from penstock.core.chat import Call, Kind
-from penstock.core.errors import PenstockError
+from penstock.core.clock import SystemClock
+from penstock.core.errors import Fault, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.metrics import Sample
+from penstock.core.policy import Ask, Queue
 from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Service
 from penstock.core.splice import members
 from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
-from penstock.routing.round_robin import RoundRobin
+from penstock.routing.retry import RetryBudget
+from penstock.routing.traffic import Traffic
 
 Step = list[bytes] | PenstockError | asyncio.Event
 
@@ -44,17 +48,34 @@ class ScriptedUpstream:
 class ScriptedEngine:
     """Starts the next of its answers; an error among them is raised by ``start``."""
 
-    def __init__(self, *answers: Sequence[Step] | PenstockError) -> None:
+    def __init__(self, *answers: Sequence[Step] | PenstockError | asyncio.Event) -> None:
         self._answers = list(answers)
         self.started: list[tuple[Call, Replica]] = []
         self.upstreams: list[ScriptedUpstream] = []
         self.started_one = asyncio.Event()
+        self._awaited: list[tuple[int, asyncio.Event]] = []
 
-    async def start(self, call: Call, replica: Replica) -> ScriptedUpstream:
+    async def until_started(self, times: int) -> None:
+        """Returns once ``start`` has been called so often."""
+        reached = asyncio.Event()
+        self._awaited.append((times, reached))
+        self._tell()
+        await asyncio.wait_for(reached.wait(), 5)
+
+    def _tell(self) -> None:
+        for times, reached in self._awaited:
+            if len(self.started) >= times:
+                reached.set()
+
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> ScriptedUpstream:
         self.started.append((call, replica))
+        self._tell()
         answer = self._answers.pop(0)
         if isinstance(answer, PenstockError):
             raise answer
+        if isinstance(answer, asyncio.Event):
+            await answer.wait()
+            answer = []
         self.upstreams.append(ScriptedUpstream(answer))
         self.started_one.set()
         return self.upstreams[-1]
@@ -87,11 +108,82 @@ class StillClock:
         return 1_700_000_000.0
 
 
+class Running:
+    """What was said of one attempt."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.said: list[str] = []
+
+    def first(self, latency_s: float) -> None:
+        self.said.append("first")
+
+    def failed(self, fault: Fault, retry_after: float | None) -> None:
+        self.said.append(fault.code)
+
+    def closed(self) -> None:
+        if "closed" not in self.said:
+            self.said.append("closed")
+
+
+class OpenRoad:
+    """Every replica in the order given, but for those in ``shut``; remembers what attempts said."""
+
+    def __init__(self) -> None:
+        self.shut: set[str] = set()
+        self.running: list[Running] = []
+        self.asks: list[Ask] = []
+        self._real = Traffic(SystemClock(), random.Random(1))
+
+    def order(self, service: Service, model: str, ready: Sequence[Replica], ask: Ask) -> Sequence[Replica]:
+        self.asks.append(ask)
+        return [replica for replica in ready if replica.id not in self.shut]
+
+    def reopens_in(self, replicas: Sequence[Replica]) -> float:
+        return 4.0
+
+    def begin(self, service: Service, replica: Replica, ask: Ask) -> Running | None:
+        if replica.id in self.shut:
+            return None
+        self.running.append(Running(replica))
+        return self.running[-1]
+
+    def retrying(self, service: Service) -> RetryBudget:
+        return self._real.retrying(service)
+
+
+class OpenPlaces:
+    """Always room; counts who holds a place."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    async def acquire(self, service: str, project: str, priority: int, queue: Queue, concurrency: int | None) -> Held:
+        self.held += 1
+        return Held(self)
+
+
+class Held:
+    def __init__(self, of: OpenPlaces) -> None:
+        self._of: OpenPlaces | None = of
+
+    def release(self) -> None:
+        if self._of is not None:
+            self._of.held -= 1
+            self._of = None
+
+
 def snapshot(
-    services: Sequence[Service], engines: dict[str, ScriptedEngine], states: dict[str, ReplicaState] | None = None
+    services: Sequence[Service],
+    engines: dict[str, ScriptedEngine],
+    states: dict[str, ReplicaState] | None = None,
+    copies: int = 1,
 ) -> Snapshot:
     replicas = {
-        name: (Replica(f"{name}-0", name, "http://up", state=(states or {}).get(name, ReplicaState.READY)),)
+        name: tuple(
+            Replica(f"{name}-{number}", name, "http://up", state=(states or {}).get(name, ReplicaState.READY))
+            for number in range(copies)
+        )
         for name in engines
     }
     deployment = Deployment(
@@ -103,9 +195,18 @@ def snapshot(
     return Snapshot(deployment, engines, OneKey(Principal("admin", "default", "owner")))
 
 
-def gateway(of: Snapshot, meter: Samples) -> Gateway:
+def gateway(
+    of: Snapshot, meter: Samples, traffic: OpenRoad | None = None, places: OpenPlaces | None = None
+) -> Gateway:
     clock = StillClock()
-    return Gateway(snapshots=lambda: of, planner=RoundRobin(), settle=Settling(clock, meter), clock=clock)
+    return Gateway(
+        snapshots=lambda: of,
+        traffic=traffic or OpenRoad(),
+        places=places or OpenPlaces(),
+        settle=Settling(clock, meter),
+        clock=clock,
+        draw=lambda: 0.5,
+    )
 
 
 def call(service: str = "chat", stream: bool = True, usage_chunk: bool = False, kind: Kind = Kind.CHAT) -> Call:

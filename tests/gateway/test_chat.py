@@ -17,12 +17,14 @@ from penstock.core.errors import (
     PenstockError,
 )
 from penstock.core.identity import Principal
+from penstock.core.policy import Policy, Retry
 from penstock.core.serving import ReplicaState, Service
 from penstock.core.trail import Ending
 from penstock.gateway.snapshot import Admission
 from tests.gateway.doubles import ROLE, USAGE, Samples, ScriptedEngine, call, gateway, piece, snapshot
 
-CHAT = Service("chat", ("main", "spare"), aliases=("gpt-4o",))
+ONCE = Policy(retry=Retry(attempts=1))
+CHAT = Service("chat", ("main", "spare"), aliases=("gpt-4o",), policy=ONCE)
 BROKEN = PenstockError(UPSTREAM_BROKEN, "reset")
 
 
@@ -39,7 +41,12 @@ async def test_a_good_answer_goes_through_and_is_counted() -> None:
     reply = await door.chat(call(), door.admit("key"))
     assert await _texts(reply) == ["", "Hel", "lo", ""]
     await reply.aclose()
-    assert reply.headers == {"x-penstock-model": "main", "x-penstock-attempts": "1"}
+    assert {name: value for name, value in reply.headers.items() if name != "x-penstock-overhead-us"} == {
+        "x-penstock-model": "main",
+        "x-penstock-replica": "main-0",
+        "x-penstock-attempts": "1",
+        "x-penstock-fallbacks": "0",
+    }
     assert engine.upstreams[0].closed == 1
     assert meter.total("penstock_requests", "complete") == 1
     assert meter.total("penstock_tokens", "input") == 7

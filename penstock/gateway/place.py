@@ -1,0 +1,57 @@
+"""Place: one of the requests that a service works on at once. Who waits for one is routing's decision."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from penstock.core.clock import Clock
+from penstock.core.policy import Priority, Queue
+from penstock.core.serving import Service
+from penstock.core.trail import Queued, Trail
+from penstock.gateway.alarm import Alarm
+from penstock.gateway.plan import concurrency
+from penstock.gateway.snapshot import Admission
+
+
+class Place(Protocol):
+    """A place that is held until ``release``, which is idempotent."""
+
+    def release(self) -> None: ...
+
+
+class Places(Protocol):
+    """What the gateway needs of the admission queue."""
+
+    async def acquire(
+        self, service: str, project: str, priority: int, queue: Queue, concurrency: int | None
+    ) -> Place:
+        """A place, waited for if need be. Raises ``PenstockError`` (QUEUE_FULL, SHED, QUEUE_TIMEOUT)."""
+
+
+async def placed(
+    places: Places,
+    service: Service,
+    admission: Admission,
+    priority: Priority,
+    alarm: Alarm,
+    trail: Trail,
+    clock: Clock,
+) -> Place | None:
+    """A place in the service; None where it has no bound. Raises as ``Places`` does, and when the alarm rings."""
+    most = concurrency(service, admission.snapshot.deployment)
+    if most is None:
+        return None
+    began = clock.now()
+    alarm.begin()
+    try:
+        return await places.acquire(service.name, admission.principal.project, priority, service.policy.queue, most)
+    except asyncio.CancelledError:
+        if late := alarm.late():
+            raise late from None
+        raise
+    finally:
+        alarm.rest()
+        ended = clock.now()
+        trail.away += ended - began
+        trail.add(Queued(ended, ended - began))

@@ -1,0 +1,20 @@
+"""Told: what the headers of an answer, or of an error, say of the way it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from penstock.gateway.plan import Attempt
+
+
+def told(last: Attempt | None, overhead_s: float) -> Mapping[str, str]:
+    """``last`` is the attempt that answered, or the last to fail; ``overhead_s`` the gateway's own time so far."""
+    if last is None:
+        return {"x-penstock-attempts": "0"}
+    return {
+        "x-penstock-model": last.model,
+        "x-penstock-replica": last.replica.id,
+        "x-penstock-attempts": str(last.number),
+        "x-penstock-fallbacks": str(last.fallbacks),
+        "x-penstock-overhead-us": str(max(0, int(overhead_s * 1e6))),
+    }
