@@ -1,7 +1,8 @@
-"""Alarm: a request's deadlines, with one timer for all of them.
+"""Alarm: a request's deadlines; and the one ticker of a worker that rings them all.
 
-A timer is armed once and looks, when it fires, whether the limit has moved since; so a chunk costs two attributes,
-not a timer. What runs out while nobody waits is found by the next wait.
+An event loop's timer costs more than everything else a request needs of time, so requests have none: alarms lie in
+buckets by the moment they may have to ring, one ticker goes through the buckets, and an alarm whose limit has moved
+since goes to a later one. A chunk costs two attributes.
 """
 
 from __future__ import annotations
@@ -12,38 +13,95 @@ from collections.abc import Callable
 
 from penstock.core.errors import DEADLINE_EXCEEDED, PenstockError
 
+_TICKS_PER_S = 50
+# Limits nearer than this are met by a timer of their own, which is exact.
+_EXACT_S = 0.5
+# Alarms further away than this share a bucket for each second.
+_FAR_S = 3.0
 # A loop's clock may be a millisecond behind its timers.
 _EARLY_S = 0.001
 
 
+class Alarms:
+    """The ticker. Belongs to one event loop; ticks only while there is an alarm."""
+
+    __slots__ = ("_buckets", "_count", "_loop", "_seen", "_ticker")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._buckets: dict[int, set[Alarm]] = {}
+        self._count = 0
+        self._seen = 0
+        self._ticker: asyncio.TimerHandle | None = None
+
+    def put(self, alarm: Alarm, now: float) -> None:
+        """Has ``alarm.look`` called when its limit has come, or before."""
+        limit = alarm.limit
+        far = limit - now > _FAR_S
+        bucket = alarm.bucket = int(limit - 1.0) * _TICKS_PER_S if far else int(limit * _TICKS_PER_S) + 1
+        if bucket in self._buckets:
+            self._buckets[bucket].add(alarm)
+        else:
+            self._buckets[bucket] = {alarm}
+        self._count += 1
+        if self._ticker is None:
+            self._seen = int(now * _TICKS_PER_S)
+            self._ticker = self._loop.call_later(1 / _TICKS_PER_S, self._tick)
+
+    def take(self, alarm: Alarm) -> None:
+        """The opposite of ``put``."""
+        self._buckets[alarm.bucket].remove(alarm)
+        self._count -= 1
+        alarm.bucket = 0
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        reached = int(now * _TICKS_PER_S)
+        for bucket in range(self._seen + 1, reached + 1):
+            due = self._buckets.pop(bucket, ())
+            self._count -= len(due)
+            for alarm in due:
+                alarm.bucket = 0
+                alarm.look(now)
+        self._seen = reached
+        self._ticker = self._loop.call_later(1 / _TICKS_PER_S, self._tick) if self._count else None
+        if self._ticker is None:
+            self._buckets.clear()
+
+
 class Alarm:
-    """Ends the waits of one request at a time. ``total_s`` is from now to the last byte.
+    """Ends the waits of one request, one at a time. ``total_s`` is from now to the last byte.
 
     Around a wait: ``begin``, and ``rest`` whatever happens; where the wait is cancelled, ``late`` says whether it was
-    the alarm. Belongs to one event loop. Call ``close`` once no more waits follow.
+    the alarm. It rings at most 20 ms late. Call ``close`` once no more waits follow.
     """
 
     __slots__ = (
+        "_alarms",
         "_armed",
         "_cancelling",
-        "_limit",
         "_loop",
         "_phase",
         "_rung",
         "_task",
         "_timer",
         "_total_s",
+        "bucket",
+        "limit",
         "total",
     )
 
-    def __init__(self, total_s: float) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, total_s: float, alarms: Alarms) -> None:
+        self._alarms = alarms
+        self._loop = alarms._loop
         self._total_s = total_s
         self.total = self._loop.time() + total_s
         """When the request's time is over, by the loop's clock."""
-        self._limit = self.total
-        self._armed = math.inf
+        self.limit = self.total
+        """When the wait of this moment is."""
+        self.bucket = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._armed = math.inf
         self._task: asyncio.Task[object] | None = None
         self._phase: Callable[[], PenstockError] | None = None
         self._cancelling = 0
@@ -53,21 +111,31 @@ class Alarm:
         """Seconds to the end of the request's time, at least 0."""
         return max(0.0, self.total - self._loop.time())
 
+    def another(self) -> Alarm:
+        """One for another task of the same request."""
+        return Alarm(self.left(), self._alarms)
+
     def begin(self, limit_s: float | None = None, phase: Callable[[], PenstockError] | None = None) -> None:
         """A wait of the current task begins, of at most ``limit_s``; ``phase`` makes the error when that is what runs
         out first. Raises ``PenstockError(DEADLINE_EXCEEDED)`` when the total has run out already."""
         now = self._loop.time()
         total = self.total
-        limit = total if limit_s is None or now + limit_s >= total else now + limit_s
         if now >= total:
             raise self._exceeded()
         task = asyncio.current_task()
         assert task is not None
-        self._task, self._phase, self._limit = task, phase, limit
+        self._task, self._phase = task, phase
         self._cancelling = task.cancelling()
         self._rung = False
-        if limit < self._armed:
-            self._arm(limit)
+        limit = self.limit = total if limit_s is None or now + limit_s >= total else now + limit_s
+        if limit - now < _EXACT_S:
+            if limit < self._armed:
+                self._arm(limit)
+        elif not self.bucket:
+            self._alarms.put(self, now)
+        elif limit * _TICKS_PER_S < self.bucket:
+            self._alarms.take(self)
+            self._alarms.put(self, now)
 
     def rest(self) -> None:
         """The wait is over."""
@@ -78,32 +146,42 @@ class Alarm:
         task = asyncio.current_task()
         if not self._rung or task is None or task.uncancel() > self._cancelling:
             return None
-        if self._phase is not None and self._limit < self.total:
+        if self._phase is not None and self.limit < self.total:
             return self._phase()
         return self._exceeded()
 
     def close(self) -> None:
         """Idempotent."""
+        if self.bucket:
+            self._alarms.take(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._armed = math.inf
+
+    def look(self, now: float) -> None:
+        """Rings if it is time, else sees to being looked at again. While nobody waits it does neither: what ran out
+        then is found by the next wait."""
+        if self._task is None:
+            return
+        if now >= self.limit:
+            self._rung = True
+            self._task.cancel()
+        elif self.limit - now < _EXACT_S:
+            if self.limit < self._armed:
+                self._arm(self.limit)
+        elif not self.bucket:
+            self._alarms.put(self, now)
+
+    def _ring(self) -> None:
+        self._timer, self._armed = None, math.inf
+        self.look(self._loop.time() + _EARLY_S)
 
     def _arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._armed = at
         self._timer = self._loop.call_at(at, self._ring)
-
-    def _ring(self) -> None:
-        self._timer, self._armed = None, math.inf
-        if self._task is None:
-            return
-        if self._loop.time() + _EARLY_S < self._limit:
-            self._arm(self._limit)
-            return
-        self._rung = True
-        self._task.cancel()
 
     def _exceeded(self) -> PenstockError:
         return PenstockError(

@@ -24,7 +24,7 @@ from penstock.core.serving import Service
 from penstock.core.trail import Arrived, Ending, Trail
 from penstock.gateway import directory
 from penstock.gateway.admit import admit
-from penstock.gateway.alarm import Alarm
+from penstock.gateway.alarm import Alarm, Alarms
 from penstock.gateway.assign import assign
 from penstock.gateway.dispatch import Race, dispatch
 from penstock.gateway.place import Place, Places, placed
@@ -46,7 +46,7 @@ class Gateway:
     admission queue; ``settle`` hears every trail once; ``draw`` gives random numbers in [0, 1).
     """
 
-    __slots__ = ("_clock", "_draw", "_places", "_settle", "_snapshots", "_traffic")
+    __slots__ = ("_alarms", "_clock", "_draw", "_places", "_settle", "_snapshots", "_traffic")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Gateway:
         self._settle = settle
         self._clock = clock
         self._draw = draw
+        self._alarms: Alarms | None = None
 
     def admit(self, presented: str | None) -> Admission:
         """Lets a caller in by its key, before its body is read. Raises ``PenstockError(INVALID_API_KEY)``."""
@@ -83,7 +84,7 @@ class Gateway:
         try:
             service = assign(call, admission, trail, clock)
             policy = service.policy
-            alarm = Alarm(_total(policy.deadlines.total_s, terms.timeout_s))
+            alarm = Alarm(_total(policy.deadlines.total_s, terms.timeout_s), self._ticking())
             place = await placed(self._places, service, admission, terms.priority, alarm, trail, clock)
             course = Course(service, deployment, self._traffic, _ask(call, service, terms), self._draw)
             race = Race(
@@ -118,6 +119,11 @@ class Gateway:
             settle=self._settle,
             headers=told(won.attempt, clock.now() - arrived - trail.away),
         )
+
+    def _ticking(self) -> Alarms:
+        if self._alarms is None:
+            self._alarms = Alarms()
+        return self._alarms
 
     def service(self, name: str, admission: Admission) -> Service:
         """What ``name`` stands for. Raises ``PenstockError`` (MODEL_NOT_FOUND, MODEL_FORBIDDEN)."""

@@ -75,11 +75,11 @@ async def dispatch(race: Race, alarm: Alarm, hedge_s: float | None) -> Won:
     """
     if hedge_s is None:
         return await _until_won(race, alarm)
-    return await first_of(lambda: _row(race, alarm.left()), race.course.more, hedge_s)
+    return await first_of(lambda: _row(race, alarm), race.course.more, hedge_s)
 
 
-async def _row(race: Race, left_s: float) -> Won:
-    alarm = Alarm(left_s)
+async def _row(race: Race, of: Alarm) -> Won:
+    alarm = of.another()
     try:
         return await _until_won(race, alarm)
     finally:

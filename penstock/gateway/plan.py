@@ -14,7 +14,7 @@ import msgspec
 from penstock.core.errors import BREAKER_OPEN, NO_REPLICA, SERVICE_REFUSED, Fault, PenstockError
 from penstock.core.policy import Ask
 from penstock.core.serving import Deployment, Replica, ReplicaState, Service
-from penstock.routing.retry import Again, GiveUp, RetryBudget, after_failure
+from penstock.routing.retry import Again, GiveUp, after_failure
 
 
 class Running(Protocol):
@@ -42,8 +42,8 @@ class Traffic(Protocol):
     def begin(self, service: Service, replica: Replica, ask: Ask) -> Running | None:
         """Reserves the work of one attempt; None when the replica's breaker has closed the way meanwhile."""
 
-    def retrying(self, service: Service) -> RetryBudget:
-        """What the service may still spend on retries."""
+    def may_retry(self, service: Service) -> bool:
+        """Whether the service's retry budget has room for one more; it is counted then."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -114,17 +114,15 @@ class Course:
             retry_after=error.retry_after,
             others=bool(self._ordered),
             left_s=left_s,
-            budget=self._traffic.retrying(self._service),
             draw=self._draw(),
         )
         self._failure = error
-        match decision:
-            case GiveUp():
-                raise error
-            case Again(after_s, same):
-                if same:
-                    self._next = attempt.replica
-                return after_s
+        if isinstance(decision, GiveUp):
+            raise error
+        if isinstance(decision, Again) and self._traffic.may_retry(self._service):
+            if decision.same:
+                self._next = attempt.replica
+            return decision.after_s
         self._give_up_model()
         return 0.0
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 
 from penstock.core.chat import Call, Kind
-from penstock.core.clock import SystemClock
 from penstock.core.errors import Fault, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.metrics import Sample
@@ -17,8 +15,6 @@ from penstock.core.splice import members
 from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
-from penstock.routing.retry import RetryBudget
-from penstock.routing.traffic import Traffic
 
 Step = list[bytes] | PenstockError | asyncio.Event
 
@@ -133,7 +129,6 @@ class OpenRoad:
         self.shut: set[str] = set()
         self.running: list[Running] = []
         self.asks: list[Ask] = []
-        self._real = Traffic(SystemClock(), random.Random(1))
 
     def order(self, service: Service, model: str, ready: Sequence[Replica], ask: Ask) -> Sequence[Replica]:
         self.asks.append(ask)
@@ -148,8 +143,8 @@ class OpenRoad:
         self.running.append(Running(replica))
         return self.running[-1]
 
-    def retrying(self, service: Service) -> RetryBudget:
-        return self._real.retrying(service)
+    def may_retry(self, service: Service) -> bool:
+        return True
 
 
 class OpenPlaces:
