@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -41,7 +42,8 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.observe.lines import JsonFormatter, LineWriter
 from penstock.observe.prometheus import PrometheusMeter
-from penstock.routing.round_robin import RoundRobin
+from penstock.routing.places import LocalPlaces
+from penstock.routing.traffic import Traffic
 
 # prctl(2): the signal that the kernel sends this process when its parent ends.
 _PR_SET_PDEATHSIG = 1
@@ -56,6 +58,8 @@ class Worker:
         self._link = link
         self._sock = sock
         self._snapshots = Snapshots(engines.build)
+        self._clock = SystemClock()
+        self._traffic = Traffic(self._clock, random.Random())
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -90,6 +94,7 @@ class Worker:
     def _take(self, update: Update) -> None:
         keyring = Keyring(update.deployment.keys, update.pepper)
         self._snapshots.take(update.deployment, keyring)
+        self._traffic.keep(update.deployment)
 
     async def _hear(self) -> None:
         """Ends once nothing more can come."""
@@ -105,10 +110,14 @@ class Worker:
                         _log.error("a new deployment was not taken: %s", error.message)
 
     async def _serve(self, settings: ServerSettings, lines: LineWriter | None) -> None:
-        clock = SystemClock()
+        clock = self._clock
         meter = PrometheusMeter((*gateway_metrics.ROWS, *edge_metrics.ROWS))
         gateway = Gateway(
-            snapshots=self._snapshots.current, planner=RoundRobin(), settle=Settling(clock, meter), clock=clock
+            snapshots=self._snapshots.current,
+            traffic=self._traffic,
+            places=LocalPlaces(clock),
+            settle=Settling(clock, meter),
+            clock=clock,
         )
         app = App(
             gateway,

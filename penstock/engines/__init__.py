@@ -17,13 +17,14 @@ from penstock.core.serving import Launch, Replica
 class Engine(Protocol):
     """The port. ``tests/contracts/engine.py`` is its law, and every adapter runs it."""
 
-    async def start(self, call: Call, replica: Replica) -> Upstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """Sends the call to one replica and returns once the upstream has accepted it (a good status line).
 
         The chunks that follow are OpenAI's JSON for ``call.kind``: chunks when ``call.stream``, else one whole
         object. ``usage`` is always among them, on the last chunk or on a chunk of its own with empty ``choices``,
         when the upstream reports it at all. Raises ``PenstockError``; nothing is left open when it does, nor when
-        it is cancelled. Makes exactly one attempt.
+        it is cancelled. Makes exactly one attempt. ``connect_s`` bounds the way to a connection, in place of the
+        engine's own setting.
         """
 
     async def probe(self, replica: Replica) -> None:

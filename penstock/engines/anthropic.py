@@ -39,7 +39,7 @@ class Anthropic:
             ca_file=settings.ca_file,
         )
 
-    async def start(self, call: Call, replica: Replica) -> Upstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says."""
         if call.kind is not Kind.CHAT:
             raise PenstockError(
@@ -50,7 +50,7 @@ class Anthropic:
         model = call.service if self._model == "*" else self._model
         origin = Origin(self._name, model, (*self._secrets, replica.key) if replica.key else self._secrets)
         body = message_body(call, model, self._max_tokens)
-        response = await self._http.post(_url(replica, "messages"), body, self._signed(replica))
+        response = await self._http.post(_url(replica, "messages"), body, self._signed(replica), connect_s)
         wall = self._clock.wall()
         if not 200 <= response.status < 300:
             status, headers = response.status, response.headers

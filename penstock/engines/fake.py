@@ -36,7 +36,7 @@ class Fake:
         self._sleep = sleep
         self._closed = False
 
-    async def start(self, call: Call, replica: Replica) -> Upstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says. Waits for the answer's ``first_delay_s``; raises what its ``fail_status`` stands for."""
         if self._closed:
             raise PenstockError(

@@ -146,13 +146,19 @@ class Http:
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Response:
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], connect_s: float | None = None
+    ) -> Response:
         """Sends a JSON body and returns once the head of the answer has arrived, whatever its status.
 
         Sent again, on another connection, only if a pooled connection turns out to have been closed before a byte
-        of an answer came. Raises ``PenstockError``: UPSTREAM_UNREACHABLE, UPSTREAM_BROKEN, UPSTREAM_TIMEOUT,
+        of an answer came. ``connect_s`` stands in for ``connect_timeout_s``. Raises ``PenstockError``:
+        UPSTREAM_UNREACHABLE, UPSTREAM_BROKEN, UPSTREAM_TIMEOUT,
         UPSTREAM_GARBLED (not HTTP), STOPPING after ``aclose``.
         """
+        timeout = self._timeout
+        if connect_s is not None:
+            timeout = aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=timeout.sock_read)
         merged = {"Content-Type": "application/json", **_DEFAULTS, **headers}
         while True:
             reuse = _Reuse()
@@ -160,7 +166,7 @@ class Http:
             loop = asyncio.get_running_loop()
             sent = loop.time()
             try:
-                return await self._send("POST", url, merged, self._timeout, reuse, data)
+                return await self._send("POST", url, merged, timeout, reuse, data)
             except _Stale as stale:
                 if not reuse.seen or loop.time() - sent > _STALE_WITHIN_S:
                     raise stale.error from stale.error.__cause__

@@ -68,7 +68,7 @@ class LlamaCpp:
             slots=self._settings.slots or SLOTS,
         )
 
-    async def start(self, call: Call, replica: Replica) -> Upstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says. Chat and completions are asked for as streams, one for each choice."""
         if call.kind not in _DOES[self._settings.task]:
             raise PenstockError(

@@ -43,19 +43,19 @@ class OpenAI:
             ca_file=settings.ca_file,
         )
 
-    async def start(self, call: Call, replica: Replica) -> Upstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says. A server that refuses ``stream_options`` is asked once more without, and then always."""
         url = endpoint(replica.base_url, call.kind.value)
         headers = self._signed(replica, call.request_id)
         origin = self._origin(call, replica)
         asking = call.stream and self._takes_stream_options
-        response = await self._http.post(url, self._body(call, asking), headers)
+        response = await self._http.post(url, self._body(call, asking), headers, connect_s)
         if asking and response.status in (400, 422):
             body = await refusal(response)
             said = complaint(body)
             if not _blames_stream_options(said):
                 raise http_error(response.status, response.headers, body, origin, self._clock.wall())
-            response = await self._http.post(url, self._body(call, False), headers)
+            response = await self._http.post(url, self._body(call, False), headers, connect_s)
             if response.status < 300:
                 self._takes_stream_options = False
         if not 200 <= response.status < 300:

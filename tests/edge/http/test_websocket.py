@@ -196,7 +196,7 @@ class LingeringEngine:
         self.upstream = Lingering(STREAM)
         self.upstream.let_go = asyncio.Event()
 
-    async def start(self, call: Call, replica: Replica) -> ScriptedUpstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> ScriptedUpstream:
         return self.upstream
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -22,7 +23,8 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Engine as AnyEngine
 from penstock.gateway.snapshot import Snapshot
-from penstock.routing.round_robin import RoundRobin
+from penstock.routing.places import LocalPlaces
+from penstock.routing.traffic import Traffic
 from tests.edge.http.serving import DEADLINE_S, deployment
 from tests.gateway.doubles import OneKey, Samples
 
@@ -101,7 +103,13 @@ async def socket_site(
     samples, lines, clock = Samples(), list[AccessLine](), SystemClock()
     keyring = Revocable(Principal("k1", "default", "owner"))
     snapshot = Snapshot(deployment(), {"m": engine}, keyring)
-    gateway = Gateway(snapshots=lambda: snapshot, planner=RoundRobin(), settle=Settling(clock, samples), clock=clock)
+    gateway = Gateway(
+        snapshots=lambda: snapshot,
+        traffic=Traffic(clock, random.Random(1)),
+        places=LocalPlaces(clock),
+        settle=Settling(clock, samples),
+        clock=clock,
+    )
     side = WebSocketSide(
         gateway,
         meter=samples,
