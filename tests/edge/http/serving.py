@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,8 +19,7 @@ from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
-from penstock.routing.places import LocalPlaces
-from penstock.routing.traffic import Traffic
+from penstock.routing.round_robin import RoundRobin
 from tests.gateway.doubles import OneKey, Samples, ScriptedUpstream, Step
 
 DEADLINE_S = 10.0
@@ -40,7 +38,7 @@ class Engine:
         self.held = 0
         self.cancelled = 0
 
-    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> ScriptedUpstream:
+    async def start(self, call: Call, replica: Replica) -> ScriptedUpstream:
         self.calls.append(call)
         if self.hold is not None:
             self.held += 1
@@ -150,13 +148,7 @@ async def site(
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
     snapshot = Snapshot(deployment(), {"m": engine}, OneKey(Principal("k1", "default", "owner")))
     clock = SystemClock()
-    gateway = Gateway(
-        snapshots=lambda: snapshot,
-        traffic=Traffic(clock, random.Random(1)),
-        places=LocalPlaces(clock),
-        settle=Settling(clock, samples),
-        clock=clock,
-    )
+    gateway = Gateway(snapshots=lambda: snapshot, planner=RoundRobin(), settle=Settling(clock, samples), clock=clock)
     app = App(
         gateway,
         max_body_bytes=max_body_bytes,
