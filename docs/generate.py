@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from penstock.assembly.metrics import ROWS
 from penstock.config import reference
 from penstock.core import errors
 from penstock.core.errors import Fault
 from penstock.core.metrics import Counter, Histogram, Metric
-from penstock.edge.http import metrics as edge
-from penstock.gateway import metrics as gateway
 
 HERE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
@@ -44,10 +43,10 @@ def metrics_page() -> str:
     """Every metric that a room declares."""
     lines = ["# Metrics", "", NOTE, "At `/metrics`, in Prometheus's text format.", ""]
     lines += ["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |"]
-    for row in (*gateway.ROWS, *edge.ROWS):
+    for row in ROWS:
         labels = ", ".join(f"`{label}`" for label in row.labels)
         lines.append(f"| `{_exposed(row)}` | {type(row).__name__.lower()} | {labels} | {row.help} |")
-    lines += ["", "Beside them stand the usual `process_*` and `python_gc_*` rows of the worker."]
+    lines += ["", "They are summed over all workers. Beside them stand the usual `process_*` rows of each process."]
     return "\n".join(lines) + "\n"
 
 

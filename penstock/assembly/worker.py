@@ -30,18 +30,18 @@ from penstock.assembly.link import (
     Update,
     worker_end,
 )
+from penstock.assembly.metrics import ROWS
 from penstock.assembly.snapshots import Snapshots
 from penstock.core.clock import SystemClock
 from penstock.core.errors import CANNOT_START, PenstockError
-from penstock.edge.http import metrics as edge_metrics
 from penstock.edge.http.app import App
 from penstock.edge.http.config import ServerSettings
 from penstock.edge.http.server import serve
-from penstock.gateway import metrics as gateway_metrics
 from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.observe.lines import JsonFormatter, LineWriter
-from penstock.observe.prometheus import PrometheusMeter
+from penstock.observe.prometheus import render
+from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
 
@@ -111,7 +111,7 @@ class Worker:
 
     async def _serve(self, settings: ServerSettings, lines: LineWriter | None) -> None:
         clock = self._clock
-        meter = PrometheusMeter((*gateway_metrics.ROWS, *edge_metrics.ROWS))
+        meter = Totals(ROWS)
         gateway = Gateway(
             snapshots=self._snapshots.current,
             traffic=self._traffic,
@@ -124,7 +124,7 @@ class Worker:
             max_body_bytes=settings.max_body_bytes,
             heartbeat_s=settings.heartbeat_s,
             meter=meter,
-            render=meter.render,
+            render=lambda: render(ROWS, meter.report(), {"worker": os.getpid()}),
             log_line=None if lines is None else lines.write,
         )
         await serve(app, self._sock, stop=self._stop, grace_s=STOP_GRACE_S)

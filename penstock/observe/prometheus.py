@@ -1,68 +1,65 @@
-"""Metrics as Prometheus reads them, through its own client library."""
+"""Metrics as Prometheus reads them; its own client library writes the text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 
 import prometheus_client as prometheus
+from prometheus_client import metrics_core as families
+from prometheus_client.registry import Collector
 
-from penstock.core.metrics import Counter, Gauge, Metric, Sample
-
-# A label set beyond this many for one metric is counted under "other", so that a client cannot grow our memory.
-_MOST_LABEL_SETS = 2000
-
-
-class PrometheusMeter:
-    """One registry, of this process. ``rows`` are declared up front; a sample of another metric is a ``KeyError``."""
-
-    def __init__(self, rows: Iterable[Metric]) -> None:
-        self._registry = prometheus.CollectorRegistry()
-        self._rows = {row.name: _Row(row, self._registry) for row in rows}
-        prometheus.ProcessCollector(registry=self._registry)
-        prometheus.GCCollector(registry=self._registry)
-
-    def record(self, sample: Sample) -> None:
-        self._rows[sample.metric.name].record(sample.value, sample.labels)
-
-    def render(self) -> bytes:
-        """Everything, in Prometheus's text format."""
-        return prometheus.generate_latest(self._registry)
+from penstock.core.metrics import Counter, Gauge, Histogram, Metric
+from penstock.observe.totals import Report
 
 
-class _Row:
-    __slots__ = ("_children", "_labels", "_of")
+def render(rows: Iterable[Metric], report: Report, processes: Mapping[str, int]) -> bytes:
+    """``report`` in Prometheus's text format, and below it what the kernel says of ``processes``, ids by name.
 
-    def __init__(self, row: Metric, registry: prometheus.CollectorRegistry) -> None:
-        self._labels = len(row.labels)
-        self._children: dict[tuple[str, ...], prometheus.Counter | prometheus.Gauge | prometheus.Histogram] = {}
-        match row:
-            case Counter():
-                self._of: prometheus.Counter | prometheus.Gauge | prometheus.Histogram = prometheus.Counter(
-                    row.name, row.help, row.labels, registry=registry
-                )
-            case Gauge():
-                self._of = prometheus.Gauge(row.name, row.help, row.labels, registry=registry)
-            case _:
-                self._of = prometheus.Histogram(
-                    row.name, row.help, row.labels, registry=registry, buckets=row.buckets
-                )
+    Takes some milliseconds, and a second where there are thousands of label sets. Any thread may call it.
+    """
+    return prometheus.generate_latest(_Page(rows, report, processes))
 
-    def record(self, value: float, labels: tuple[str, ...]) -> None:
-        child = self._children.get(labels)
-        if child is None:
-            child = self._child(labels)
-        match child:
-            case prometheus.Counter():
-                child.inc(value)
-            case prometheus.Gauge():
-                child.set(value)
-            case _:
-                child.observe(value)
 
-    def _child(self, labels: tuple[str, ...]) -> prometheus.Counter | prometheus.Gauge | prometheus.Histogram:
-        if not self._labels:
-            return self._of
-        if len(self._children) >= _MOST_LABEL_SETS:
-            labels = ("other",) * self._labels
-        child = self._children[labels] = self._of.labels(*labels)
-        return child
+class _Page(Collector):
+    def __init__(self, rows: Iterable[Metric], report: Report, processes: Mapping[str, int]) -> None:
+        self._rows = rows
+        self._report = report
+        self._processes = processes
+
+    def collect(self) -> Iterator[families.Metric]:
+        for row in self._rows:
+            yield _family(row, self._report)
+        yield from _of_processes(self._processes)
+
+
+def _family(row: Metric, report: Report) -> families.Metric:
+    series = report.metrics.get(row.name, ())
+    match row:
+        case Counter():
+            counter = families.CounterMetricFamily(row.name, row.help, labels=row.labels)
+            for each in series:
+                counter.add_metric(each.labels, each.values[0])
+            return counter
+        case Gauge():
+            gauge = families.GaugeMetricFamily(row.name, row.help, labels=row.labels)
+            for each in series:
+                gauge.add_metric(each.labels, each.values[0])
+            return gauge
+        case Histogram(buckets=bounds):
+            histogram = families.HistogramMetricFamily(row.name, row.help, labels=row.labels)
+            names = [*(str(float(bound)) for bound in bounds), "+Inf"]
+            for each in series:
+                buckets = list(zip(names, accumulate(each.values[:-1]), strict=True))
+                histogram.add_metric(each.labels, buckets, each.values[-1])
+            return histogram
+
+
+def _of_processes(processes: Mapping[str, int]) -> Iterable[families.Metric]:
+    found: dict[str, families.Metric] = {}
+    for name, pid in processes.items():
+        for family in prometheus.ProcessCollector(pid=pid.__int__, registry=None).collect():
+            kept = found.setdefault(family.name, families.Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                kept.add_sample(sample.name, {"process": name}, sample.value)
+    return found.values()

@@ -1,0 +1,10 @@
+"""Every metric that a worker measures."""
+
+from __future__ import annotations
+
+from penstock.core.metrics import Metric
+from penstock.edge.http import metrics as edge
+from penstock.gateway import metrics as gateway
+from penstock.observe import metrics as observe
+
+ROWS: tuple[Metric, ...] = (*gateway.ROWS, *edge.ROWS, *observe.ROWS)
