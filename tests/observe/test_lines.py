@@ -1,42 +1,151 @@
+"""Lines are written whole, in order, by a thread, or counted as lost."""
+
 from __future__ import annotations
 
 import json
 import logging
 import os
 import sys
+import threading
+import time
 
 import pytest
 
 from penstock.observe.lines import JsonFormatter, LineWriter, timestamp
 
 
-def test_each_value_is_one_line_in_order() -> None:
+class Said(list[str]):
+    """What is said, and a wait for it."""
+
+    def __call__(self, line: str) -> None:
+        self.append(line)
+
+    def wait(self, count: int) -> None:
+        deadline = time.monotonic() + 5
+        while len(self) < count:
+            assert time.monotonic() < deadline, self
+            time.sleep(0.001)
+
+
+def read(fd: int) -> list[int]:
+    with os.fdopen(fd) as written:
+        return [json.loads(line)["n"] for line in written]
+
+
+@pytest.mark.parametrize("count", [1, 1200])
+def test_each_value_is_one_line_in_order(count: int) -> None:
     reader, writer = os.pipe()
     lines = LineWriter(writer)
-    for number in range(1200):
+    got: list[int] = []
+    reading = threading.Thread(target=lambda: got.extend(read(reader)))
+    reading.start()
+    for number in range(count):
         lines.write({"n": number})
     lines.close()
-    with os.fdopen(reader) as written:
-        assert [json.loads(line)["n"] for line in written] == list(range(1200))
+    reading.join(5)
+    assert got == list(range(count))
     assert lines.dropped == 0
+
+
+def test_a_line_is_written_without_the_next_one() -> None:
+    reader, writer = os.pipe()
+    lines = LineWriter(writer)
+    with os.fdopen(reader) as written:
+        for number in range(5):
+            lines.write({"n": number})
+            assert json.loads(written.readline()) == {"n": number}
+        lines.close()
+
+
+def test_threads_may_write_together() -> None:
+    reader, writer = os.pipe()
+    lines = LineWriter(writer, bound=100_000)
+    got: list[int] = []
+    reading = threading.Thread(target=lambda: got.extend(read(reader)))
+    reading.start()
+    numbers = [range(begin, begin + 3000) for begin in (0, 3000, 6000)]
+    threads = [threading.Thread(target=lambda n=n: [lines.write({"n": i}) for i in n]) for n in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines.close(10)
+    reading.join(5)
+    assert sorted(got) == list(range(9000))
+
+
+def test_processes_share_a_pipe_without_mixing_their_lines() -> None:
+    reader, writer = os.pipe()
+    both = [LineWriter(os.dup(writer)), LineWriter(writer)]
+    got: list[int] = []
+    reading = threading.Thread(target=lambda: got.extend(read(reader)))
+    reading.start()
+    for number in range(3000):
+        both[number % 2].write({"n": number, "text": "x" * (number % 700)})
+    for lines in both:
+        lines.close(10)
+    reading.join(5)
+    assert sorted(got) == list(range(3000))
 
 
 def test_a_reader_that_stalls_costs_lines_and_not_time() -> None:
     reader, writer = os.pipe()
-    lines = LineWriter(writer, bound=10)
+    said = Said()
+    lines = LineWriter(writer, bound=10, say=said)
     for _ in range(100):
         lines.write({"x": "y" * 100_000})
     assert lines.dropped > 0
     os.close(reader)
     lines.close()
+    assert any("Broken pipe" in line or "faster than" in line for line in said)
 
 
-def test_a_full_disk_is_counted_and_survived() -> None:
-    full = os.open("/dev/full", os.O_WRONLY)
-    lines = LineWriter(full)
+def test_a_pipe_that_does_not_block_is_waited_for_all_the_same() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    lines = LineWriter(writer)
+    for number in range(3000):
+        lines.write({"n": number, "text": "x" * 100})
+    got: list[int] = []
+    reading = threading.Thread(target=lambda: got.extend(read(reader)))
+    reading.start()
+    lines.close(10)
+    reading.join(5)
+    assert (got, lines.dropped) == (list(range(3000)), 0)
+
+
+def test_a_full_disk_is_said_once_a_minute_with_the_count_and_the_mend() -> None:
+    said, now = Said(), [0.0]
+    lines = LineWriter(os.open("/dev/full", os.O_WRONLY), say=said, now=lambda: now[0])
     lines.write({"n": 1})
+    said.wait(1)
+    lines.write({"n": 2})
+    lines.write({"n": 3})
+    deadline = time.monotonic() + 5
+    while lines.dropped < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    assert len(said) == 1
+    now[0] = 60.0
+    lines.write({"n": 4})
+    said.wait(2)
+    lines.write({"n": 5})
     lines.close()
-    assert lines.dropped == 1
+    assert lines.dropped == 5
+    assert [line.partition(" lines")[0] for line in said] == ["1", "3", "1"]
+    assert "No space left on device" in said[0]
+    assert "server: access_log:" in said[0]
+
+
+def test_what_is_no_json_is_lost_alone() -> None:
+    reader, writer = os.pipe()
+    said = Said()
+    lines = LineWriter(writer, say=said)
+    for value in ({"n": 1}, {"n": object()}, {"n": "\ud800"}, {"n": 2}):
+        lines.write(value)
+    lines.close()
+    assert read(reader) == [1, 2]
+    assert lines.dropped == 2
 
 
 def test_a_record_is_one_line_of_json_with_its_traceback_inside() -> None:
@@ -44,10 +153,10 @@ def test_a_record_is_one_line_of_json_with_its_traceback_inside() -> None:
         raise ValueError("broken")
     except ValueError:
         record = logging.LogRecord("penstock", logging.ERROR, __file__, 1, "it %s", ("failed",), sys.exc_info())
-    line = JsonFormatter().format(record)
+    line = JsonFormatter(worker=3).format(record)
     assert "\n" not in line
     told = json.loads(line)
-    assert (told["level"], told["message"]) == ("error", "it failed")
+    assert (told["level"], told["worker"], told["message"]) == ("error", 3, "it failed")
     assert "ValueError: broken" in told["exception"]
 
 
