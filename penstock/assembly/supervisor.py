@@ -69,11 +69,12 @@ async def supervise(
     first: Loaded, source: Source, home: Path, env: Mapping[str, str], show: Show, credentials: Credentials
 ) -> None:
     """Serves ``first`` until SIGINT or SIGTERM; a second one ends everything at once. SIGHUP applies what ``source``
-    says then.
+    says then, or ends it when it says that the terminal was closed.
 
     Raises ``PenstockError`` when it cannot start. Nothing that it started is left when it returns.
     """
-    stop, reread = _asked_to_stop(), _asked_to_reread()
+    stop = _asked_to_stop()
+    reread = _asked_to_reread(stop)
     clock = SystemClock()
     file = first.file
     few = ground.open_files()
@@ -172,7 +173,13 @@ def _asked_to_stop() -> asyncio.Event:
     return asked
 
 
-def _asked_to_reread() -> asyncio.Event:
+def _asked_to_reread(stop: asyncio.Event) -> asyncio.Event:
     asked = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+    had_terminal = os.isatty(2)
+
+    def hear() -> None:
+        # A terminal that was closed is none any more by the time this is heard.
+        (stop if had_terminal and not os.isatty(2) else asked).set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hear)
     return asked

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 _BAR = 24
@@ -30,7 +31,7 @@ class Progress:
 
     def step(self, what: str, done: int, total: int | None) -> None:
         """``done`` of ``total`` bytes (None: not known) of the step named ``what``."""
-        with self._lock:
+        with self._lock, _unless_nobody_can_read():
             now = self._now()
             if now - self._begun.setdefault(what, now) < _QUIET_S:
                 return
@@ -46,7 +47,7 @@ class Progress:
 
     def line(self, text: str) -> None:
         """A whole line, in place of a bar that is being drawn."""
-        with self._lock:
+        with self._lock, _unless_nobody_can_read():
             self._erase()
             self._out.write(text + "\n")
             self._out.flush()
@@ -69,6 +70,13 @@ class Progress:
         if self._bar_is_up:
             self._out.write("\r\x1b[K")
             self._bar_is_up = False
+
+
+@contextlib.contextmanager
+def _unless_nobody_can_read() -> Iterator[None]:
+    """A terminal that was closed or a log on a full disk costs what is said, never the server that says it."""
+    with contextlib.suppress(OSError):
+        yield
 
 
 def _amount(done: int, total: int | None) -> str:

@@ -54,3 +54,14 @@ def test_on_a_terminal_one_line_is_drawn_again_and_then_erased() -> None:
     assert "\n" not in said.removesuffix("done\n")
     assert "[######..................]  25 % of 4.0 MB  fetching a.gguf" in said
     assert said.endswith("\r\x1b[Kdone\n")
+
+
+class Full(io.StringIO):
+    """A log on a full disk."""
+
+    def write(self, text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_what_cannot_be_said_harms_nobody() -> None:
+    assert played(Full(), (0, 0, 100), (2, 50, 100)) == ""
