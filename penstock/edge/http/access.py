@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 
 import msgspec
 
@@ -38,20 +39,19 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
     code: str = ""
 
 
-def line(exchange: Exchange, now: float) -> AccessLine:
-    """What the log says of one exchange that is over; ``now`` is the loop's time."""
+def line(exchange: Exchange) -> AccessLine:
+    """What the log says of one exchange that is over."""
     summary, admission = exchange.summary, exchange.admission
-    client = exchange.scope.get("client")
     usage = summary.usage if summary else None
     first = summary.first_chunk_s if summary else None
     return AccessLine(
         time=datetime.datetime.fromtimestamp(exchange.wall, datetime.UTC),
         request_id=exchange.request_id,
-        client=client[0] if client else "",
+        client=exchange.client,
         method=exchange.method,
         path=exchange.path,
         status=exchange.status,
-        ms=_ms(now - exchange.arrived),
+        ms=_ms(time.monotonic() - exchange.arrived),
         bytes=exchange.sent,
         key=admission.principal.key_id if admission else "",
         project=admission.principal.project if admission else "",

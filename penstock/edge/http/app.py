@@ -1,4 +1,4 @@
-"""The ASGI application: one table of routes, and around every request the same few rings.
+"""The application: one table of routes, and around every request the same few rings.
 
 From outside: the request's id and its line in the access log; errors in OpenAI's shape; the route; the key, checked
 before the body is read; the body, bounded; the client's leaving, which cancels the work. Then the dialect.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from penstock.core.errors import (
     METHOD_NOT_ALLOWED,
@@ -18,13 +19,16 @@ from penstock.core.errors import (
 )
 from penstock.core.metrics import Meter, Sample
 from penstock.edge.http import access, health, openapi
-from penstock.edge.http.asgi import Receive, Scope, Send
-from penstock.edge.http.body import read_body
+from penstock.edge.http.body import check_head
 from penstock.edge.http.dialects import Read, chat, completions, embeddings, models, responses
 from penstock.edge.http.exchange import ClientGoneError, Exchange
+from penstock.edge.http.listening import Listening
 from penstock.edge.http.metrics import RESPONSES
 from penstock.edge.http.pump import pump_stream, pump_whole, stopping, unexpected
 from penstock.edge.http.routes import Endpoint, Route, Router, allow_header, endpoint
+from penstock.edge.http.terms import terms
+from penstock.edge.http.websocket import PATH as WEBSOCKET_PATH
+from penstock.edge.http.websocket import WebSocketSide, not_upgraded
 from penstock.gateway.chat import Gateway
 from penstock.gateway.snapshot import Admission
 
@@ -33,29 +37,38 @@ _log = logging.getLogger("penstock.edge")
 _CLIENT_GONE = 499
 
 
+class Admin(Protocol):
+    """What else is served beside the API."""
+
+    def routes(self) -> tuple[Route, ...]: ...
+
+
 class App:
-    """One object per worker. ``heartbeat_s`` is the silence in a stream after which a comment is sent;
-    ``body_idle_s`` bounds each wait for more of a request's body. ``render`` gives the page of ``/metrics``;
-    ``log_line`` takes one ``AccessLine`` per request, or is None, and must neither block nor raise."""
+    """One object per worker. ``render`` gives the page of ``/metrics``; ``log_line`` takes one ``AccessLine`` per
+    request, or is None, and must neither block nor raise. While it is ``draining`` the gateway is not ready.
+    ``sockets`` are the WebSockets that it answers, ``listening`` all its connections while it is served."""
 
     def __init__(
         self,
         gateway: Gateway,
         *,
         max_body_bytes: int,
-        heartbeat_s: float,
         meter: Meter,
         render: Callable[[], bytes],
         log_line: Callable[[object], None] | None = None,
-        body_idle_s: float = 30.0,
+        admin: Admin | None = None,
+        heartbeat_s: float = 15.0,
     ) -> None:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
-        self._heartbeat_s = heartbeat_s
-        self._meter = meter
+        self.meter = meter
         self._render = render
         self._log_line = log_line
-        self._body_idle_s = body_idle_s
+        self._admin = admin
+        self.heartbeat_s = heartbeat_s
+        self.draining = False
+        self.listening: Listening | None = None
+        self.sockets = WebSocketSide(gateway, meter=meter, max_body_bytes=max_body_bytes, log_line=log_line)
         self._openapi = openapi.document()
         self._router = Router(self.routes())
 
@@ -69,47 +82,53 @@ class App:
             Route("/v1/responses/{id}", dict.fromkeys(("GET", "DELETE", "POST"), self._no_response)),
             Route("/v1/models", {"GET": self._list_models}),
             Route("/v1/models/{id}", {"GET": self._retrieve_model, "DELETE": self._delete_model}),
+            Route(WEBSOCKET_PATH, {"GET": not_upgraded}),
             Route("/healthz", {"GET": self._healthz}),
             Route("/readyz", {"GET": self._readyz}),
             Route("/metrics", {"GET": self._metrics}),
             Route("/openapi.json", {"GET": self._openapi_json}),
+            *(self._admin.routes() if self._admin is not None else ()),
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        exchange = Exchange(scope, receive, send, loop.time())
-        route_path = ""
+    async def answer(self, exchange: Exchange) -> None:
+        """Answers one exchange, whatever becomes of it; at the end it is over. Raises nothing."""
+        route_path = "unknown"
         try:
+            exchange.begun = True
+            if exchange.gone:
+                raise ClientGoneError
+            if exchange.stopped:
+                raise stopping()
             route, place = self._router.find(exchange.path)
             route_path = route.path
             if exchange.method == "OPTIONS":
-                await exchange.reply(204, b"", allow_header(route))
+                exchange.reply(204, b"", allow_header(route))
             else:
                 await self._answer(exchange, route, place)
         except ClientGoneError:
             pass
         except asyncio.CancelledError:
             if not exchange.gone and not exchange.started:
-                await exchange.fail(stopping())
+                exchange.fail(stopping())
         except PenstockError as error:
-            await exchange.fail(error)
-        except Exception:
+            exchange.fail(error)
+        except Exception:  # noqa: BLE001 - the log has it, the client is told
             _log.exception("request %s failed", exchange.request_id)
-            if exchange.started:
-                raise
-            await exchange.fail(unexpected(exchange.request_id))
+            if not exchange.started:
+                exchange.fail(unexpected(exchange.request_id))
         finally:
-            status = exchange.status or _CLIENT_GONE
-            exchange.status = status
-            self._meter.record(Sample(RESPONSES, 1.0, (route_path or "unknown", str(status))))
+            if not exchange.status:
+                exchange.status = _CLIENT_GONE
+            self.meter.record(Sample(RESPONSES, 1.0, (route_path, str(exchange.status))))
             if self._log_line is not None:
-                self._log_line(access.line(exchange, loop.time()))
+                self._log_line(access.line(exchange))
+            exchange.over()
 
     async def _answer(self, exchange: Exchange, route: Route, place: str) -> None:
         try:
             found = endpoint(route, exchange.method)
         except PenstockError as error:
-            await exchange.fail(error, allow_header(route))
+            exchange.fail(error, allow_header(route))
             return
         await found(exchange, place)
 
@@ -123,26 +142,22 @@ class App:
     def _asked(self, read: Read) -> Endpoint:
         async def answer(exchange: Exchange, _: str) -> None:
             admission = self._admit(exchange)
-            body = await read_body(exchange, self._max_body_bytes, self._body_idle_s)
-            asked = read(exchange.request_id, body)
+            headers = exchange.headers
+            wishes = terms(headers)
+            check_head(headers, self._max_body_bytes)
+            asked = read(exchange.request_id, await exchange.body(self._max_body_bytes))
             exchange.asked = asked.call.service
-            work = asyncio.current_task()
-            watcher = asyncio.create_task(_cancel_when_gone(exchange, work))
-            try:
-                if asked.call.stream:
-                    await pump_stream(exchange, self._gateway, asked, admission, self._heartbeat_s)
-                else:
-                    await pump_whole(exchange, self._gateway, asked, admission)
-            finally:
-                watcher.cancel()
-                await asyncio.wait((watcher,))
+            if asked.call.stream:
+                await pump_stream(exchange, self._gateway, asked, admission, wishes)
+            else:
+                await pump_whole(exchange, self._gateway, asked, admission, wishes)
 
         return answer
 
     # -- what is known here --------------------------------------------------------------------------------------
 
     async def _list_models(self, exchange: Exchange, _: str) -> None:
-        await exchange.reply(200, models.listed(self._gateway.services(self._admit(exchange))))
+        exchange.reply(200, models.listed(self._gateway.services(self._admit(exchange))))
 
     async def _retrieve_model(self, exchange: Exchange, name: str) -> None:
         admission = self._admit(exchange)
@@ -150,7 +165,7 @@ class App:
             raise PenstockError(
                 MODEL_NOT_FOUND, "Name one model after /v1/models/. GET /v1/models lists them all.", param="model"
             )
-        await exchange.reply(200, models.retrieved(name, self._gateway.service(name, admission)))
+        exchange.reply(200, models.retrieved(name, self._gateway.service(name, admission)))
 
     async def _delete_model(self, exchange: Exchange, _: str) -> None:
         self._admit(exchange)
@@ -158,7 +173,7 @@ class App:
             METHOD_NOT_ALLOWED,
             "Models are not deleted through the API. Take the service out of the deployment file instead.",
         )
-        await exchange.fail(error, [(b"allow", b"GET, HEAD, OPTIONS")])
+        exchange.fail(error, [(b"allow", b"GET, HEAD, OPTIONS")])
 
     async def _no_response(self, exchange: Exchange, _: str) -> None:
         self._admit(exchange)
@@ -169,21 +184,14 @@ class App:
         )
 
     async def _healthz(self, exchange: Exchange, _: str) -> None:
-        await exchange.reply(200, health.alive())
+        exchange.reply(200, health.alive())
 
     async def _readyz(self, exchange: Exchange, _: str) -> None:
-        status, body = health.ready(self._gateway.readiness())
-        await exchange.reply(status, body)
+        status, body = health.ready(self._gateway.readiness(), self.draining)
+        exchange.reply(status, body)
 
     async def _metrics(self, exchange: Exchange, _: str) -> None:
-        await exchange.reply(200, self._render(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
+        exchange.reply(200, self._render(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
 
     async def _openapi_json(self, exchange: Exchange, _: str) -> None:
-        await exchange.reply(200, self._openapi)
-
-
-async def _cancel_when_gone(exchange: Exchange, work: asyncio.Task[None] | None) -> None:
-    await exchange.until_gone()
-    if not exchange.finished and work is not None:
-        exchange.gone = True
-        work.cancel()
+        exchange.reply(200, self._openapi)

@@ -1,8 +1,7 @@
-"""Reading a request's body: bounded in bytes, in time and in nesting, and JSON or a clear refusal."""
+"""What a request's body may be: bounded in bytes, in time and in nesting, and JSON; or a clear refusal."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from itertools import accumulate
 
@@ -17,7 +16,6 @@ from penstock.core.errors import (
     PenstockError,
 )
 from penstock.core.splice import members
-from penstock.edge.http.exchange import Exchange
 
 # Deeper than any schema or conversation in use, and far from where a JSON parser upstream runs out of stack.
 MAX_DEPTH = 200
@@ -28,40 +26,19 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
-async def read_body(exchange: Exchange, limit: int, idle_s: float) -> bytes:
-    """The whole body, at most ``limit`` bytes; ``idle_s`` bounds each wait for more of it.
+def check_head(headers: Mapping[bytes, bytes], limit: int) -> None:
+    """Whether the body is worth waiting for, by what the headers say of it.
 
-    Raises ``PenstockError`` (BODY_TOO_LARGE before reading when the length is declared, REQUEST_TIMEOUT,
-    UNSUPPORTED_MEDIA_TYPE) and ``ClientGoneError``.
+    Raises ``PenstockError`` (BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE).
     """
-    headers = exchange.headers
-    _check_type(headers)
+    kind = headers.get(b"content-type", b"")
+    if kind != b"application/json":
+        _check_type(kind)
+    if b"content-encoding" in headers:
+        _check_coding(headers[b"content-encoding"])
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
-        raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(idle_s) as patience:
-            while True:
-                message = await exchange.receive()
-                part: bytes = message["body"]
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(part)
-                if not message["more_body"]:
-                    break
-                patience.reschedule(loop.time() + idle_s)
-    except TimeoutError:
-        raise PenstockError(
-            REQUEST_TIMEOUT,
-            f"The request body stopped arriving for {idle_s:g} seconds. Send it in one go, "
-            "and check that content-length is not longer than the body.",
-        ) from None
-    exchange.body_read = True
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        raise too_large(limit)
 
 
 def parsed(body: bytes) -> dict[str, msgspec.Raw]:
@@ -91,27 +68,39 @@ def parsed(body: bytes) -> dict[str, msgspec.Raw]:
     return fields
 
 
-def _check_type(headers: Mapping[bytes, bytes]) -> None:
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if kind == _FORM:
-        raise PenstockError(
-            UNSUPPORTED_MEDIA_TYPE,
-            f"This route takes JSON, not {kind.decode()}. Send a JSON object with 'content-type: application/json'.",
-        )
-    encoding = headers.get(b"content-encoding", b"").strip().lower()
-    if encoding not in (b"", b"identity"):
-        raise PenstockError(
-            UNSUPPORTED_MEDIA_TYPE,
-            "Compressed request bodies are not read here. Send the JSON as it is, without 'content-encoding'.",
-        )
-
-
-def _too_large(limit: int) -> PenstockError:
+def too_large(limit: int) -> PenstockError:
+    """What is said of a body of more than ``limit`` bytes."""
     return PenstockError(
         BODY_TOO_LARGE,
         f"The request body is larger than this gateway reads ({limit} bytes). Send less, or raise "
         "'server.max_body_bytes' in the deployment file.",
     )
+
+
+def too_slow(idle_s: float) -> PenstockError:
+    """What is said of a body of which nothing more has come for ``idle_s`` seconds."""
+    return PenstockError(
+        REQUEST_TIMEOUT,
+        f"The request body stopped arriving for {idle_s:g} seconds. Send it in one go, "
+        "and check that content-length is not longer than the body.",
+    )
+
+
+def _check_type(given: bytes) -> None:
+    kind = given.partition(b";")[0].strip().lower()
+    if kind == _FORM:
+        raise PenstockError(
+            UNSUPPORTED_MEDIA_TYPE,
+            f"This route takes JSON, not {kind.decode()}. Send a JSON object with 'content-type: application/json'.",
+        )
+
+
+def _check_coding(given: bytes) -> None:
+    if given.strip().lower() not in (b"", b"identity"):
+        raise PenstockError(
+            UNSUPPORTED_MEDIA_TYPE,
+            "Compressed request bodies are not read here. Send the JSON as it is, without 'content-encoding'.",
+        )
 
 
 def _too_deep() -> PenstockError:

@@ -13,6 +13,17 @@ Size = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40, extra={"form": "size"})]
 """Bytes; the deployment file may write it with a unit."""
 
 
+class Drain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the gateway stops."""
+
+    announce_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 5.0
+    """Seconds for which `/readyz` says 503, and replies tell clients to close their connections, while everything is
+    still answered: time for load balancers to look elsewhere. Ctrl-C does without."""
+    limit_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 30.0
+    """Seconds after that in which requests in progress may end. A stream that is still running one second before
+    gets an error event."""
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where the gateway listens, and what it lets in."""
 
@@ -28,3 +39,5 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Where one line of JSON per request goes: `stdout`, `off`, or the path of a file."""
     workers: Workers = 1
     """Processes that answer requests, one for each core to use. Queues and metrics are counted over all of them."""
+    drain: Drain = Drain()
+    """How the gateway stops."""

@@ -25,7 +25,7 @@ def alive() -> bytes:
     return msgspec.json.encode(Health("ok"))
 
 
-def ready(readiness: Readiness) -> tuple[int, bytes]:
-    """The HTTP status, 200 or 503, and the body."""
-    status = "ready" if readiness.ready else "not_ready"
-    return 200 if readiness.ready else 503, msgspec.json.encode(Ready(status, dict(readiness.services)))
+def ready(readiness: Readiness, draining: bool) -> tuple[int, bytes]:
+    """The HTTP status, 200 or 503, and the body. ``draining``: the gateway is about to stop."""
+    status = "stopping" if draining else "ready" if readiness.ready else "not_ready"
+    return 200 if status == "ready" else 503, msgspec.json.encode(Ready(status, dict(readiness.services)))

@@ -10,9 +10,9 @@ import asyncio
 import logging
 
 from penstock.core.errors import INTERNAL, STOPPING, UPSTREAM_BROKEN, PenstockError
-from penstock.edge.http.asgi import Headers
+from penstock.core.policy import Terms
 from penstock.edge.http.dialects import Asked
-from penstock.edge.http.exchange import Exchange
+from penstock.edge.http.exchange import Exchange, Headers, encoded
 from penstock.gateway.chat import Gateway
 from penstock.gateway.reply import Reply
 from penstock.gateway.snapshot import Admission
@@ -34,38 +34,37 @@ def unexpected(request_id: str) -> PenstockError:
     )
 
 
-async def pump_whole(exchange: Exchange, gateway: Gateway, asked: Asked, admission: Admission) -> None:
+async def pump_whole(exchange: Exchange, gateway: Gateway, asked: Asked, admission: Admission, terms: Terms) -> None:
     """Answers in one piece. Raises ``PenstockError`` while nothing has been sent."""
-    reply = await gateway.chat(asked.call, admission)
+    reply = await gateway.chat(asked.call, admission, terms)
     answer = b""
     try:
         while chunks := await reply.read():
             answer = chunks[-1]
     finally:
-        await reply.aclose()
-        exchange.summary = reply.summary
+        await _closed(reply, exchange)
     if not answer:
         raise PenstockError(UPSTREAM_BROKEN, "The engine ended its answer before it had said anything.")
-    await exchange.reply(200, asked.wire.whole(answer), _extra(reply))
+    exchange.reply(200, asked.wire.whole(answer), encoded(reply.headers.items()))
 
 
-async def pump_stream(
-    exchange: Exchange, gateway: Gateway, asked: Asked, admission: Admission, heartbeat_s: float
-) -> None:
+async def pump_stream(exchange: Exchange, gateway: Gateway, asked: Asked, admission: Admission, terms: Terms) -> None:
     """Answers in server-sent events, each read's chunks in one send.
 
     Raises ``PenstockError``, and anything unexpected, only while nothing has been sent.
     """
     wire = asked.wire
-    heart = Heart(exchange, heartbeat_s)
     reply: Reply | None = None
+    exchange.silent = lambda: _ping(exchange)
     try:
-        reply = await gateway.chat(asked.call, admission)
+        reply = await gateway.chat(asked.call, admission, terms)
         if not exchange.started:
-            await start_stream(exchange, _extra(reply))
+            start_stream(exchange, encoded(reply.headers.items()))
         while chunks := await reply.read():
             if events := wire.chunks(chunks):
-                await exchange.write(events)
+                exchange.write(events)
+                if exchange.full:
+                    await exchange.room()
         last = wire.end()
     except PenstockError as error:
         if not exchange.started:
@@ -82,16 +81,15 @@ async def pump_stream(
         last = _told(exchange, asked, unexpected(exchange.request_id))
     finally:
         # What the reply settles is on record before the client sees its last byte.
-        await heart.stop()
+        exchange.silent = None
         if reply is not None:
-            await reply.aclose()
-            exchange.summary = reply.summary
-    await exchange.write(last, more=False)
+            await _closed(reply, exchange)
+    exchange.write(last, more=False)
 
 
-async def start_stream(exchange: Exchange, extra: Headers) -> None:
-    """Sends the status line and headers of a stream of events; ``x-accel-buffering`` keeps nginx from holding it."""
-    await exchange.start(
+def start_stream(exchange: Exchange, extra: Headers) -> None:
+    """Begins a stream of events; ``x-accel-buffering`` keeps nginx from holding it."""
+    exchange.start(
         200,
         [
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -102,47 +100,19 @@ async def start_stream(exchange: Exchange, extra: Headers) -> None:
     )
 
 
-class Heart:
-    """Sends a comment whenever a stream has been silent for ``every_s`` seconds; costs the chunks nothing.
+def _ping(exchange: Exchange) -> None:
+    if not exchange.started:
+        start_stream(exchange, [])
+    exchange.write(_PING)
 
-    One timer per stream looks when the silence could have become too long, not at every chunk.
-    """
 
-    __slots__ = ("_every_s", "_exchange", "_loop", "_ping", "_timer")
-
-    def __init__(self, exchange: Exchange, every_s: float) -> None:
-        self._exchange = exchange
-        self._every_s = every_s
-        self._loop = asyncio.get_running_loop()
-        self._ping: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(every_s, self._beat)
-
-    def _beat(self) -> None:
-        wait = self._exchange.sent_at + self._every_s - self._loop.time()
-        if wait <= 0.001:
-            wait = self._every_s
-            # A ping that still waits for a slow reader is enough.
-            if self._ping is None or self._ping.done():
-                self._ping = self._loop.create_task(self._send())
-        self._timer = self._loop.call_later(wait, self._beat)
-
-    async def _send(self) -> None:
-        if not self._exchange.started:
-            await start_stream(self._exchange, [])
-        await self._exchange.write(_PING)
-
-    async def stop(self) -> None:
-        """Idempotent. No heartbeat goes out after it."""
-        self._timer.cancel()
-        if self._ping is not None and not self._ping.done():
-            self._ping.cancel()
-            await asyncio.wait((self._ping,))
+async def _closed(reply: Reply, exchange: Exchange) -> None:
+    try:
+        await reply.aclose()
+    finally:
+        exchange.summary = reply.summary
 
 
 def _told(exchange: Exchange, asked: Asked, error: PenstockError) -> bytes:
     exchange.code = error.fault.code
     return asked.wire.failure(error)
-
-
-def _extra(reply: Reply) -> Headers:
-    return [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]

@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from penstock.core.errors import METHOD_NOT_ALLOWED, UNKNOWN_URL, PenstockError
-from penstock.edge.http.asgi import Headers
-from penstock.edge.http.exchange import Exchange
+from penstock.edge.http.exchange import Exchange, Headers
 
 Endpoint = Callable[[Exchange, str], Awaitable[None]]
 """Answers one exchange; the second argument is what the path holds in the place of ``{id}``, or empty."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,11 +16,14 @@ from penstock.core.identity import Principal
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.access import AccessLine
 from penstock.edge.http.app import App
+from penstock.edge.http.config import Drain
+from penstock.edge.http.listening import Patience
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
-from penstock.routing.round_robin import RoundRobin
+from penstock.routing.places import LocalPlaces
+from penstock.routing.traffic import Traffic
 from tests.gateway.doubles import OneKey, Samples, ScriptedUpstream, Step
 
 DEADLINE_S = 10.0
@@ -38,7 +42,7 @@ class Engine:
         self.held = 0
         self.cancelled = 0
 
-    async def start(self, call: Call, replica: Replica) -> ScriptedUpstream:
+    async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> ScriptedUpstream:
         self.calls.append(call)
         if self.hold is not None:
             self.held += 1
@@ -65,8 +69,14 @@ class Site:
         self.port = port
         self.samples = samples
         self.lines = lines
-        self.stop = asyncio.Event()
+        self.stopped: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
+        self.app: App
         self.url = f"http://127.0.0.1:{port}"
+
+    def stop(self, announce_s: float = 0.0, limit_s: float = 2.0) -> None:
+        """Idempotent."""
+        if not self.stopped.done():
+            self.stopped.set_result(Drain(announce_s=announce_s, limit_s=limit_s))
 
     async def logged(self, count: int = 1) -> list[AccessLine]:
         """The lines of the access log, once there are ``count``: one is written after its reply has gone out."""
@@ -143,29 +153,37 @@ def deployment() -> Deployment:
 
 @asynccontextmanager
 async def site(
-    script: Script, *, heartbeat_s: float = 15.0, max_body_bytes: int = 1 << 20, body_idle_s: float = 5.0
+    script: Script,
+    *,
+    patience: Patience = Patience(),  # noqa: B008 - frozen
+    max_body_bytes: int = 1 << 20,
 ) -> AsyncIterator[Site]:
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
     snapshot = Snapshot(deployment(), {"m": engine}, OneKey(Principal("k1", "default", "owner")))
     clock = SystemClock()
-    gateway = Gateway(snapshots=lambda: snapshot, planner=RoundRobin(), settle=Settling(clock, samples), clock=clock)
+    gateway = Gateway(
+        snapshots=lambda: snapshot,
+        traffic=Traffic(clock, random.Random(1)),
+        places=LocalPlaces(clock),
+        settle=Settling(clock, samples),
+        clock=clock,
+    )
     app = App(
         gateway,
         max_body_bytes=max_body_bytes,
-        heartbeat_s=heartbeat_s,
         meter=samples,
         render=lambda: b"# metrics\n",
         log_line=lambda line: lines.append(line) if isinstance(line, AccessLine) else None,
-        body_idle_s=body_idle_s,
     )
     sock = socket.create_server(("127.0.0.1", 0))
     here = Site(engine, sock.getsockname()[1], samples, lines)
+    here.app = app
     before = asyncio.all_tasks()
-    serving = asyncio.create_task(serve(app, sock, stop=here.stop, grace_s=1))
+    serving = asyncio.create_task(serve(app, sock, stop=here.stopped, patience=patience))
     try:
         yield here
     finally:
-        here.stop.set()
+        here.stop()
         await asyncio.wait_for(serving, DEADLINE_S)
         left = asyncio.all_tasks() - before - {asyncio.current_task()}
         assert not left, left

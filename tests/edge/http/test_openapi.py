@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
@@ -31,13 +32,13 @@ def here() -> Iterator[Site]:
         async with site(usual) as running:
             found.append(running)
             up.set()
-            await running.stop.wait()
+            await asyncio.shield(running.stopped)
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
     assert up.wait(10)
     yield found[0]
-    loop.call_soon_threadsafe(found[0].stop.set)
+    loop.call_soon_threadsafe(found[0].stop)
     thread.join(10)
     loop.close()
 

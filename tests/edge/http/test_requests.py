@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from penstock.core.chat import Call
+from penstock.edge.http.listening import Patience
 from tests.edge.http.serving import DEADLINE_S, Site, heard, request, site, usual
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "Hi"}]}
@@ -18,7 +19,7 @@ CHAT_PATH = "/v1/chat/completions"
 
 @pytest.fixture
 async def here() -> AsyncIterator[Site]:
-    async with site(usual, max_body_bytes=100_000, body_idle_s=0.1) as running:
+    async with site(usual, max_body_bytes=100_000, patience=Patience(body_s=0.1, sweep_s=0.05)) as running:
         yield running
 
 

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 
 from penstock.core.chat import Call, Kind
 from penstock.core.errors import NO_REPLICA, UPSTREAM_BROKEN, PenstockError
+from penstock.edge.http.listening import Patience
 from tests.edge.http.serving import STREAM, Site, chunk, failing, site, usual, vectors
 
 
@@ -136,7 +137,10 @@ async def test_the_sdk_retries_what_may_be_cured() -> None:
 @pytest.mark.parametrize("heartbeat_s", [15.0, 0.01])
 async def test_a_failure_in_mid_stream_is_raised(heartbeat_s: float) -> None:
     broken = [*STREAM[:2], PenstockError(UPSTREAM_BROKEN, "The engine went away.")]
-    async with site(lambda _: broken, heartbeat_s=heartbeat_s) as here, sdk(here) as client:
+    async with (
+        site(lambda _: broken, patience=Patience(heartbeat_s=heartbeat_s, sweep_s=0.01)) as here,
+        sdk(here) as client,
+    ):
         stream = await client.chat.completions.create(model="chat", messages=HI, stream=True)
         heard = [(await anext(stream)).choices[0].delta.content or "" for _ in range(3)]
         with pytest.raises(openai.APIError, match="went away") as raised:
