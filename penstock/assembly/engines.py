@@ -13,7 +13,7 @@ from penstock.control.health import Watched
 from penstock.control.upkeep import Wanted
 from penstock.core.serving import Model, Replica
 from penstock.engines import Engine, Launcher
-from penstock.engines.config import EngineSettings, Health, LocalHealth
+from penstock.engines.config import Endpoint, EngineSettings, Health, LocalHealth
 
 _settings = msgspec.msgpack.Decoder(EngineSettings)
 
@@ -36,6 +36,7 @@ class Reached(Protocol):
     """Settings of an engine that is reached by URL."""
 
     base_url: str
+    replicas: list[Endpoint]
     health: Health | None
 
 
@@ -120,6 +121,17 @@ def _wanted(model: Model, settings: RunsHere, engine: LocalEngine) -> Wanted:
 
 def _replicas(model: Model, settings: object) -> tuple[Replica, ...]:
     """They count as ready until a check or a request finds out."""
+    if isinstance(settings, Reached) and settings.replicas:
+        return tuple(
+            Replica(
+                id=f"{model.name}-{number}",
+                model=model.name,
+                base_url=each.base_url.rstrip("/"),
+                key="" if each.api_key.lower() == "none" else each.api_key,
+                weight=each.weight,
+            )
+            for number, each in enumerate(settings.replicas)
+        )
     url = settings.base_url.rstrip("/") if isinstance(settings, Reached) else ""
     return (Replica(id=model.name, model=model.name, base_url=url),)
 

@@ -69,7 +69,7 @@ class Anthropic:
         await self._http.aclose()
 
     def _signed(self, replica: Replica) -> dict[str, str]:
-        key = next(self._turn) or replica.key
+        key = replica.key or next(self._turn)
         return ({"x-api-key": key} if key else {}) | self._headers
 
 

@@ -72,6 +72,20 @@ class LlamaCpp(
     """How its copies are watched."""
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of several servers of the same model."""
+
+    base_url: str
+    """Where its API begins, as in the model's own `base_url`."""
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
+    """Its share of the requests under `balance: {policy: weighted}`, and what it can bear under the others."""
+    api_key: str = ""
+    """The key of this server alone. Default: the model's."""
+
+    def __repr__(self) -> str:
+        return "Endpoint()"
+
+
 class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: str | None = None
     """The name sent upstream. Default: this model's name in the deployment file. `"*"` sends the client's own."""
@@ -87,6 +101,8 @@ class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Seconds to get a connection."""
     timeout_s: Seconds = 600.0
     """Seconds to wait for the next piece of an answer."""
+    replicas: list[Endpoint] = []
+    """Several servers of the same model, in place of `base_url`."""
     health: Health | None = None
     """How its upstreams are watched, which costs them a request each time. Default: not at all where there is only
     one, every 10 seconds where there are several."""

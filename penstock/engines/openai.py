@@ -89,7 +89,7 @@ class OpenAI:
         return Origin(self._name, call.service if self._model == "*" else self._model, secrets)
 
     def _signed(self, replica: Replica, request_id: str) -> dict[str, str]:
-        key = next(self._turn) or replica.key
+        key = replica.key or next(self._turn)
         headers = {"X-Request-Id": request_id} if request_id else {}
         if key and not self._own_auth:
             headers["Authorization"] = f"Bearer {key}"
