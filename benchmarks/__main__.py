@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import datetime
 
-from benchmarks import batching, compare, held, machine, memory
+from benchmarks import batching, compare, held, machine, memory, upstream_client
 from benchmarks.gateways import GATEWAYS
 
 
 def main() -> None:
     """Reads the command line and prints a table."""
     asked = _parsed()
-    if asked.command != "batching":
+    if asked.command not in ("batching", "client"):
         print(f"{datetime.date.today().isoformat()}; {machine.described()}")
         print("one core for a gateway with all its processes, another for the load and the mock engine", flush=True)
     match asked.command:
         case "batching":
             batching.main()
+        case "client":
+            upstream_client.main()
         case "held":
             held.main(asked.streams, asked.seconds, asked.over)
         case "memory":
@@ -47,6 +49,7 @@ def _parsed() -> argparse.Namespace:
     command = commands.add_parser("memory", help="growth over many requests and many cancelled streams")
     command.add_argument("--requests", type=int, default=1_000_000)
     command.add_argument("--cancelled", type=int, default=100_000)
+    commands.add_parser("client", help="the upstream client by itself, beside aiohttp")
     commands.add_parser("batching", help="tokens per second of llama.cpp at 1 client and at 8")
     asked = parser.parse_args()
     return asked if asked.command else parser.parse_args(["all"])
