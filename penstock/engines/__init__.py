@@ -30,6 +30,9 @@ class Engine(Protocol):
     async def probe(self, replica: Replica) -> None:
         """Asks the replica whether it can serve, within 5 seconds. Raises ``PenstockError`` when it cannot."""
 
+    def sockets(self) -> tuple[int, int]:
+        """Its connections to replicas: those in use, and those kept for the next request."""
+
     async def aclose(self) -> None:
         """Closes idle connections; running answers end on their own. Idempotent."""
 

@@ -64,6 +64,10 @@ class Anthropic:
         origin = Origin(self._name, self._model, self._secrets)
         await probed(self._http, _url(replica, "models"), self._signed(replica), self._clock.wall(), origin)
 
+    def sockets(self) -> tuple[int, int]:
+        """As the port says."""
+        return self._http.sockets, self._http.idle_sockets
+
     async def aclose(self) -> None:
         """As the port says."""
         await self._http.aclose()

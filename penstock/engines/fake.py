@@ -78,6 +78,10 @@ class Fake:
     async def probe(self, replica: Replica) -> None:
         """Nothing to ask."""
 
+    def sockets(self) -> tuple[int, int]:
+        """It has none."""
+        return 0, 0
+
     async def aclose(self) -> None:
         """As the port says."""
         self._closed = True

@@ -178,7 +178,7 @@ class Http:
     @property
     def idle_sockets(self) -> int:
         """Connections that wait for one."""
-        return sum(len(idle) for idle in self._idle.values())
+        return sum(not connection.lost for idle in self._idle.values() for connection in idle)
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], connect_s: float | None = None

@@ -89,6 +89,10 @@ class LlamaCpp:
         origin = Origin(self._name, self._name, (replica.key,))
         await probed(self._http, url, _signed(replica), self._clock.wall(), origin)
 
+    def sockets(self) -> tuple[int, int]:
+        """As the port says."""
+        return self._http.sockets, self._http.idle_sockets
+
     async def aclose(self) -> None:
         await self._http.aclose()
 

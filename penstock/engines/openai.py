@@ -80,6 +80,10 @@ class OpenAI:
         url = endpoint(replica.base_url, "/models")
         await probed(self._http, url, self._signed(replica, ""), self._clock.wall(), origin)
 
+    def sockets(self) -> tuple[int, int]:
+        """As the port says."""
+        return self._http.sockets, self._http.idle_sockets
+
     async def aclose(self) -> None:
         """As the port says."""
         await self._http.aclose()

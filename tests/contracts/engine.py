@@ -196,6 +196,7 @@ class EngineContract:
         with pytest.raises(asyncio.CancelledError):
             await starting
         await bench.idle()
+        assert bench.engine.sockets() == (0, 0)
 
     @pytest.mark.parametrize("stream", [False, True])
     async def test_a_cancelled_read_can_still_be_closed(self, bench: Bench, stream: bool) -> None:
@@ -256,6 +257,7 @@ class EngineContract:
 
         assert await asyncio.gather(*map(one, range(20))) == [TEXT] * 20
         await bench.idle()
+        assert bench.engine.sockets()[0] == 0
 
     async def test_some_leave_while_others_stay(self, bench: Bench) -> None:
         bench.play(Scene.ENDLESS)
@@ -272,6 +274,7 @@ class EngineContract:
         await bench.engine.aclose()
         await bench.engine.aclose()
         assert said([chunk_view(chunk) for chunk in await drained(upstream)]) == TEXT
+        assert bench.engine.sockets() == (0, 0)
 
     async def test_a_probe_of_what_can_serve(self, bench: Bench) -> None:
         bench.play(Scene.REPLY)

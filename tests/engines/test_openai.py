@@ -146,6 +146,21 @@ async def test_the_connection_serves_again_after_done() -> None:
     await engine.aclose()
 
 
+async def test_it_tells_its_connections_in_use_and_idle() -> None:
+    engine = OpenAI("mine", config.OpenAI())
+    async with Double(lambda asked: sse("chat", 100)) as double:
+        replica = Replica("r", "mine", f"{double.url}/v1")
+        assert engine.sockets() == (0, 0)
+        upstreams = [await engine.start(call(stream=True), replica) for _ in range(2)]
+        assert engine.sockets() == (2, 0)
+        await drained(upstreams[0])
+        assert engine.sockets() == (1, 1)
+        await upstreams[1].aclose()
+        assert engine.sockets() == (0, 1)
+    await engine.aclose()
+    assert engine.sockets() == (0, 0)
+
+
 async def test_an_error_event_comes_after_the_text_before_it() -> None:
     engine = OpenAI("mine", config.OpenAI())
     async with Double(lambda asked: sse("openrouter-error")) as double:
