@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from tests.e2e import rawhttp
-from tests.e2e.faults.upstream import BadUpstream, Place
+from tests.e2e.faults.asked import Place
+from tests.e2e.faults.upstream import BadUpstream
 from tests.e2e.running import Penstock, alive, running, wait_until
 
 BACK_WITHIN_S = 5.0

@@ -17,14 +17,17 @@ from pathlib import Path
 
 from tests.e2e import rawhttp
 from tests.e2e.faults import killed
+from tests.e2e.faults.asked import Place
 from tests.e2e.faults.certificates import self_signed
-from tests.e2e.faults.upstream import FAULTS, BadUpstream, Place
+from tests.e2e.faults.plays import FAULTS
+from tests.e2e.faults.upstream import BadUpstream
 from tests.e2e.running import Penstock, running
 
 ON_THE_WAY = ("refused", "no connection", "no such name", "reset unread", "certificate unknown", "expired")
+NO_FAULTS = ("flood", "works")
 FAILURES = 5
 MOST_ASKED = 6
-AT_ONCE = 12
+AT_ONCE = 24
 HEADING = """\
 # Faults of an upstream, and what becomes of a request
 
@@ -74,7 +77,7 @@ class Told:
 def cases(upstream: BadUpstream, folder: Path) -> Iterator[tuple[Case, dict[str, object]]]:
     """Every row, and what its models need beside an address."""
     unknown, expired = self_signed(folder, "unknown"), self_signed(folder, "expired", ends_in_days=-1)
-    for fault in (*ON_THE_WAY, *(name for name in FAULTS if name != "flood")):
+    for fault in (*ON_THE_WAY, *(name for name in FAULTS if name not in NO_FAULTS)):
         for stream in (False, True):
             if fault == "certificate unknown":
                 yield Case(fault, stream, *(upstream.place("good", unknown[1]) for _ in range(2))), {}
