@@ -14,7 +14,7 @@ import pytest
 from tests.e2e import rawhttp
 from tests.e2e.faults.asked import Place
 from tests.e2e.faults.upstream import BadUpstream
-from tests.e2e.running import Penstock, running
+from tests.e2e.running import Penstock, running, wait_until
 
 TIMES = 10
 WITHIN = 0.05
@@ -94,9 +94,7 @@ async def _tried(server: Penstock, places: Mapping[str, Place]) -> Mapping[str, 
     found = {name: Found() for name in KINDS}
     # Whoever holds the only place keeps it for longer than the others wait.
     holder = asyncio.create_task(_asked(server, "queue", ("x-penstock-timeout: 10",)))
-    async with asyncio.timeout(DEADLINE_S):
-        while not places["queue"].attempts:
-            await asyncio.sleep(BETWEEN_S)
+    await asyncio.to_thread(wait_until, lambda: places["queue"].attempts, DEADLINE_S)
     tries = []
     for _ in range(TIMES):
         for name in KINDS:
