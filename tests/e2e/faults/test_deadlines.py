@@ -31,18 +31,18 @@ class Kind:
     """
 
     fault: str
-    terms: Mapping[str, object]
+    terms: dict[str, object]
     code: str
     stream: bool = True
     client: bool = False
     since_word: bool = False
 
 
-def _deadlines(**said: float) -> Mapping[str, object]:
+def _deadlines(**said: float) -> dict[str, object]:
     return {"deadlines": said}
 
 
-_AGAIN: Mapping[str, object] = {"retry": {"attempts": 10, "backoff_s": 0.05, "budget": 1}}
+_AGAIN: dict[str, object] = {"retry": {"attempts": 10, "backoff_s": 0.05, "budget": 1}}
 KINDS = {
     "connect": Kind("no connection", _deadlines(connect_s=DEADLINE_S), "upstream_timeout"),
     "first token": Kind("hung", _deadlines(first_token_s=DEADLINE_S), "upstream_timeout"),
@@ -74,7 +74,7 @@ def found() -> Iterator[Mapping[str, Found]]:
     with BadUpstream() as upstream:
         places = {name: upstream.place(kind.fault) for name, kind in KINDS.items()}
         models = {_service(name): {"engine": "openai", "base_url": place.base_url} for name, place in places.items()}
-        once = {"retry": {"attempts": 1}, "breaker": {"failures": 1000, "least": 1000}}
+        once: dict[str, object] = {"retry": {"attempts": 1}, "breaker": {"failures": 1000, "least": 1000}}
         services = {_service(name): once | kind.terms | {"model": _service(name)} for name, kind in KINDS.items()}
         with running(json.dumps({"models": models, "services": services})) as server:
             yield asyncio.run(_tried(server, places))
