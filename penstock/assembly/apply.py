@@ -84,6 +84,10 @@ class Applying:
         if not applied.changed:
             self._say(f"{self._source.name} says nothing new.")
 
+    def text(self) -> str:
+        """The file that is served, as it was sent or read: what it takes from the environment is not filled in."""
+        return self._now.text.decode()
+
     def end(self) -> None:
         """From now on nothing is taken any more."""
         self._ended = True
@@ -107,7 +111,7 @@ class Applying:
         self._watch.want(crew.watched.values())
         server = self._now.file.server
         hidden = new.hidden | {place for place in self._now.hidden if place[0] == "server"}
-        self._now = Loaded(msgspec.structs.replace(new.file, server=server), hidden)
+        self._now = Loaded(msgspec.structs.replace(new.file, server=server), hidden, new.text)
         self._crew = crew
         for line in found.changed:
             self._say(f"Applied: {line}.")

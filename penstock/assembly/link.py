@@ -6,21 +6,32 @@ A frame is its length in four bytes, big-endian, and one message. It carries sec
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import msgspec
 
+from penstock.core.policy import Queue
 from penstock.core.serving import Deployment
 from penstock.edge.http.config import ServerSettings
+from penstock.observe.totals import Report
 
 LONGEST_FRAME = 64 * 1024 * 1024
-STOP_GRACE_S = 8
+# What may wait for an end that does not read, beside one frame. Places and answers are small.
+_MOST_WAITING = LONGEST_FRAME
+_CLOSES_WITHIN_S = 1.0
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Question = TypeVar("Question")
+
+
+# -- what the supervisor says ------------------------------------------------------------------------------------
 
 
 class Update(msgspec.Struct, frozen=True, tag="update"):
-    """To the worker: what to serve from now on. ``server`` counts on the first one only."""
+    """What to serve from now on. ``server`` counts on the first one only."""
 
     deployment: Deployment
     pepper: bytes
@@ -31,75 +42,239 @@ class Update(msgspec.Struct, frozen=True, tag="update"):
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
-    """To the worker: take no more requests, end those in progress within ``STOP_GRACE_S`` seconds, then end."""
+    """End, as ``server.drain`` says; without ``announce`` no more requests are taken from now on."""
+
+    announce: bool
+
+
+class Measured(msgspec.Struct, frozen=True, tag="measured"):
+    """A question: what has been measured? Answered by a ``Report``. Asked each second, it also tells who hangs."""
+
+
+class Standing(msgspec.Struct, frozen=True, tag="standing"):
+    """A question: what is under way? Answered by ``penstock.assembly.gathering.Stand``."""
+
+
+# -- what a worker says ------------------------------------------------------------------------------------------
 
 
 class Listening(msgspec.Struct, frozen=True, tag="listening"):
-    """To the supervisor: requests are being answered."""
+    """Requests are being answered."""
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """To the supervisor: this deployment cannot be served, and starting again would not help."""
+    """This deployment cannot be served, and starting again would not help."""
 
     message: str
 
 
-ToWorker = Update | Stop
-ToSupervisor = Listening | Refused
+class Oldest(msgspec.Struct, frozen=True, tag="oldest"):
+    """No request here holds a deployment older than ``version``."""
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+    version: int
+
+
+class Last(msgspec.Struct, frozen=True, tag="last"):
+    """The last report of a worker that ends."""
+
+    report: Report
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """The place that the question ``id`` was answered with is given back."""
+
+    id: int
+
+
+class Acquire(msgspec.Struct, frozen=True, tag="acquire"):
+    """A question: a place, as ``Places.acquire`` has it. Its answer means that it is held."""
+
+    service: str
+    project: str
+    priority: int
+    queue: Queue
+    concurrency: int
+
+
+class Metrics(msgspec.Struct, frozen=True, tag="metrics"):
+    """A question: what have all workers measured? Answered by ``penstock.assembly.gathering.Sum``."""
+
+
+class LiveState(msgspec.Struct, frozen=True, tag="live"):
+    """A question: what is under way in all workers? Answered by ``penstock.edge.http.admin.Live``."""
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """A question: the text of the deployment file that is served. Answered by a string."""
+
+
+class Apply(msgspec.Struct, frozen=True, tag="apply"):
+    """A question: may this deployment file be served from now on? Answered by ``Applied``."""
+
+    text: str
+    dry_run: bool
+
+    def __repr__(self) -> str:
+        return f"Apply({len(self.text)} characters, dry_run={self.dry_run})"
+
+
+# -- what both say: questions and their answers ------------------------------------------------------------------
+
+
+class Ask(msgspec.Struct, Generic[Question], frozen=True, tag="ask"):
+    """``id`` names the question on this link, in this direction, and is used once."""
+
+    id: int
+    question: Question
+
+
+class Told(msgspec.Struct, frozen=True, tag="told"):
+    """An answer to the question ``id``, in msgpack; whoever asked knows its type."""
+
+    id: int
+    answer: msgspec.Raw
+
+
+class Denied(msgspec.Struct, frozen=True, tag="denied"):
+    """The ``PenstockError`` that the question ``id`` was answered with; ``code`` is its fault's."""
+
+    id: int
+    code: str
+    message: str
+    param: str | None = None
+    retry_after: float | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Nobody waits for the answer to ``id`` any more; a place that it has been answered with is given back."""
+
+    id: int
+
+
+ToldOfWorker = Measured | Standing
+ToldOfSupervisor = Acquire | Metrics | LiveState | Text | Apply
+
+ToWorker = Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
+ToSupervisor = Listening | Refused | Oldest | Last | Release | Ask[ToldOfSupervisor] | Told | Denied | Cancel
+
+
+# -- how it is said ----------------------------------------------------------------------------------------------
 
 
 class LinkBroken(Exception):
-    """The other end said something that is no frame of this link."""
+    """What was said is no frame of this link, or there is more of it than it carries."""
 
 
-class Link(Generic[In, Out]):
-    """One end. Takes the socket over. One task may send while another receives."""
+def framed(message: object) -> bytes:
+    """A message as it goes over the link. Raises ``LinkBroken`` when it is too long."""
+    encoded = msgspec.msgpack.encode(message)
+    if len(encoded) > LONGEST_FRAME:
+        raise LinkBroken(f"a frame of {len(encoded)} bytes is too long for the link")
+    return len(encoded).to_bytes(4, "big") + encoded
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, decoder: msgspec.msgpack.Decoder[In]
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+
+class Link(asyncio.Protocol, Generic[In, Out]):
+    """One end. ``hear`` is called with each message as it comes, and must neither wait nor raise.
+
+    ``ended`` becomes done once nothing more can come: with None when the other end is gone, with ``LinkBroken`` when
+    it said something that is no frame.
+    """
+
+    def __init__(self, decoder: msgspec.msgpack.Decoder[In], hear: Callable[[In], None]) -> None:
         self._decoder = decoder
-        self._encoder = msgspec.msgpack.Encoder()
+        self._hear = hear
+        self._buffer = bytearray()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._closed = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def send(self, message: Out) -> None:
-        """Returns when the other end has room for it. Raises ``ConnectionError`` when it is gone."""
-        frame = self._encoder.encode(message)
-        if len(frame) > LONGEST_FRAME:
-            raise LinkBroken(f"a frame of {len(frame)} bytes is too long for the link")
-        self._writer.write(len(frame).to_bytes(4, "big") + frame)
-        await self._writer.drain()
+    async def open(self, sock: socket.socket) -> None:
+        """Takes the socket over. From here on messages come and go."""
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=sock)
 
-    async def receive(self) -> In | None:
-        """The next message; None once the other end is gone. Raises ``LinkBroken``."""
-        try:
-            length = int.from_bytes(await self._reader.readexactly(4), "big")
-            if length > LONGEST_FRAME:
-                raise LinkBroken(f"a frame of {length} bytes is too long for the link")
-            return self._decoder.decode(await self._reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
-        except msgspec.DecodeError as error:
-            raise LinkBroken(str(error)) from error
+    def send(self, message: Out) -> None:
+        """Never waits. To an end that is gone nothing is said; one that lets too much wait is given up."""
+        self.send_frame(framed(message))
+
+    def send_frame(self, frame: bytes) -> None:
+        """The same for a message that is ``framed`` already."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        transport.write(frame)
+        if transport.get_write_buffer_size() > _MOST_WAITING + LONGEST_FRAME:
+            self._end(LinkBroken("the other end of the link does not read"))
+
+    async def room(self) -> None:
+        """Returns once the other end has taken nearly all that was said, or is gone."""
+        await self._room.wait()
 
     async def aclose(self) -> None:
-        """Idempotent. The other end then receives None."""
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
+        """What has been said still goes out, unless the other end does not read. Idempotent."""
+        if self._transport is not None:
+            self._transport.close()
+            try:
+                async with asyncio.timeout(_CLOSES_WITHIN_S):
+                    await self._closed.wait()
+            except TimeoutError:
+                self._transport.abort()
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while not self.ended.done() and len(buffer) - at >= 4:
+            length = int.from_bytes(buffer[at : at + 4], "big")
+            if length > LONGEST_FRAME:
+                self._end(LinkBroken(f"a frame of {length} bytes is too long for the link"))
+                return
+            if len(buffer) - at - 4 < length:
+                break
+            try:
+                message = self._decoder.decode(bytes(memoryview(buffer)[at + 4 : at + 4 + length]))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._end(LinkBroken(str(error)))
+                return
+            at += 4 + length
+            self._hear(message)
+        del buffer[:at]
+
+    def pause_writing(self) -> None:
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        self._room.set()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._room.set()
+        self._closed.set()
+        self._end(None)
+
+    def _end(self, error: LinkBroken | None) -> None:
+        if self.ended.done():
+            return
+        if error is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(error)
+            # Whoever waits for the end hears of it; that nobody does is no second fault.
+            self.ended.exception()
+            if self._transport is not None:
+                self._transport.abort()
 
 
-async def supervisor_end(sock: socket.socket) -> Link[ToSupervisor, ToWorker]:
-    """The supervisor's end."""
-    reader, writer = await asyncio.open_connection(sock=sock)
-    return Link(reader, writer, msgspec.msgpack.Decoder(ToSupervisor))
+def supervisor_end(hear: Callable[[ToSupervisor], None]) -> Link[ToSupervisor, ToWorker]:
+    """The supervisor's end, to be opened."""
+    return Link(msgspec.msgpack.Decoder(ToSupervisor), hear)
 
 
-async def worker_end(sock: socket.socket) -> Link[ToWorker, ToSupervisor]:
-    """The worker's end."""
-    reader, writer = await asyncio.open_connection(sock=sock)
-    return Link(reader, writer, msgspec.msgpack.Decoder(ToWorker))
+def worker_end(hear: Callable[[ToWorker], None]) -> Link[ToWorker, ToSupervisor]:
+    """The worker's end, to be opened."""
+    return Link(msgspec.msgpack.Decoder(ToWorker), hear)

@@ -62,6 +62,11 @@ class Snapshots:
         self._current = Snapshot(deployment, self._held(deployment), keyring)
         self._note_oldest()
 
+    def sockets(self) -> tuple[int, int]:
+        """Connections of all engines to replicas: those in use, and those kept for the next request."""
+        each = [engine.sockets() for engine in self._engines.values()]
+        return sum(used for used, _ in each), sum(idle for _, idle in each)
+
     async def aclose(self) -> None:
         """Lets go of the newest snapshot, closes every engine and waits for those that are closing."""
         self._current = None

@@ -1,4 +1,4 @@
-"""The supervisor: what ``penstock up`` runs. It owns the home, the port, the store, the replicas and the worker."""
+"""The supervisor: what ``penstock up`` runs. It owns the home, the port, the store, the replicas and the workers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from penstock.control.upkeep import Upkeep
 from penstock.core.clock import SystemClock
 from penstock.core.serving import Deployment
 from penstock.fleet import Substrate
+from penstock.routing.places import LocalPlaces
 from penstock.store.pepper import load_pepper
 from penstock.store.sqlite import SqliteStore
 from penstock.weights.store import ModelStore
@@ -73,7 +74,7 @@ async def supervise(
 
     Raises ``PenstockError`` when it cannot start. Nothing that it started is left when it returns.
     """
-    stop = _asked_to_stop()
+    stop = _Stop()
     reread = _asked_to_reread(stop)
     clock = SystemClock()
     file = first.file
@@ -102,40 +103,47 @@ async def supervise(
         changed = asyncio.Event()
 
         def hear(fresh: Deployment) -> None:
-            worker.update(msgspec.structs.replace(update, deployment=fresh))
+            workers.update(msgspec.structs.replace(update, deployment=fresh))
             show.changed(fresh)
             changed.set()
 
         board = Board(deployment, crew.wanted, hear)
         update = Update(board.deployment, pepper, file.server)
-        worker = WorkerLoop(update, sock, env=inherited, say=show.say, clock=clock)
         weights = Fetching(ModelStore(home / "models"), show)
-        upkeep = Upkeep(crew.wanted.values(), board=board, substrate=substrate, weights=weights, clock=clock)
+        upkeep = Upkeep(
+            crew.wanted.values(), board=board, substrate=substrate, weights=weights, clock=clock,
+            released=lambda version: workers.released(version),
+        )  # fmt: skip
         watch = Watch(board)
         watch.want(crew.watched.values())
         applying = Applying(
             first, crew, source=source, created_at=store.created_at(), board=board, upkeep=upkeep, watch=watch,
             say=show.say,
         )  # fmt: skip
+        workers = WorkerLoop(
+            update, sock, env=inherited, say=show.say, clock=clock, places=LocalPlaces(clock), apply=applying.apply,
+            text=applying.text,
+        )  # fmt: skip
         # In this order, so that on the way out requests end before the replicas that answer them.
-        async with _running(upkeep.run()), _running(watch.run()), _running(worker.run()) as working:
+        async with _running(upkeep.run()), _running(watch.run()), _running(workers.run()) as working:
             async with (
-                _running(_announce(url, board, worker, changed, show)),
+                _running(_announce(url, board, workers, changed, show)),
                 _running(_reread(reread, applying)),
-                _running(stop.wait()) as asked,
+                _running(stop.asked.wait()) as asked,
             ):
                 await asyncio.wait((asked, working), return_when=asyncio.FIRST_COMPLETED)
             applying.end()
             if not working.done():
                 show.stopping()
-            # From here on nobody can connect any more; the worker holds its own end for those who have.
+            # From here on only the workers hold the socket, and close it when they have announced their end.
+            workers.stop(stop.announce)
             sock.close()
         if not working.cancelled():
             working.result()
 
 
-async def _announce(url: str, board: Board, worker: WorkerLoop, changed: asyncio.Event, show: Show) -> None:
-    await worker.listening.wait()
+async def _announce(url: str, board: Board, workers: WorkerLoop, changed: asyncio.Event, show: Show) -> None:
+    await workers.listening.wait()
     while not board.deployment.settled:
         changed.clear()
         await changed.wait()
@@ -159,27 +167,33 @@ async def _running(work: Coroutine[object, object, T]) -> AsyncIterator[asyncio.
         await asyncio.wait((task,))
 
 
-def _asked_to_stop() -> asyncio.Event:
-    asked = asyncio.Event()
+class _Stop:
+    """Whether it has been asked to stop. ``announce`` unless whoever asked sits before it and waits."""
 
-    def hear() -> None:
-        if asked.is_set():
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.announce = True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.hear, number != signal.SIGINT)
+
+    def hear(self, announce: bool) -> None:
+        if self.asked.is_set():
             # What was started here ends when this process does, however it ends.
             os._exit(130)
-        asked.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, hear)
-    return asked
+        self.announce = announce
+        self.asked.set()
 
 
-def _asked_to_reread(stop: asyncio.Event) -> asyncio.Event:
+def _asked_to_reread(stop: _Stop) -> asyncio.Event:
     asked = asyncio.Event()
     had_terminal = os.isatty(2)
 
     def hear() -> None:
         # A terminal that was closed is none any more by the time this is heard.
-        (stop if had_terminal and not os.isatty(2) else asked).set()
+        if had_terminal and not os.isatty(2):
+            stop.hear(False)
+        else:
+            asked.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hear)
     return asked

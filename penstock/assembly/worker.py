@@ -1,4 +1,4 @@
-"""The worker: the process that answers requests. ``python -m penstock.assembly.worker LINK_FD SOCKET_FD``.
+"""The worker: a process that answers requests. ``python -m penstock.assembly.worker LINK_FD SOCKET_FD INDEX``.
 
 It holds no truth: what to serve comes over the link, and it ends with the supervisor that holds the other end.
 """
@@ -19,28 +19,41 @@ import uvloop
 
 from penstock.access.keys import Keyring
 from penstock.assembly import engines
+from penstock.assembly.asking import Answerer, Asker
+from penstock.assembly.control import SupervisorControl
+from penstock.assembly.gathering import Stand
 from penstock.assembly.link import (
-    STOP_GRACE_S,
+    Ask,
+    Cancel,
+    Denied,
+    Last,
     Link,
     Listening,
+    Measured,
+    Oldest,
     Refused,
+    Standing,
     Stop,
+    Told,
+    ToldOfSupervisor,
+    ToldOfWorker,
     ToSupervisor,
     ToWorker,
     Update,
     worker_end,
 )
 from penstock.assembly.metrics import ROWS
+from penstock.assembly.shared import Places, RemotePlaces
 from penstock.assembly.snapshots import Snapshots
 from penstock.core.clock import SystemClock
 from penstock.core.errors import CANNOT_START, PenstockError
+from penstock.edge.http.admin import Admin, ReplicaLive
 from penstock.edge.http.app import App
-from penstock.edge.http.config import ServerSettings
+from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.settle import Settling
 from penstock.observe.lines import JsonFormatter, LineWriter
-from penstock.observe.prometheus import render
 from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
@@ -52,82 +65,166 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One worker's wiring."""
+    """One worker's wiring. Lives in one event loop."""
 
-    def __init__(self, link: Link[ToWorker, ToSupervisor], sock: socket.socket) -> None:
-        self._link = link
+    def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._snapshots = Snapshots(engines.build)
         self._clock = SystemClock()
+        self._link: Link[ToWorker, ToSupervisor] = worker_end(self._hear)
+        self._asker: Asker[ToldOfSupervisor] = Asker(self._link.send)
+        self._answerer: Answerer[ToldOfWorker] = Answerer(self._answer, self._link.send)
+        self._control = SupervisorControl(self._asker)
+        self._meter = Totals(ROWS)
+        self._snapshots = Snapshots(engines.build, oldest=lambda version: self._link.send(Oldest(version)))
         self._traffic = Traffic(self._clock, random.Random())
-        self._stop = asyncio.Event()
+        self._places = LocalPlaces(self._clock)
+        self._newest: Update | None = None
+        self._told = asyncio.Event()
+        self._app: App | None = None
+        self._announce: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> None:
+    async def run(self, link: socket.socket) -> None:
         """Serves until told to stop. Once the supervisor is gone there is no grace for anybody."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stop.set)
-        first = await self._link.receive()
-        if not isinstance(first, Update):
-            return
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end, True)
+        await self._link.open(link)
         try:
-            self._take(first)
-            lines = _access_log(first.server)
-        except PenstockError as error:
-            await self._link.send(Refused(error.message))
-            return
-        hearing = asyncio.create_task(self._hear())
-        serving = asyncio.create_task(self._serve(first.server, lines))
-        await self._link.send(Listening())
-        try:
-            await asyncio.wait((hearing, serving), return_when=asyncio.FIRST_COMPLETED)
-            if self._stop.is_set():
-                await serving
+            if (first := await self._first()) is not None:
+                await self._run(first.server)
         finally:
-            for task in (hearing, serving):
-                task.cancel()
-            await asyncio.wait((hearing, serving))
+            self._asker.broken()
+            await self._answerer.aclose()
             await self._snapshots.aclose()
+            self._link.send(Last(self._meter.report()))
+            await self._link.aclose()
+
+    async def _first(self) -> Update | None:
+        """What to serve at first; None when nothing will come."""
+        told = asyncio.create_task(self._told.wait())
+        try:
+            await asyncio.wait((told, self._link.ended, self._announce), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            told.cancel()
+        return self._newest
+
+    async def _run(self, settings: ServerSettings) -> None:
+        lines = None
+        try:
+            if self._newest is not None:
+                self._take(self._newest)
+            lines = _access_log(settings)
+        except PenstockError as error:
+            self._link.send(Refused(error.message))
+            return
+        self._app = self._wired(settings, lines)
+        serving = asyncio.create_task(self._serve(self._app, settings))
+        self._link.send(Listening())
+        try:
+            await asyncio.wait((self._link.ended, serving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            serving.cancel()
+            await asyncio.wait((serving,))
             if lines is not None:
                 lines.close()
         if not serving.cancelled():
             serving.result()
+
+    async def _serve(self, app: App, settings: ServerSettings) -> None:
+        stop: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
+        serving = asyncio.ensure_future(serve(app, self._sock, stop=stop, settings=settings))
+        try:
+            await asyncio.wait((self._announce, serving), return_when=asyncio.FIRST_COMPLETED)
+            if self._announce.done():
+                drain = settings.drain
+                stop.set_result(drain if self._announce.result() else Drain(announce_s=0, limit_s=drain.limit_s))
+            await serving
+        finally:
+            serving.cancel()
+            await asyncio.wait((serving,))
+
+    def _wired(self, settings: ServerSettings, lines: LineWriter | None) -> App:
+        places: Places = self._places
+        if settings.workers > 1:
+            places = RemotePlaces(self._asker, self._link.send, self._places)
+        gateway = Gateway(
+            snapshots=self._snapshots.current,
+            traffic=self._traffic,
+            places=places,
+            settle=Settling(self._clock, self._meter),
+            clock=self._clock,
+        )
+        return App(
+            gateway,
+            max_body_bytes=settings.max_body_bytes,
+            meter=self._meter,
+            render=self._control.metrics,
+            log_line=None if lines is None else lines.write,
+            admin=Admin(self._control, gateway.admit),
+        )
+
+    def _end(self, announce: bool) -> None:
+        if not self._announce.done():
+            self._announce.set_result(announce)
 
     def _take(self, update: Update) -> None:
         keyring = Keyring(update.deployment.keys, update.pepper)
         self._snapshots.take(update.deployment, keyring)
         self._traffic.keep(update.deployment)
 
-    async def _hear(self) -> None:
-        """Ends once nothing more can come."""
-        while message := await self._link.receive():
-            match message:
-                case Stop():
-                    self._stop.set()
-                    return
-                case Update():
-                    try:
-                        self._take(message)
-                    except PenstockError as error:
-                        _log.error("a new deployment was not taken: %s", error.message)
+    # -- what the supervisor says --------------------------------------------------------------------------------
 
-    async def _serve(self, settings: ServerSettings, lines: LineWriter | None) -> None:
-        clock = self._clock
-        meter = Totals(ROWS)
-        gateway = Gateway(
-            snapshots=self._snapshots.current,
-            traffic=self._traffic,
-            places=LocalPlaces(clock),
-            settle=Settling(clock, meter),
-            clock=clock,
+    def _hear(self, message: ToWorker) -> None:
+        match message:
+            case Update():
+                self._newest = message
+                if self._app is None:
+                    self._told.set()
+                    return
+                try:
+                    self._take(message)
+                except PenstockError as error:
+                    _log.error("a new deployment was not taken: %s", error.message)
+            case Stop(announce):
+                self._end(announce)
+            case Ask():
+                self._answerer.hear(message)
+            case Cancel(number):
+                self._answerer.cancel(number)
+            case Told() | Denied():
+                self._asker.hear(message)
+
+    async def _answer(self, _: int, question: ToldOfWorker) -> object:
+        match question:
+            case Measured():
+                return self._meter.report()
+            case Standing():
+                return self._stand()
+
+    def _stand(self) -> Stand:
+        """What is under way, but for those who ask just this."""
+        listening = None if self._app is None else self._app.listening
+        watching = self._control.watching
+        used, idle = self._snapshots.sockets()
+        return Stand(
+            tasks=0 if listening is None else listening.exchanges - watching,
+            sockets=used + (0 if listening is None else listening.connections - watching),
+            idle_sockets=idle,
+            places=sum(self._places.held().values()),
+            queued=sum(self._places.waiting().values()),
+            replicas=self._replicas(),
         )
-        app = App(
-            gateway,
-            max_body_bytes=settings.max_body_bytes,
-            heartbeat_s=settings.heartbeat_s,
-            meter=meter,
-            render=lambda: render(ROWS, meter.report(), {"worker": os.getpid()}),
-            log_line=None if lines is None else lines.write,
-        )
-        await serve(app, self._sock, stop=self._stop, grace_s=STOP_GRACE_S)
+
+    def _replicas(self) -> dict[str, ReplicaLive]:
+        known = {state.replica: state for state in self._traffic.states()}
+        found: dict[str, ReplicaLive] = {}
+        for replicas in self._snapshots.current().deployment.replicas.values():
+            for replica in replicas:
+                state = known.get(replica.id)
+                found[replica.id] = (
+                    ReplicaLive(replica.state.value)
+                    if state is None
+                    else ReplicaLive(replica.state.value, state.breaker, state.requests, state.work)
+                )
+        return found
 
 
 def _access_log(settings: ServerSettings) -> LineWriter | None:
@@ -153,16 +250,12 @@ def _log_as_json() -> None:
 
 
 async def _run(link_fd: int, sock_fd: int) -> None:
-    link = await worker_end(socket.socket(fileno=link_fd))
-    try:
-        await Worker(link, socket.socket(fileno=sock_fd)).run()
-    finally:
-        await link.aclose()
+    await Worker(socket.socket(fileno=sock_fd)).run(socket.socket(fileno=link_fd))
 
 
 def main(arguments: list[str]) -> None:
     """The process."""
-    link_fd, sock_fd = map(int, arguments)
+    link_fd, sock_fd, _ = map(int, arguments)
     _die_with_parent()
     # The supervisor decides when to stop; Ctrl-C in its terminal is not for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

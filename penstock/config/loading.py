@@ -27,10 +27,11 @@ SENT = "the deployment"
 
 
 class Loaded(NamedTuple):
-    """A deployment file, and where in it values stand that come from the environment: never to be shown."""
+    """A deployment file, where in it values stand that come from the environment (never to be shown), and its text."""
 
     file: DeploymentFile
     hidden: frozenset[Place]
+    text: bytes = b""
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
@@ -45,10 +46,10 @@ def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
 def loaded(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
     """The same for a text that has been read already, with what of it must not be shown."""
     chosen_port = port(env)
-    file, hidden = _read(raw, source, env)
+    file, hidden, _ = _read(raw, source, env)
     if chosen_port is not None:
         file = msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, port=chosen_port))
-    return Loaded(file, hidden)
+    return Loaded(file, hidden, raw)
 
 
 def text(path: Path | None) -> bytes:
@@ -75,7 +76,7 @@ def _read(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
     cross_check(reading, models, services)
     if reading.mistakes:
         raise ConfigErrors(source, reading.mistakes)
-    return Loaded(DeploymentFile(server=server, models=models, services=services), reading.hidden())
+    return Loaded(DeploymentFile(server=server, models=models, services=services), reading.hidden(), raw)
 
 
 def embedded() -> bytes:

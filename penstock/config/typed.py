@@ -75,11 +75,12 @@ class Reading:
         if wrong:
             self.mistakes.append(wrong)
             return NOTHING
-        size = False
-        while isinstance(kind, inspect.Metadata):
-            size = size or bool(kind.extra and kind.extra.get("form") == "size")
-            kind = kind.type
-        kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+        bare, size = _bare(kind)
+        kinds: list[inspect.Type] = []
+        for one in bare.types if isinstance(bare, inspect.UnionType) else (bare,):
+            member, of_bytes = _bare(one)
+            kinds.append(member)
+            size = size or of_bytes
         if is_null(node):
             if any(isinstance(one, inspect.NoneType) for one in kinds):
                 return None
@@ -243,6 +244,15 @@ class Reading:
 
 
 _Branch = (inspect.StructType, inspect.DictType, inspect.ListType, inspect.VarTupleType)
+
+
+def _bare(kind: inspect.Type) -> tuple[inspect.Type, bool]:
+    """The type without what is told about it beside, and whether that is that it is a number of bytes."""
+    size = False
+    while isinstance(kind, inspect.Metadata):
+        size = size or bool(kind.extra and kind.extra.get("form") == "size")
+        kind = kind.type
+    return kind, size
 
 
 def _shape(node: yaml.Node) -> str:

@@ -198,10 +198,10 @@ INTERNAL = Fault(
     "A fault of the gateway itself; the log has it under the request's id.",
     loud=Loud.ERROR,
 )
-# Before anything serves: the deployment file, the weights, the machine. Never sent over HTTP.
 BAD_DEPLOYMENT = Fault(
-    "bad_deployment", 500, _SERVER, "The deployment file, or something it names, cannot be used.", loud=Loud.ERROR
+    "bad_deployment", 400, _INVALID, "The deployment file, or something it names, cannot be used.", loud=Loud.ERROR
 )
+# Before anything serves: the weights, the machine. Never sent over HTTP.
 WEIGHTS_UNAVAILABLE = Fault(
     "weights_unavailable", 500, _SERVER, "Weights could not be fetched, checked or kept.", loud=Loud.ERROR
 )

@@ -133,7 +133,9 @@ async def test_an_engine_that_cannot_be_built_refuses_all_of_it(server: Server) 
 
 async def test_the_environment_is_the_servers_and_its_values_are_not_told(server: Server) -> None:
     new = FIRST.replace("health:", 'api_key: "${KEY}", health:')
+    assert server.applying.text() == FIRST
     assert (await server.applying.apply(new, False)).changed == ("changed model big: api_key",)
+    assert server.applying.text() == new
     settings = server.board.deployment.models["big"].settings
     assert b"sk-hush" in settings
 

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
+import uvloop
 
 from penstock.assembly.link import (
     LONGEST_FRAME,
+    Apply,
+    Ask,
+    Link,
     LinkBroken,
     Listening,
+    Measured,
     Refused,
     Stop,
+    ToSupervisor,
+    ToWorker,
     Update,
+    framed,
     supervisor_end,
     worker_end,
 )
 from penstock.core.serving import Deployment, KeyRecord, Model, Replica, ReplicaState, Service
 from penstock.edge.http.config import ServerSettings
+from tests.control.timing import until
 
 DEPLOYMENT = Deployment(
     version=7,
@@ -31,53 +42,101 @@ DEPLOYMENT = Deployment(
 UPDATE = Update(DEPLOYMENT, b"p" * 32, ServerSettings(port=1234))
 
 
-async def test_what_is_sent_is_received_in_order() -> None:
-    ours, theirs = socket.socketpair()
-    supervisor, worker = await supervisor_end(ours), await worker_end(theirs)
-    for message in (UPDATE, Stop()):
-        await supervisor.send(message)
-    assert [await worker.receive(), await worker.receive()] == [UPDATE, Stop()]
-    for answer in (Listening(), Refused("no")):
-        await worker.send(answer)
-    assert [await supervisor.receive(), await supervisor.receive()] == [Listening(), Refused("no")]
-    await supervisor.aclose()
-    await supervisor.aclose()
-    assert await worker.receive() is None
-    await worker.aclose()
+class Ends:
+    """Both ends, and what each has heard."""
+
+    def __init__(self) -> None:
+        self.at_worker: list[ToWorker] = []
+        self.at_supervisor: list[ToSupervisor] = []
+        self.worker: Link[ToWorker, ToSupervisor] = worker_end(self.at_worker.append)
+        self.supervisor: Link[ToSupervisor, ToWorker] = supervisor_end(self.at_supervisor.append)
+
+
+@contextlib.asynccontextmanager
+async def linked() -> AsyncIterator[Ends]:
+    ends, (ours, theirs) = Ends(), socket.socketpair()
+    await ends.supervisor.open(ours)
+    await ends.worker.open(theirs)
+    try:
+        yield ends
+    finally:
+        await ends.supervisor.aclose()
+        await ends.worker.aclose()
+
+
+async def test_what_is_sent_is_heard_in_order() -> None:
+    async with linked() as ends:
+        said: list[ToWorker] = [UPDATE, Ask(3, Measured()), Stop(True)]
+        for message in said:
+            ends.supervisor.send(message)
+        ends.worker.send(Listening())
+        ends.worker.send(Refused("no"))
+        await until(lambda: len(ends.at_worker) == 3 and len(ends.at_supervisor) == 2, 10)
+        assert ends.at_worker == said
+        assert ends.at_supervisor == [Listening(), Refused("no")]
+        await ends.supervisor.aclose()
+        await ends.supervisor.aclose()
+        assert await asyncio.wait_for(ends.worker.ended, 10) is None
+        ends.worker.send(Listening())
+
+
+def test_it_works_in_the_loop_that_workers_run_in() -> None:
+    """Its transports are no subclasses of asyncio's."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test_what_is_sent_is_heard_in_order())
 
 
 @pytest.mark.parametrize(
     "frame", [(LONGEST_FRAME + 1).to_bytes(4, "big"), b"\0\0\0\1\xc1", b"\0\0\0\1\x80", b"\0\0\0\0"]
 )
 async def test_what_is_no_frame_breaks_the_link(frame: bytes) -> None:
-    ours, theirs = socket.socketpair()
-    worker = await worker_end(theirs)
-    ours.sendall(frame)
-    with pytest.raises(LinkBroken):
-        await worker.receive()
-    ours.close()
-    await worker.aclose()
+    async with linked() as ends:
+        ends.supervisor.send_frame(framed(Stop(False)) + frame)
+        with pytest.raises(LinkBroken):
+            await asyncio.wait_for(ends.worker.ended, 10)
+        assert ends.at_worker == [Stop(False)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+async def test_frames_may_come_in_any_pieces(size: int) -> None:
+    frames = framed(UPDATE) + framed(Stop(False))
+    async with linked() as ends:
+        for at in range(0, len(frames), size):
+            ends.worker.data_received(frames[at : at + size])
+        assert ends.at_worker == [UPDATE, Stop(False)]
 
 
 async def test_an_end_in_mid_frame_is_an_end() -> None:
-    ours, theirs = socket.socketpair()
-    worker = await worker_end(theirs)
-    ours.sendall(b"\0\0\1\0half")
-    ours.close()
-    assert await worker.receive() is None
-    await worker.aclose()
+    async with linked() as ends:
+        ends.supervisor.send_frame(b"\0\0\1\0half")
+        await ends.supervisor.aclose()
+        assert await asyncio.wait_for(ends.worker.ended, 10) is None
+        assert not ends.at_worker
 
 
-async def test_a_frame_larger_than_the_sockets_buffers_arrives_whole() -> None:
-    ours, theirs = socket.socketpair()
-    supervisor, worker = await supervisor_end(ours), await worker_end(theirs)
+async def test_a_frame_larger_than_the_sockets_buffers_arrives_whole_and_makes_room() -> None:
     big = Update(DEPLOYMENT, b"p" * 5_000_000, ServerSettings())
-    received, _ = await asyncio.gather(worker.receive(), supervisor.send(big))
-    assert received == big
+    async with linked() as ends:
+        ends.supervisor.send(big)
+        await asyncio.wait_for(ends.supervisor.room(), 10)
+        await until(lambda: ends.at_worker == [big], 10)
+
+
+async def test_who_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.assembly.link._MOST_WAITING", 1 << 20)
+    monkeypatch.setattr("penstock.assembly.link.LONGEST_FRAME", 1 << 20)
+    ours, theirs = socket.socketpair()
+    supervisor = supervisor_end(lambda _: None)
+    await supervisor.open(ours)
+    with theirs:
+        for _ in range(40):
+            supervisor.send_frame(b"x" * (100 << 10))
+        with pytest.raises(LinkBroken, match="does not read"):
+            await asyncio.wait_for(supervisor.ended, 10)
     await supervisor.aclose()
-    await worker.aclose()
 
 
 def test_secrets_are_in_no_representation() -> None:
     assert "secret" not in repr(UPDATE)
     assert "ppp" not in repr(UPDATE)
+    assert "models" not in repr(Apply("models: {}", False))

@@ -17,51 +17,72 @@ from penstock.assembly.link import Update
 from penstock.assembly.workers import WorkerLoop
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
-from penstock.core.serving import Deployment
-from penstock.edge.http.config import ServerSettings
+from penstock.core.serving import Applied, Deployment
+from penstock.edge.http.config import Drain, ServerSettings
+from penstock.routing.places import LocalPlaces
 from tests.control.timing import ManualTime, until
 from tests.e2e.running import alive
 
 # Notes what it hears in a file. What it does with a deployment is decided by how the test has named its mood.
 WORKER = """
-import asyncio, os, socket, sys
+import asyncio, msgspec, os, socket, sys
 from penstock.assembly.link import *
+from penstock.core.policy import Queue
+from penstock.observe.totals import Report, Series
 async def main():
     note, mood = open(sys.argv[1], "a", buffering=1), sys.argv[2]
     print("pid", os.getpid(), file=note)
     if mood == "stillborn":
         sys.exit(3)
-    link = await worker_end(socket.socket(fileno=int(sys.argv[3])))
+    messages = asyncio.Queue()
+    link = worker_end(messages.put_nowait)
+    await link.open(socket.socket(fileno=int(sys.argv[3])))
     socket.socket(fileno=int(sys.argv[4])).getsockname()
-    while message := await link.receive():
+    place = False
+    link.ended.add_done_callback(lambda _: messages.put_nowait(None))
+    while message := await messages.get():
         match message:
             case Update(deployment):
                 print("version", deployment.version, file=note)
                 if mood == "refusing":
-                    await link.send(Refused("no such certificate"))
-                    return
-                await link.send(Listening())
+                    link.send(Refused("no such certificate"))
+                    break
+                link.send(Oldest(deployment.version))
+                link.send(Listening())
                 if mood == "garbling":
-                    link._writer.write(b"\\xff" * 4)
-            case Stop():
-                print("stop", 0, file=note)
+                    link.send_frame(b"\\xff" * 4)
+                if mood == "holding":
+                    link.send(Ask(7, Acquire("s", "p", 0, Queue(), 1)))
+            case Told(7):
+                print("place", int(sys.argv[5]), file=note)
+            case Ask(number, Measured()) if mood != "hung":
+                link.send(Told(number, msgspec.Raw(msgspec.msgpack.encode(Report({"m": (Series((), (1.0,)),)})))))
+            case Stop(announce):
+                print("stop", int(announce), file=note)
                 if mood != "stubborn":
-                    return
+                    break
+    await link.aclose()
 asyncio.run(main())
 """
 
 
-def update(version: int) -> Update:
-    return Update(Deployment(version, {}, {}, {}), b"p" * 32, ServerSettings())
+def update(version: int, workers: int = 1) -> Update:
+    return Update(Deployment(version, {}, {}, {}), b"p" * 32, ServerSettings(workers=workers, drain=Drain(limit_s=0)))
+
+
+async def refused(_: str, __: bool) -> Applied:
+    raise NotImplementedError
 
 
 class Stage:
-    def __init__(self, note: Path, mood: str) -> None:
+    def __init__(self, note: Path, mood: str, workers: int = 1) -> None:
         self.note, self.said, self.time = note, list[str](), ManualTime()
+        self.places = LocalPlaces(SystemClock())
         self.sock = socket.create_server(("127.0.0.1", 0))
         self.loop = WorkerLoop(
-            update(1), self.sock, env=dict(os.environ), say=self.said.append, clock=SystemClock(),
-            sleep=self.time.sleep, argv=(sys.executable, "-c", WORKER, str(note), mood),
+            update(1, workers), self.sock, env=dict(os.environ), say=self.said.append, clock=SystemClock(),
+            places=self.places, apply=refused, text=str, sleep=self.time.sleep,
+            argv=(sys.executable, "-c", WORKER, str(note), mood),
         )  # fmt: skip
 
     def heard(self, what: str) -> list[int]:
@@ -149,3 +170,46 @@ async def test_one_that_will_not_stop_is_made_to(note: Path, monkeypatch: pytest
     async with stage.playing():
         await asyncio.wait_for(stage.loop.listening.wait(), 10)
     assert stage.heard("stop") == [0]
+
+
+async def test_several_are_kept_and_each_hears_the_newest(note: Path) -> None:
+    stage = Stage(note, "willing", workers=3)
+    async with stage.playing():
+        await stage.until("version", 1, 1, 1)
+        stage.loop.update(update(2))
+        await stage.until("version", 1, 1, 1, 2, 2, 2)
+        stage.loop.stop(True)
+    assert stage.heard("stop") == [1, 1, 1]
+
+
+async def test_one_that_hangs_is_ended_and_replaced(note: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.assembly.talk.BEAT_S", 0.05)
+    monkeypatch.setattr("penstock.assembly.talk.MISSES", 2)
+    stage = Stage(note, "hung")
+    async with stage.playing():
+        await until(lambda: stage.time.slept == [0.0], 10)
+        assert stage.said == ["The worker is gone (hung: no answer for 0.1 s); starting it again at once."]
+
+
+async def test_one_that_is_killed_gives_its_place_to_the_next(note: Path) -> None:
+    stage = Stage(note, "holding", workers=2)
+    async with stage.playing():
+        await until(lambda: len(stage.heard("place")) == 1, 10)
+        await until(lambda: stage.places.waiting() == {"s": 1}, 10)
+        holder = stage.heard("place")[0]
+        pids = {worker.index: worker.pid for worker in stage.loop._talks}
+        os.kill(pids[holder], signal.SIGKILL)
+        await until(lambda: len(stage.heard("place")) == 2, 10)
+        assert stage.heard("place")[1] != holder
+        assert stage.places.held() == {"s": 1}
+
+
+async def test_released_once_no_worker_holds_anything_older(note: Path) -> None:
+    stage = Stage(note, "willing", workers=2)
+    async with stage.playing():
+        await asyncio.wait_for(stage.loop.released(1), 10)
+        waiting = asyncio.create_task(stage.loop.released(2))
+        await stage.until("version", 1, 1)
+        assert not waiting.done()
+        stage.loop.update(update(2))
+        await asyncio.wait_for(waiting, 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.config import ConfigErrors, DeploymentFile, home, load, locate, models_of, read, services_of
+from penstock.config import ConfigErrors, DeploymentFile, home, load, loaded, locate, models_of, read, services_of
 from penstock.engines.config import Anthropic, EngineSettings, Fake, LlamaCpp, OpenAI
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +148,17 @@ def test_services_as_the_house_hands_them_around() -> None:
 def test_a_deployment_shows_no_secret() -> None:
     file = good("models: {m: {engine: openai, api_key: k3y, headers: {a: k3y}}}\n" + SERVICES)
     assert "k3y" not in f"{file!r} {file.models!r} {models_of(file)!r}"
+
+
+def test_a_size_that_may_be_left_out_may_have_a_unit_too() -> None:
+    model = "{engine: llamacpp, weights: 'file:/a.gguf', health: {max_memory: 3GiB}}"
+    settings = good(f"models: {{m: {model}}}\n" + SERVICES).models["m"]
+    assert isinstance(settings, LlamaCpp)
+    assert settings.health.max_memory == 3 << 30
+
+
+def test_where_the_environment_fills_in_is_known() -> None:
+    text = "models:\n  m: {engine: openai, api_key: ['${A}', b], timeout_s: '${T:-5}'}\n" + SERVICES
+    found = loaded(text.encode(), "f.yaml", {"A": "x"})
+    assert found.hidden == {("models", "m", "api_key", 0), ("models", "m", "timeout_s")}
+    assert found.text == text.encode()

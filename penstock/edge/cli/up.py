@@ -60,13 +60,13 @@ class _Source:
         return text(self._path)
 
     def load(self, text: bytes, name: str) -> Loaded:
-        file, hidden = loaded(text, name, os.environ)
+        file, hidden, _ = loaded(text, name, os.environ)
         server = file.server
         if self._host is not None:
             server = msgspec.structs.replace(server, host=self._host)
         if self._port is not None:
             server = msgspec.structs.replace(server, port=self._port)
-        return Loaded(msgspec.structs.replace(file, server=server), hidden)
+        return Loaded(msgspec.structs.replace(file, server=server), hidden, text)
 
 
 class _Credentials:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from penstock.core.errors import (
@@ -44,8 +44,9 @@ class Admin(Protocol):
 
 
 class App:
-    """One object per worker. ``render`` gives the page of ``/metrics``; ``log_line`` takes one ``AccessLine`` per
-    request, or is None, and must neither block nor raise. While it is ``draining`` the gateway is not ready.
+    """One object per worker. ``render`` gives the page of ``/metrics``, or raises ``PenstockError``;
+    ``log_line`` takes one ``AccessLine`` per request, or is None, and must neither block nor raise. While it is
+    ``draining`` the gateway is not ready.
     ``sockets`` are the WebSockets that it answers, ``listening`` all its connections while it is served."""
 
     def __init__(
@@ -54,10 +55,9 @@ class App:
         *,
         max_body_bytes: int,
         meter: Meter,
-        render: Callable[[], bytes],
+        render: Callable[[], Awaitable[bytes]],
         log_line: Callable[[object], None] | None = None,
         admin: Admin | None = None,
-        heartbeat_s: float = 15.0,
     ) -> None:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
@@ -65,7 +65,6 @@ class App:
         self._render = render
         self._log_line = log_line
         self._admin = admin
-        self.heartbeat_s = heartbeat_s
         self.draining = False
         self.listening: Listening | None = None
         self.sockets = WebSocketSide(gateway, meter=meter, max_body_bytes=max_body_bytes, log_line=log_line)
@@ -191,7 +190,7 @@ class App:
         exchange.reply(status, body)
 
     async def _metrics(self, exchange: Exchange, _: str) -> None:
-        exchange.reply(200, self._render(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
+        exchange.reply(200, await self._render(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
 
     async def _openapi_json(self, exchange: Exchange, _: str) -> None:
         exchange.reply(200, self._openapi)

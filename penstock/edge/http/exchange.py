@@ -29,9 +29,9 @@ class ClientGoneError(Exception):
 class Exchange(abc.ABC):
     """Answered by one task; the connection that carries it tells what comes in, from the same loop.
 
-    ``headers`` are the request's, by lower-case name; of a name that occurs twice, the last. ``request_id`` is the
-    client's own ``x-request-id`` when it is 1 to 128 printable ASCII characters, else ours. ``arrived`` and
-    ``sent_at``, that of the last bytes sent, are monotonic seconds. ``full``: what was sent waits for a client that
+    ``query`` is what stands after ``?``, as it came. ``headers`` are the request's, by lower-case name;
+    of a name that occurs twice, the last. ``request_id`` is the client's own ``x-request-id`` when it is 1 to 128
+    printable ASCII characters, else ours. ``arrived`` and ``sent_at``, that of the last bytes sent, are monotonic seconds. ``full``: what was sent waits for a client that
     does not read; ``room`` waits with it. ``silent``, unless None, is called when nothing has been sent for the time
     of a heartbeat. ``beside`` are headers that every reply carries.
     """
@@ -54,6 +54,7 @@ class Exchange(abc.ABC):
         "headers",
         "method",
         "path",
+        "query",
         "received",
         "request_id",
         "sent",
@@ -68,9 +69,10 @@ class Exchange(abc.ABC):
         "wall",
     )
 
-    def __init__(self, method: str, path: str, headers: dict[bytes, bytes], client: str) -> None:
+    def __init__(self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], client: str) -> None:
         self.method = method
         self.path = path
+        self.query = query
         self.headers = headers
         self.client = client
         theirs = headers.get(b"x-request-id")

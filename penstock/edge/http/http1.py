@@ -191,7 +191,14 @@ class Http1Connection(asyncio.Protocol):
             return
         self._last, self._used = not head.keep_alive, True
         exchange = Http1Exchange(
-            self, head.method, head.path, head.headers, self._client, keep_alive=head.keep_alive, minor=head.minor
+            self,
+            head.method,
+            head.path,
+            head.query,
+            head.headers,
+            self._client,
+            keep_alive=head.keep_alive,
+            minor=head.minor,
         )
         self._receiving = exchange
         if self._current is None and not self._full:

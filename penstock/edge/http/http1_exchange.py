@@ -44,13 +44,14 @@ class Http1Exchange(Exchange):
         carrier: Carrier,
         method: str,
         path: str,
+        query: bytes,
         headers: dict[bytes, bytes],
         client: str,
         *,
         keep_alive: bool,
         minor: int,
     ) -> None:
-        super().__init__(method, path, headers, client)
+        super().__init__(method, path, query, headers, client)
         self._carrier = carrier
         self.keep_alive = keep_alive
         self._minor = minor

@@ -24,10 +24,12 @@ _WISHES = 16
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What stands before a body. ``path`` is decoded, without the query; ``minor`` is of the version, 0 or 1."""
+    """What stands before a body. ``path`` is decoded, without the ``query``, which is not; ``minor`` is of the
+    version, 0 or 1."""
 
     method: str
     path: str
+    query: bytes
     headers: dict[bytes, bytes]
     keep_alive: bool
     minor: int
@@ -123,6 +125,7 @@ class Requests:
             head = Head(
                 parser.get_method().decode("ascii"),
                 _path(self._url),
+                self._url.partition(b"?")[2],
                 headers,
                 parser.should_keep_alive(),
                 1 if parser.get_http_version() == "1.1" else 0,

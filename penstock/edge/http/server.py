@@ -7,7 +7,7 @@ import socket
 
 from penstock.edge.http.accepting import Accepting
 from penstock.edge.http.app import App
-from penstock.edge.http.config import Drain
+from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.http1 import Http1Connection
 from penstock.edge.http.listening import Listening, Patience
 
@@ -16,9 +16,9 @@ async def serve(
     app: App,
     sock: socket.socket,
     *,
-    stop: asyncio.Future[Drain] | asyncio.Event,
+    stop: asyncio.Future[Drain],
+    settings: ServerSettings,
     patience: Patience | None = None,
-    grace_s: int = 30,
     max_connections: int = 10_000,
 ) -> None:
     """Serves in the running loop until ``stop`` has a result. Takes the socket over and closes it; leaves signals
@@ -29,7 +29,7 @@ async def serve(
     progress have ``limit_s`` seconds to end. What still runs a second before is broken off and told so. When this is
     cancelled there is no time for anybody. Raises ``OSError`` when the socket cannot listen.
     """
-    patience = patience or Patience(heartbeat_s=app.heartbeat_s)
+    patience = patience or Patience(heartbeat_s=settings.heartbeat_s)
     listening = Listening(
         app, patience=patience, meter=app.meter, sockets=app.sockets, max_connections=max_connections
     )
@@ -37,11 +37,7 @@ async def serve(
     app.listening = listening
     try:
         accepting.open()
-        if isinstance(stop, asyncio.Event):
-            await stop.wait()
-            drain = Drain(announce_s=0, limit_s=grace_s)
-        else:
-            drain = await asyncio.shield(stop)
+        drain = await asyncio.shield(stop)
         app.draining = listening.closing = True
         await asyncio.sleep(drain.announce_s)
         accepting.close()

@@ -16,7 +16,7 @@ from penstock.core.identity import Principal
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.access import AccessLine
 from penstock.edge.http.app import App
-from penstock.edge.http.config import Drain
+from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.listening import Patience
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
@@ -151,12 +151,17 @@ def deployment() -> Deployment:
     )
 
 
+async def _page() -> bytes:
+    return b"# metrics\n"
+
+
 @asynccontextmanager
 async def site(
     script: Script,
     *,
     patience: Patience = Patience(),  # noqa: B008 - frozen
     max_body_bytes: int = 1 << 20,
+    settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Site]:
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
     snapshot = Snapshot(deployment(), {"m": engine}, OneKey(Principal("k1", "default", "owner")))
@@ -172,14 +177,14 @@ async def site(
         gateway,
         max_body_bytes=max_body_bytes,
         meter=samples,
-        render=lambda: b"# metrics\n",
+        render=_page,
         log_line=lambda line: lines.append(line) if isinstance(line, AccessLine) else None,
     )
     sock = socket.create_server(("127.0.0.1", 0))
     here = Site(engine, sock.getsockname()[1], samples, lines)
     here.app = app
     before = asyncio.all_tasks()
-    serving = asyncio.create_task(serve(app, sock, stop=here.stopped, patience=patience))
+    serving = asyncio.create_task(serve(app, sock, stop=here.stopped, settings=settings, patience=patience))
     try:
         yield here
     finally:

@@ -1,0 +1,66 @@
+"""What a worker asks the supervisor on behalf of those who ask it: for all workers, and for the deployment."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypeVar
+
+import msgspec
+
+from penstock.assembly.asking import Asker
+from penstock.assembly.gathering import Sum
+from penstock.assembly.link import Apply, LiveState, Metrics, Text, ToldOfSupervisor
+from penstock.assembly.metrics import ROWS
+from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
+from penstock.core.serving import Applied
+from penstock.edge.http.admin import Live
+from penstock.observe.prometheus import render
+
+_WITHIN_S = 8.0
+# Engines may be built to see whether they can be.
+_APPLIED_WITHIN_S = 60.0
+
+T = TypeVar("T")
+
+
+class SupervisorControl:
+    """Each raises ``PenstockError`` when the supervisor is gone or does not answer in time. ``watching`` are those
+    who ask what is under way right now; they do not count as that."""
+
+    def __init__(self, asker: Asker[ToldOfSupervisor]) -> None:
+        self._asker = asker
+        self.watching = 0
+
+    async def live(self) -> Live:
+        """What is under way in all workers."""
+        self.watching += 1
+        try:
+            return await self._ask(LiveState(), Live, _WITHIN_S)
+        finally:
+            self.watching -= 1
+
+    async def deployment(self) -> str:
+        """The text of the deployment file that is served."""
+        return await self._ask(Text(), str, _WITHIN_S)
+
+    async def apply(self, text: str, dry_run: bool) -> Applied:
+        """Serves it from now on, or says what that would change. Raises ``PenstockError`` (BAD_DEPLOYMENT)."""
+        return await self._ask(Apply(text, dry_run), Applied, _APPLIED_WITHIN_S)
+
+    async def metrics(self) -> bytes:
+        """What all workers have measured, in Prometheus's text format."""
+        measured = await self._ask(Metrics(), Sum, _WITHIN_S)
+        # With thousands of label sets the text takes long enough for streams to stutter.
+        return await asyncio.to_thread(render, ROWS, measured.report, measured.processes)
+
+    async def _ask(self, question: ToldOfSupervisor, answer: type[T], within_s: float) -> T:
+        try:
+            told = await self._asker.ask(question, within_s)
+        except TimeoutError:
+            raise PenstockError(
+                OUT_OF_RESOURCES,
+                f"The supervisor process has not answered within {within_s:g} s. Try again; when this stays, look "
+                "for what keeps its machine busy.",
+                retry_after=1.0,
+            ) from None
+        return msgspec.msgpack.decode(told.answer, type=answer)

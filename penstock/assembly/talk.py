@@ -1,0 +1,182 @@
+"""The supervisor's talk with one worker, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from penstock.assembly.asking import Answerer, Asker
+from penstock.assembly.gathering import Gathering, Stand
+from penstock.assembly.link import (
+    Acquire,
+    Apply,
+    Ask,
+    Cancel,
+    Denied,
+    Last,
+    Link,
+    LinkBroken,
+    Listening,
+    LiveState,
+    Measured,
+    Metrics,
+    Oldest,
+    Refused,
+    Release,
+    Standing,
+    Stop,
+    Text,
+    Told,
+    ToldOfSupervisor,
+    ToldOfWorker,
+    ToSupervisor,
+    ToWorker,
+    supervisor_end,
+)
+from penstock.assembly.shared import Desk, Places
+from penstock.core.errors import PenstockError
+from penstock.core.serving import Applied
+from penstock.observe.totals import Report
+
+BEAT_S = 1.0
+MISSES = 10
+_EMPTIED_WITHIN_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Office:
+    """What the supervisor does for its workers. ``apply`` and ``text`` are the deployment's: ``text`` is that of the
+    file which is served, ``apply`` serves another one."""
+
+    gathering: Gathering
+    places: Places
+    apply: Callable[[str, bool], Awaitable[Applied]]
+    text: Callable[[], str]
+
+
+class Talk:
+    """``up`` is set once the worker serves, ``ended`` done once its link is gone. ``refused`` is why it cannot serve
+    what it was told to; ``oldest`` the version of the oldest deployment that a request of it holds, -1 until it says.
+    ``moved`` is called when that changes."""
+
+    def __init__(self, index: int, pid: int, office: Office, moved: Callable[[], None]) -> None:
+        self.index = index
+        self.pid = pid
+        self.up = asyncio.Event()
+        self.refused: str | None = None
+        self.oldest = -1
+        self._office = office
+        self._moved = moved
+        self._link: Link[ToSupervisor, ToWorker] = supervisor_end(self._hear)
+        self._asker: Asker[ToldOfWorker] = Asker(self._link.send)
+        self._answerer: Answerer[ToldOfSupervisor] = Answerer(self._answer, self._link.send)
+        self._desk = Desk(office.places)
+
+    @property
+    def ended(self) -> asyncio.Future[None]:
+        return self._link.ended
+
+    @property
+    def held(self) -> int:
+        """Places that the worker holds."""
+        return self._desk.held
+
+    @property
+    def waiting(self) -> int:
+        """Requests of it that wait for one."""
+        return self._desk.waiting
+
+    async def open(self, sock: socket.socket) -> None:
+        """Takes the socket over."""
+        await self._link.open(sock)
+
+    async def tell(self, update: bytes) -> None:
+        """Says a ``framed`` update; returns once the worker has room for the next one."""
+        self._link.send_frame(update)
+        await self._link.room()
+
+    def stop(self, announce: bool) -> None:
+        """Asks it to end."""
+        self._link.send(Stop(announce))
+
+    async def pulse(self) -> None:
+        """Asks each second what it has measured. Returns when ten such questions in a row have had no answer within
+        theirs: its event loop is stuck."""
+        missed = 0
+        while missed < MISSES:
+            try:
+                self._office.gathering.take(self.index, await self.report(BEAT_S))
+            except TimeoutError:
+                missed += 1
+            except PenstockError:
+                # It is alive, or its link's end is noticed elsewhere.
+                await asyncio.sleep(BEAT_S)
+            else:
+                missed = 0
+                await asyncio.sleep(BEAT_S)
+
+    async def report(self, within_s: float) -> Report:
+        """What it has measured. Raises ``TimeoutError``, and ``PenstockError`` once it is gone."""
+        return await self._ask(Measured(), Report, within_s)
+
+    async def stand(self, within_s: float) -> Stand:
+        """What is under way in it. Raises as ``report`` does."""
+        return await self._ask(Standing(), Stand, within_s)
+
+    async def aclose(self) -> None:
+        """The worker has ended: what it said last is heard, what it held is given back."""
+        with contextlib.suppress(LinkBroken):
+            await asyncio.wait((self.ended,), timeout=_EMPTIED_WITHIN_S)
+        await self._link.aclose()
+        self._asker.broken()
+        await self._answerer.aclose()
+        self._desk.close()
+        self._office.gathering.left(self.index)
+
+    async def _ask(self, question: ToldOfWorker, answer: type[T], within_s: float) -> T:
+        return msgspec.msgpack.decode((await self._asker.ask(question, within_s)).answer, type=answer)
+
+    def _hear(self, message: ToSupervisor) -> None:
+        match message:
+            case Ask():
+                self._answerer.hear(message)
+            case Release():
+                self._desk.release(message.id)
+            case Cancel():
+                # What was answered before the cancel came was a place, or nothing that is to be given back.
+                if not self._answerer.cancel(message.id):
+                    self._desk.release(message.id)
+            case Told() | Denied():
+                self._asker.hear(message)
+            case Oldest(version):
+                self.oldest = version
+                self._moved()
+            case Last(report):
+                self._office.gathering.take(self.index, report)
+            case Listening():
+                self._office.gathering.joined(self)
+                self.up.set()
+            case Refused():
+                self.refused = message.message
+
+    async def _answer(self, number: int, question: ToldOfSupervisor) -> object:
+        match question:
+            case Acquire():
+                await self._desk.acquire(number, question)
+                return None
+            case Metrics():
+                return await self._office.gathering.metrics()
+            case LiveState():
+                return await self._office.gathering.live()
+            case Text():
+                return self._office.text()
+            case Apply():
+                return await self._office.apply(question.text, question.dry_run)

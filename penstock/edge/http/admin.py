@@ -1,0 +1,180 @@
+"""What an admin may ask of the gateway: what is under way in it, and what it serves from now on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from penstock.core.errors import (
+    ADMIN_ONLY,
+    BODY_TOO_LARGE,
+    INVALID_VALUE,
+    PenstockError,
+)
+from penstock.core.serving import Applied
+from penstock.edge.http.exchange import Exchange
+from penstock.edge.http.routes import Endpoint, Route
+from penstock.gateway.snapshot import Admission
+
+ROLE = "admin"
+LONGEST_DEPLOYMENT = 1 << 20
+"""Bytes of a deployment file that is sent."""
+
+_YAML = [(b"content-type", b"application/yaml; charset=utf-8")]
+# From what takes requests to what takes none.
+_BREAKERS = ("closed", "half_open", "resting", "open")
+
+
+class ReplicaLive(msgspec.Struct, frozen=True):
+    """How a replica stands. ``attempts`` are in progress, of about ``outstanding`` tokens.
+
+    ``state`` is the deployment's word, ``breaker`` closed, half_open, resting or open: of several workers, that of
+    the one which spares it most.
+    """
+
+    state: str
+    breaker: str = "closed"
+    attempts: int = 0
+    outstanding: int = 0
+
+
+class WorkerLive(msgspec.Struct, frozen=True):
+    """What is under way in one worker; nothing of it counts the admin's own request. Of one that does not answer
+    nothing but its leases is known.
+
+    ``tasks``: requests in progress. ``sockets``: client connections, and upstream connections in use.
+    ``idle_sockets``: upstream connections kept for the next request. ``leases``: places held in services, and
+    attempts in progress at replicas. ``queued``: requests that wait for a place.
+    """
+
+    worker: int
+    pid: int
+    answers: bool
+    tasks: int
+    sockets: int
+    idle_sockets: int
+    leases: int
+    queued: int
+    replicas: Mapping[str, ReplicaLive] = {}
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The sums over all workers, then each of them. ``silent`` workers do not answer."""
+
+    tasks: int
+    sockets: int
+    idle_sockets: int
+    leases: int
+    queued: int
+    silent: int
+    replicas: Mapping[str, ReplicaLive]
+    workers: Sequence[WorkerLive]
+
+
+class Control(Protocol):
+    """Whoever can tell, and change, all of the gateway. Each raises ``PenstockError`` when it cannot be asked."""
+
+    async def live(self) -> Live:
+        """What is under way."""
+
+    async def deployment(self) -> str:
+        """The text of the deployment file that is served."""
+
+    async def apply(self, text: str, dry_run: bool) -> Applied:
+        """Serves ``text`` from now on, or says what that would change. Raises ``PenstockError`` (BAD_DEPLOYMENT with
+        a line for every mistake), and nothing has changed then."""
+
+
+def summed(workers: Sequence[WorkerLive]) -> Live:
+    """All of them as one."""
+    replicas: dict[str, ReplicaLive] = {}
+    for worker in workers:
+        for id, replica in worker.replicas.items():
+            replicas[id] = _together(replicas[id], replica) if id in replicas else replica
+    return Live(
+        tasks=sum(worker.tasks for worker in workers),
+        sockets=sum(worker.sockets for worker in workers),
+        idle_sockets=sum(worker.idle_sockets for worker in workers),
+        leases=sum(worker.leases for worker in workers),
+        queued=sum(worker.queued for worker in workers),
+        silent=sum(not worker.answers for worker in workers),
+        replicas=replicas,
+        workers=workers,
+    )
+
+
+def _together(one: ReplicaLive, other: ReplicaLive) -> ReplicaLive:
+    return ReplicaLive(
+        state=one.state,
+        breaker=max(one.breaker, other.breaker, key=_BREAKERS.index),
+        attempts=one.attempts + other.attempts,
+        outstanding=one.outstanding + other.outstanding,
+    )
+
+
+class Admin:
+    """The routes below ``/admin``. ``admit`` lets a caller in by its key, as the gateway does."""
+
+    def __init__(self, control: Control, admit: Callable[[str | None], Admission]) -> None:
+        self._control = control
+        self._admit = admit
+
+    def routes(self) -> tuple[Route, ...]:
+        return (
+            Route("/admin/live", {"GET": self._only(self._live)}),
+            Route("/admin/deployment", {"GET": self._only(self._deployment), "PUT": self._only(self._apply)}),
+        )
+
+    def _only(self, found: Endpoint) -> Endpoint:
+        async def admitted(exchange: Exchange, place: str) -> None:
+            exchange.admission = self._admit(exchange.presented_key())
+            if exchange.admission.principal.role != ROLE:
+                raise PenstockError(
+                    ADMIN_ONLY,
+                    "This route takes an admin's key. The admin key of this gateway is in the file 'credentials' "
+                    "of its home folder ($PENSTOCK_HOME).",
+                )
+            await found(exchange, place)
+
+        return admitted
+
+    async def _live(self, exchange: Exchange, _: str) -> None:
+        exchange.reply(200, msgspec.json.encode(await self._control.live()))
+
+    async def _deployment(self, exchange: Exchange, _: str) -> None:
+        exchange.reply(200, (await self._control.deployment()).encode(), _YAML)
+
+    async def _apply(self, exchange: Exchange, _: str) -> None:
+        dry_run = _dry_run(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True))
+        try:
+            body = await exchange.body(LONGEST_DEPLOYMENT)
+        except PenstockError as error:
+            if error.fault is not BODY_TOO_LARGE:
+                raise
+            raise PenstockError(
+                BODY_TOO_LARGE, f"A deployment file may have at most {LONGEST_DEPLOYMENT} bytes."
+            ) from None
+        try:
+            text = body.decode()
+        except UnicodeDecodeError as error:
+            raise PenstockError(
+                INVALID_VALUE, f"The deployment file is not UTF-8 (byte {error.start}). Save it as UTF-8."
+            ) from None
+        exchange.reply(200, msgspec.json.encode(await self._control.apply(text, dry_run)))
+
+
+def _dry_run(query: Iterable[tuple[str, str]]) -> bool:
+    """Whoever mistypes it must not change what is served."""
+    dry_run = "false"
+    for name, value in query:
+        if name != "dry_run" or value not in ("true", "false"):
+            raise PenstockError(
+                INVALID_VALUE,
+                "The query of this route may say 'dry_run=true' or 'dry_run=false', and nothing else.",
+                param="dry_run",
+            )
+        dry_run = value
+    return dry_run == "true"
