@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from penstock.config import ConfigErrors, load, read
+from penstock.edge.http.config import ServerSettings
 
 ENV = {"KEY": "s3cr3t-value", "WORD": "many", "EMPTY": ""}
 SERVICES = "services: {a: {model: m}}\n"
@@ -54,7 +55,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         "far key",
         "server: {zzz: 1}\n" + FAKE + SERVICES,
-        ["f.yaml:1: server.zzz: unknown key; known: host, port, max_body_bytes, heartbeat_s, access_log"],
+        ["f.yaml:1: server.zzz: unknown key; known: " + ", ".join(ServerSettings.__struct_fields__)],
     ),
     (
         "several at once",
