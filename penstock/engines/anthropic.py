@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
+from functools import lru_cache, partial
 
 from penstock.core.chat import Call, Kind, Upstream
 from penstock.core.clock import Clock, SystemClock
@@ -13,9 +13,9 @@ from penstock.engines import config
 from penstock.engines.anthropic_answers import Events, whole
 from penstock.engines.anthropic_request import message_body
 from penstock.engines.faults import Origin, http_error
-from penstock.engines.hosted import endpoint, probed, refusal, secrets_of, usable_keys
+from penstock.engines.hosted import PREPARED, endpoint, probed, refusal, secrets_of, usable_keys
 from penstock.engines.hosted_answers import Streamed, Whole
-from penstock.engines.http import Http
+from penstock.engines.http import Http, Prepared
 
 
 class Anthropic:
@@ -38,6 +38,7 @@ class Anthropic:
             proxy=settings.proxy,
             ca_file=settings.ca_file,
         )
+        self._prepared = lru_cache(PREPARED)(self._prepare)
 
     async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says."""
@@ -50,7 +51,8 @@ class Anthropic:
         model = call.service if self._model == "*" else self._model
         origin = Origin(self._name, model, (*self._secrets, replica.key) if replica.key else self._secrets)
         body = message_body(call, model, self._max_tokens)
-        response = await self._http.post(_url(replica, "messages"), body, self._signed(replica), connect_s)
+        prepared = self._prepared(replica.base_url, replica.key or next(self._turn))
+        response = await self._http.post(prepared, body, connect_s=connect_s)
         wall = self._clock.wall()
         if not 200 <= response.status < 300:
             status, headers = response.status, response.headers
@@ -62,7 +64,8 @@ class Anthropic:
     async def probe(self, replica: Replica) -> None:
         """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
         origin = Origin(self._name, self._model, self._secrets)
-        await probed(self._http, _url(replica, "models"), self._signed(replica), self._clock.wall(), origin)
+        url, key = _url(replica.base_url, "models"), replica.key or next(self._turn)
+        await probed(self._http, url, self._signed(key), self._clock.wall(), origin)
 
     def sockets(self) -> tuple[int, int]:
         """As the port says."""
@@ -72,11 +75,13 @@ class Anthropic:
         """As the port says."""
         await self._http.aclose()
 
-    def _signed(self, replica: Replica) -> dict[str, str]:
-        key = replica.key or next(self._turn)
+    def _prepare(self, base_url: str, key: str) -> Prepared:
+        return self._http.prepared("POST", _url(base_url, "messages"), self._signed(key))
+
+    def _signed(self, key: str) -> dict[str, str]:
         return ({"x-api-key": key} if key else {}) | self._headers
 
 
-def _url(replica: Replica, path: str) -> str:
+def _url(base_url: str, path: str) -> str:
     """OpenAI's base URLs end in ``/v1`` and Anthropic's do not; whoever writes it all the same is understood."""
-    return endpoint(replica.base_url.rstrip("/").removesuffix("/v1"), f"/v1/{path}")
+    return endpoint(base_url.rstrip("/").removesuffix("/v1"), f"/v1/{path}")

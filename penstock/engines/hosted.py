@@ -10,6 +10,8 @@ from penstock.engines.faults import Origin, http_error
 from penstock.engines.http import Http, Response
 
 PROBE_S = 5.0
+PREPARED = 256
+"""Requests that an engine keeps rendered, for the replicas, paths and keys it has used last."""
 _ERROR_BYTES = 64 << 10
 _SECRET_LENGTH = 8
 """Shorter header values are words like ``true``, and taking them out of messages would only garble those."""
@@ -50,7 +52,7 @@ async def refusal(response: Response) -> bytes:
 
 async def probed(http: Http, url: str, headers: Mapping[str, str], wall: float, origin: Origin) -> None:
     """Raises ``PenstockError`` when ``url`` does not answer within 5 s, or answers 401, 403 or 5xx."""
-    response = await http.get(url, headers, PROBE_S)
+    response = await http.get(http.prepared("GET", url, headers), PROBE_S)
     try:
         if response.status in (401, 403) or response.status >= 500:
             raise http_error(response.status, response.headers, await refusal(response), origin, wall)

@@ -31,6 +31,8 @@ class Reading(Protocol):
 class Streamed:
     """An answer by server-sent events; see ``core.chat.Upstream``."""
 
+    __slots__ = ("_closed", "_failed", "_reading", "_response", "_splitter")
+
     def __init__(self, response: Response, reading: Reading) -> None:
         self._response = response
         self._reading = reading
@@ -78,6 +80,8 @@ class Streamed:
 
 class Whole:
     """An answer in one JSON text; see ``core.chat.Upstream``. ``convert`` makes its chunks, or raises."""
+
+    __slots__ = ("_closed", "_convert", "_response")
 
     def __init__(self, response: Response, convert: Callable[[bytes], Sequence[bytes]]) -> None:
         self._response = response

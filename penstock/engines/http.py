@@ -11,6 +11,8 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from penstock.core.errors import STOPPING, UPSTREAM_BROKEN, UPSTREAM_GARBLED, PenstockError
 from penstock.engines.http_dial import Dialer, Target, malformed, target
 from penstock.engines.http_wire import Connection
@@ -18,10 +20,27 @@ from penstock.engines.http_wire import Connection
 _STALE_WITHIN_S = 1.0
 """A pooled connection that its server had closed says so within a round trip; later, work may have begun."""
 _IDLE_S = 30.0
-_OLDEST_S = 300.0
-"""Connections are made anew after this long, so that a name that has moved is followed."""
+_OLDEST_S = 270.0
+"""Connections are made anew after this long, so that a name that has moved is followed: they are looked through often
+enough that none begins an exchange when it is older than 5 minutes."""
 _DEFAULTS = {"content-type": "application/json", "user-agent": "penstock", "accept-encoding": "identity"}
+_NONE: Mapping[str, str] = {}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Requests of one kind, rendered as far as they are alike; made by ``Http.prepared`` and used with that pool.
+
+    ``named`` says that ``head`` has an ``X-Request-Id``.
+    """
+
+    to: Target
+    head: bytes
+    named: bool
+
+    def __repr__(self) -> str:
+        # The head holds keys.
+        return f"Prepared({self.to!r})"
 
 
 class Headers(Mapping[str, str]):
@@ -45,15 +64,24 @@ class Headers(Mapping[str, str]):
 class Response:
     """One answer whose head has arrived. Close it, unless it has been read to its end. Owned by one task."""
 
-    __slots__ = ("_connection", "_http", "_inflate", "_key", "headers", "status")
+    __slots__ = ("_connection", "_fields", "_http", "_inflate", "_key", "status")
 
     def __init__(self, http: Http, connection: Connection, key: str) -> None:
         self.status = connection.status
-        self.headers: Mapping[str, str] = Headers(connection.fields)
+        self._fields = connection.fields
         self._http = http
         self._key = key
         self._connection: Connection | None = connection
         self._inflate = _inflating(connection.fields) if b"content-encoding" in connection.fields else None
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return Headers(self._fields)
+
+    @property
+    def content_type(self) -> bytes:
+        """As it was sent; empty if it was not."""
+        return self._fields.get(b"content-type", b"")
 
     async def read(self) -> bytes:
         """The next piece, as soon as there is one; ``b""`` at the end, and once closed.
@@ -62,16 +90,6 @@ class Response:
         UPSTREAM_TIMEOUT when nothing came for ``read_timeout_s``, UPSTREAM_GARBLED when it stops being HTTP.
         """
         while (connection := self._connection) is not None:
-            if not connection.pieces and not connection.complete:
-                try:
-                    await connection.more()
-                except PenstockError:
-                    if self._connection is None:
-                        return b""
-                    self._drop()
-                    raise
-                if self._connection is None:
-                    return b""
             if connection.pieces:
                 piece = connection.taken()
                 if self._inflate is not None:
@@ -81,12 +99,24 @@ class Response:
             elif connection.complete:
                 self._connection = None
                 self._http._back(connection, self._key)
-            else:
+            elif connection.error is not None:
                 self._drop()
+                raise connection.error
+            elif connection.lost:
+                self._drop()
+            else:
+                await connection.arrival()
         return b""
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body, of at most ``limit`` bytes; more raises UPSTREAM_GARBLED. Raises as ``read`` does."""
+        connection = self._connection
+        if connection is not None and connection.complete and self._inflate is None and connection.held <= limit:
+            # All of it has come with the head, as most replies do.
+            body = connection.taken()
+            self._connection = None
+            self._http._back(connection, self._key)
+            return body
         pieces: list[bytes] = []
         size = 0
         while piece := await self.read():
@@ -180,18 +210,45 @@ class Http:
         """Connections that wait for one."""
         return sum(not connection.lost for idle in self._idle.values() for connection in idle)
 
+    def prepared(self, method: str, url: str, headers: Mapping[str, str] = _NONE) -> Prepared:
+        """What ``post`` and ``get`` are given. Of ``headers``, those that we would send ourselves replace ours.
+
+        Raises ``PenstockError`` (UPSTREAM_UNREACHABLE), which repeats no secret, for what cannot be sent.
+        """
+        to = target(url)
+        asked, login = self._dialer.request_line(to)
+        ours = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if ours.count("\n") != len(headers) or ours.count("\r") != len(headers) or "\0" in ours:
+            raise malformed(to.origin)
+        if not all(map(_TOKEN.match, headers)):
+            raise malformed(to.origin)
+        names = {name.lower() for name in headers}
+        defaults = "".join(f"{name}: {value}\r\n" for name, value in _DEFAULTS.items() if name not in names)
+        if to.login and "authorization" not in names:
+            login += f"Authorization: {to.login}\r\n"
+        lines = f"{method} {asked} HTTP/1.1\r\nHost: {to.host_header}\r\n{defaults}{ours}{login}"
+        return Prepared(to, lines.encode(), "x-request-id" in names)
+
     async def post(
-        self, url: str, body: bytes, headers: Mapping[str, str], connect_s: float | None = None
+        self, prepared: Prepared, body: bytes, *, request_id: str = "", connect_s: float | None = None
     ) -> Response:
         """Sends a JSON body and returns once the head of the answer has arrived, whatever its status.
 
-        Sent again, on another connection, only if a pooled connection turns out to have been closed before a byte
-        of an answer came. ``connect_s`` stands in for ``connect_timeout_s``. Raises ``PenstockError``:
-        UPSTREAM_UNREACHABLE, UPSTREAM_BROKEN, UPSTREAM_TIMEOUT, UPSTREAM_GARBLED (not HTTP), STOPPING after
-        ``aclose``.
+        ``request_id`` travels as ``X-Request-Id``. Sent again, on another connection, only if a pooled connection
+        turns out to have been closed before a byte of an answer came. ``connect_s`` stands in for
+        ``connect_timeout_s``. Raises ``PenstockError``: UPSTREAM_UNREACHABLE, UPSTREAM_BROKEN, UPSTREAM_TIMEOUT,
+        UPSTREAM_GARBLED (not HTTP), STOPPING after ``aclose``.
         """
-        to = target(url)
-        head = self._head("POST", to, headers, f"Content-Length: {len(body)}\r\n")
+        to = prepared.to
+        if not request_id or prepared.named:
+            head = b"%bContent-Length: %d\r\n\r\n" % (prepared.head, len(body))
+        elif request_id.isascii() and request_id.isprintable():
+            name = request_id.encode()
+            head = b"%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n" % (prepared.head, name, len(body))
+        else:
+            raise malformed(to.origin)
+        if self._closed:
+            raise _closed()
         while True:
             connection = self._pooled(to.origin)
             fresh = connection is None
@@ -214,14 +271,16 @@ class Http:
             else:
                 return Response(self, connection, to.origin)
 
-    async def get(self, url: str, headers: Mapping[str, str], timeout_s: float) -> Response:
-        """As ``post``, without a body; ``timeout_s`` bounds the whole exchange, body included."""
-        to = target(url)
-        head = self._head("GET", to, headers, "")
+    async def get(self, prepared: Prepared, timeout_s: float) -> Response:
+        """As ``post``, without a body and on a connection of its own; ``timeout_s`` bounds the whole exchange, body
+        included."""
+        if self._closed:
+            raise _closed()
+        to = prepared.to
         connection = await self._dialled(to, timeout_s)
         connection.begin(timeout_s, timeout_s)
         self._used.add(connection)
-        connection.send(head, b"")
+        connection.send(prepared.head + b"\r\n", b"")
         try:
             await connection.head()
         except BaseException:
@@ -243,25 +302,6 @@ class Http:
                 connection.transport.abort()
         self._idle.clear()
 
-    def _head(self, method: str, to: Target, headers: Mapping[str, str], length: str) -> bytes:
-        if self._closed:
-            raise PenstockError(STOPPING, "This connection pool has been closed; send the request again")
-        asked, login = self._dialer.request_line(to)
-        ours = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        if ours.count("\n") != len(headers) or ours.count("\r") != len(headers) or "\0" in ours:
-            raise malformed(to.origin)
-        names = {name.lower() for name in headers}
-        if not all(map(_TOKEN.match, headers)):
-            raise malformed(to.origin)
-        defaults = _ALL_DEFAULTS
-        if not names.isdisjoint(_DEFAULTS):
-            defaults = "".join([f"{name}: {value}\r\n" for name, value in _DEFAULTS.items() if name not in names])
-        if to.login and "authorization" not in names:
-            login += f"Authorization: {to.login}\r\n"
-        return (
-            f"{method} {asked} HTTP/1.1\r\nHost: {to.host_header}\r\n{defaults}{ours}{login}{length}\r\n"
-        ).encode()
-
     def _pooled(self, key: str) -> Connection | None:
         idle = self._idle.get(key)
         while idle:
@@ -274,7 +314,7 @@ class Http:
         connection = await self._dialer.dial(to, self._connect_s if within_s is None else within_s)
         if self._closed:
             connection.transport.abort()
-            raise PenstockError(STOPPING, "This connection pool has been closed; send the request again")
+            raise _closed()
         return connection
 
     def _undone(self, connection: Connection) -> None:
@@ -292,18 +332,24 @@ class Http:
             connection.transport.abort()
             return
         connection.idle_since = now
-        self._idle.setdefault(key, []).append(connection)
+        idle = self._idle.get(key)
+        if idle is None:
+            self._idle[key] = [connection]
+        else:
+            idle.append(connection)
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(_IDLE_S / 2, self._sweep)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        oldest = loop.time() - _IDLE_S
+        since, born = loop.time() - _IDLE_S, loop.time() - _OLDEST_S
         for key, idle in list(self._idle.items()):
-            kept = [each for each in idle if not each.lost and each.idle_since > oldest]
+            kept: list[Connection] = []
             for connection in idle:
-                if connection.idle_since <= oldest:
+                if connection.idle_since <= since or connection.born < born:
                     connection.transport.abort()
+                elif not connection.lost:
+                    kept.append(connection)
             if kept:
                 self._idle[key] = kept
             else:
@@ -311,7 +357,8 @@ class Http:
         self._sweeper = loop.call_later(_IDLE_S / 2, self._sweep) if self._idle else None
 
 
-_ALL_DEFAULTS = "".join(f"{name}: {value}\r\n" for name, value in _DEFAULTS.items())
+def _closed() -> PenstockError:
+    return PenstockError(STOPPING, "This connection pool has been closed; send the request again")
 
 
 def _inflating(fields: Mapping[bytes, bytes]) -> zlib._Decompress | None:

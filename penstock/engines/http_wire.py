@@ -18,22 +18,22 @@ _MOST_HELD = 256 << 10
 
 
 class Connection(asyncio.Protocol):
-    """Carries one exchange at a time: ``begin`` and ``send``, then ``head``, then ``more`` until ``complete``.
+    """Carries one exchange at a time: ``begin`` and ``send``, then ``head``, then ``arrival`` until there are
+    ``pieces`` or it is ``complete``.
 
-    ``where`` is the upstream's origin, for messages. Belongs to whoever has it: one task at a time, except ``abort``.
-    ``lost`` is true once the connection is gone, ``answered`` once a byte of the answer has come. ``reusable`` says,
-    of an exchange that is complete, that another may follow it.
+    ``where`` is the upstream's origin, for messages; ``held`` at least the size of ``pieces`` together. Belongs to
+    whoever has it: one task at a time, except ``abort``. ``lost`` is true once the connection is gone, ``answered``
+    once a byte of the answer has come; ``error`` says why it will not complete. ``reusable`` says, of an exchange
+    that is complete, that another may follow it.
     """
 
     __slots__ = (
         "_deadline",
-        "_held",
+        "_head_bytes",
         "_interim",
         "_loop",
         "_parser",
         "_paused",
-        "_raw",
-        "_raw_bytes",
         "_silence_s",
         "_timer",
         "_to_the_end",
@@ -45,8 +45,10 @@ class Connection(asyncio.Protocol):
         "error",
         "fields",
         "headed",
+        "held",
         "idle_since",
         "lost",
+        "on_body",
         "pieces",
         "reusable",
         "since",
@@ -58,6 +60,9 @@ class Connection(asyncio.Protocol):
     def __init__(self, where: str, loop: asyncio.AbstractEventLoop) -> None:
         self.where = where
         self._loop = loop
+        self.pieces: list[bytes] = []
+        # What the parser calls for each piece of a body costs least when it is no function of ours.
+        self.on_body = self.pieces.append
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -71,12 +76,11 @@ class Connection(asyncio.Protocol):
 
     def _reset(self) -> None:
         self.status = 0
+        self.pieces.clear()
         self.fields: dict[bytes, bytes] = {}
-        self.pieces: list[bytes] = []
         self.error: PenstockError | None = None
         self.answered = self.headed = self.complete = self.reusable = False
-        self._raw: list[tuple[bytes, bytes]] = []
-        self._raw_bytes = self._held = 0
+        self._head_bytes = self.held = 0
         self._interim = self._to_the_end = False
 
     # -- one exchange ------------------------------------------------------------------------------------------------
@@ -105,26 +109,19 @@ class Connection(asyncio.Protocol):
         while not self.headed:
             if self.error is not None:
                 raise self.error
-            await self._wait()
+            await self.arrival()
 
-    async def more(self) -> None:
-        """Returns once ``pieces`` holds something, or the answer is complete, or the connection was aborted.
-
-        Raises ``PenstockError``, with the connection gone.
-        """
-        while not self.pieces and not self.complete:
-            if self.error is not None:
-                raise self.error
-            if self.lost or not self.busy:
-                return
-            await self._wait()
+    def arrival(self) -> asyncio.Future[None]:
+        """Done when something has come, or the connection is gone. Only one may be waited for at a time."""
+        self._waiter = self._loop.create_future()
+        return self._waiter
 
     def taken(self) -> bytes:
         """Everything in ``pieces``, which is empty then."""
         pieces = self.pieces
         piece = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
-        self._held = 0
+        self.held = 0
         if self._paused and not self.lost:
             self._paused = False
             self.since = self._loop.time()
@@ -137,7 +134,7 @@ class Connection(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        if self.reusable and (self.lost or self.transport.is_closing() or self.transport.get_write_buffer_size()):
+        if self.reusable and self.transport.get_write_buffer_size():
             self.reusable = False
 
     def abort(self) -> None:
@@ -171,9 +168,11 @@ class Connection(asyncio.Protocol):
                     f"{self.where} answered with something that is not HTTP; check that base_url has the right "
                     "scheme and port",
                 )
-        if self._held > _MOST_HELD and not self._paused and not self.complete:
-            self._paused = True
-            self.transport.pause_reading()
+        if self.pieces:
+            self.held += len(data)
+            if self.held > _MOST_HELD and not self._paused and not self.complete:
+                self._paused = True
+                self.transport.pause_reading()
         if self._waiter is not None:
             self._wake()
 
@@ -199,10 +198,11 @@ class Connection(asyncio.Protocol):
             raise ValueError("nobody has asked for another answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._raw_bytes += len(name) + len(value)
-        if self._raw_bytes > MAX_HEAD_BYTES:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD_BYTES:
             raise ValueError("the head is too long")
-        self._raw.append((name, value))
+        if not self.headed:
+            self.fields.setdefault(name.lower(), value)
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -210,35 +210,24 @@ class Connection(asyncio.Protocol):
             self._interim = True
             return
         self.status = status
-        for name, value in self._raw:
-            self.fields.setdefault(name.lower(), value)
-        self._to_the_end = b"content-length" not in self.fields and b"transfer-encoding" not in self.fields
+        fields = self.fields
+        self._to_the_end = b"content-length" not in fields and b"transfer-encoding" not in fields
         self.headed = True
-
-    def on_body(self, body: bytes) -> None:
-        self._held += len(body)
-        self.pieces.append(body)
 
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
-            self._raw.clear()
+            self.fields.clear()
             return
         self.complete = True
         self.reusable = self._parser.should_keep_alive()
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _fail(self, fault: Fault, message: str) -> None:
         self.error = PenstockError(fault, message)

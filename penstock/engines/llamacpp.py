@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import msgspec
@@ -27,9 +27,9 @@ from penstock.engines import config
 from penstock.engines.assemble import Assembly
 from penstock.engines.fanout import Fanout
 from penstock.engines.faults import Origin
-from penstock.engines.hosted import endpoint, probed, refusal
+from penstock.engines.hosted import PREPARED, endpoint, probed, refusal
 from penstock.engines.hosted_answers import Streamed, Whole
-from penstock.engines.http import Http
+from penstock.engines.http import Http, Prepared
 from penstock.engines.llamacpp_answers import LlamaEvents
 from penstock.engines.llamacpp_embeddings import Embedded
 from penstock.engines.llamacpp_errors import refused
@@ -54,6 +54,7 @@ class LlamaCpp:
         self._clock = clock or SystemClock()
         self._running: dict[str, int] = {}
         self._http = Http(connect_timeout_s=_CONNECT_S, read_timeout_s=settings.timeout_s)
+        self._prepared = lru_cache(PREPARED)(self._prepare)
 
     def weights(self) -> str:
         return self._settings.weights
@@ -87,7 +88,7 @@ class LlamaCpp:
         """Asks the copy's health, which it answers beside its work."""
         url = endpoint(replica.base_url.removesuffix("/v1"), "/health")
         origin = Origin(self._name, self._name, (replica.key,))
-        await probed(self._http, url, _signed(replica), self._clock.wall(), origin)
+        await probed(self._http, url, _signed(replica.key), self._clock.wall(), origin)
 
     def sockets(self) -> tuple[int, int]:
         """As the port says."""
@@ -109,10 +110,10 @@ class LlamaCpp:
 
     async def _embedded(self, call: Call, replica: Replica, body: bytes) -> Upstream:
         origin = Origin(self._name, self._name, (replica.key,))
-        response = await self._http.post(endpoint(replica.base_url, "/embeddings"), body, _signed(replica))
+        response = await self._http.post(self._prepared(replica.base_url, call.kind, replica.key), body)
         if response.status != 200:
             raise refused(response.status, await refusal(response), call, self._name)
-        return Whole(response, partial(whole, kind=call.kind, origin=origin, as_chunks=False))
+        return Whole(response, partial(whole, call.kind, origin))
 
     async def _asked(self, call: Call, replica: Replica, asked: Sequence[Part]) -> Upstream:
         place = self._place(replica, len(asked))
@@ -133,11 +134,13 @@ class LlamaCpp:
 
     async def _one(self, call: Call, replica: Replica, part: Part) -> Upstream:
         origin = Origin(self._name, self._name, (replica.key,))
-        url = endpoint(replica.base_url, call.kind.value)
-        response = await self._http.post(url, part.body, _signed(replica))
+        response = await self._http.post(self._prepared(replica.base_url, call.kind, replica.key), part.body)
         if response.status != 200:
             raise refused(response.status, await refusal(response), call, self._name)
         return Streamed(response, LlamaEvents(call, part.forced, origin))
+
+    def _prepare(self, base_url: str, kind: Kind, key: str) -> Prepared:
+        return self._http.prepared("POST", endpoint(base_url, kind.value), _signed(key))
 
     def _place(self, replica: Replica, requests: int) -> Place:
         if self._running.get(replica.id, 0) + requests > CONNECTIONS:
@@ -149,8 +152,8 @@ class LlamaCpp:
         return Place(self._running, replica.id, requests)
 
 
-def _signed(replica: Replica) -> dict[str, str]:
-    return {"Authorization": f"Bearer {replica.key}"} if replica.key else {}
+def _signed(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 class Place:

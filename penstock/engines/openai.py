@@ -6,7 +6,7 @@ Source of the wire: https://platform.openai.com/docs/api-reference and what its 
 from __future__ import annotations
 
 import itertools
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -17,10 +17,13 @@ from penstock.core.errors import INVALID_TYPE, UPSTREAM_GARBLED, PenstockError
 from penstock.core.serving import Replica
 from penstock.engines import config
 from penstock.engines.faults import Complaint, Origin, complaint, http_error
-from penstock.engines.hosted import endpoint, probed, refusal, secrets_of, usable_keys
+from penstock.engines.hosted import PREPARED, endpoint, probed, refusal, secrets_of, usable_keys
 from penstock.engines.hosted_answers import Streamed, Whole
-from penstock.engines.http import Http
-from penstock.engines.openai_answers import Events, whole
+from penstock.engines.http import Http, Prepared
+from penstock.engines.openai_answers import Events, whole, whole_as_chunks
+
+_TRUE = msgspec.Raw(b"true")
+_ASK_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
 class OpenAI:
@@ -36,49 +39,52 @@ class OpenAI:
         self._secrets = secrets_of(settings)
         self._clock = clock or SystemClock()
         self._takes_stream_options = True
+        self._sent = msgspec.Raw(msgspec.json.encode(self._model))
+        self._plainly = Origin(name, self._model, self._secrets)
         self._http = Http(
             connect_timeout_s=settings.connect_timeout_s,
             read_timeout_s=settings.timeout_s,
             proxy=settings.proxy,
             ca_file=settings.ca_file,
         )
+        self._prepared = lru_cache(PREPARED)(self._prepare)
 
     async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says. A server that refuses ``stream_options`` is asked once more without, and then always."""
-        url = endpoint(replica.base_url, call.kind.value)
-        headers = self._signed(replica, call.request_id)
-        origin = self._origin(call, replica)
+        prepared = self._prepared(replica.base_url, call.kind, replica.key or next(self._turn))
         asking = call.stream and self._takes_stream_options
-        response = await self._http.post(url, self._body(call, asking), headers, connect_s)
+        body = self._body(call, asking)
+        response = await self._http.post(prepared, body, request_id=call.request_id, connect_s=connect_s)
+        origin = self._origin(call, replica)
         if asking and response.status in (400, 422):
-            body = await refusal(response)
-            said = complaint(body)
-            if not _blames_stream_options(said):
-                raise http_error(response.status, response.headers, body, origin, self._clock.wall())
-            response = await self._http.post(url, self._body(call, False), headers, connect_s)
+            refused = await refusal(response)
+            if not _blames_stream_options(complaint(refused)):
+                raise http_error(response.status, response.headers, refused, origin, self._clock.wall())
+            body = self._body(call, False)
+            response = await self._http.post(prepared, body, request_id=call.request_id, connect_s=connect_s)
             if response.status < 300:
                 self._takes_stream_options = False
         if not 200 <= response.status < 300:
-            status, found = response.status, response.headers
-            raise http_error(status, found, await refusal(response), origin, self._clock.wall())
-        kind = response.headers.get("content-type", "")
+            raise http_error(response.status, response.headers, await refusal(response), origin, self._clock.wall())
         if not call.stream:
-            return Whole(response, partial(whole, kind=call.kind, origin=origin, as_chunks=False))
-        if kind.startswith("text/html"):
+            return Whole(response, partial(whole, call.kind, origin))
+        kind = response.content_type
+        if kind.startswith(b"text/html"):
             response.close()
             raise PenstockError(
                 UPSTREAM_GARBLED,
                 f"The upstream of model {self._name!r} answered with a web page; its base_url often ends in /v1",
             )
-        if kind.startswith("application/json"):
-            return Whole(response, partial(whole, kind=call.kind, origin=origin, as_chunks=True))
+        if kind.startswith(b"application/json"):
+            return Whole(response, partial(whole_as_chunks, call.kind, origin))
         return Streamed(response, Events(call.choices, origin))
 
     async def probe(self, replica: Replica) -> None:
         """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
         origin = Origin(self._name, self._model, self._secrets)
         url = endpoint(replica.base_url, "/models")
-        await probed(self._http, url, self._signed(replica, ""), self._clock.wall(), origin)
+        key = replica.key or next(self._turn)
+        await probed(self._http, url, self._signed(key), self._clock.wall(), origin)
 
     def sockets(self) -> tuple[int, int]:
         """As the port says."""
@@ -89,39 +95,50 @@ class OpenAI:
         await self._http.aclose()
 
     def _origin(self, call: Call, replica: Replica) -> Origin:
+        if self._model != "*" and not replica.key:
+            return self._plainly
         secrets = (*self._secrets, replica.key) if replica.key else self._secrets
         return Origin(self._name, call.service if self._model == "*" else self._model, secrets)
 
-    def _signed(self, replica: Replica, request_id: str) -> dict[str, str]:
-        key = replica.key or next(self._turn)
-        headers = {"X-Request-Id": request_id} if request_id else {}
-        if key and not self._own_auth:
-            headers["Authorization"] = f"Bearer {key}"
-        return headers | self._headers
+    def _prepare(self, base_url: str, kind: Kind, key: str) -> Prepared:
+        return self._http.prepared("POST", endpoint(base_url, kind.value), self._signed(key))
+
+    def _signed(self, key: str) -> dict[str, str]:
+        signed = {"Authorization": f"Bearer {key}"} if key and not self._own_auth else {}
+        return signed | self._headers
 
     def _body(self, call: Call, ask_usage: bool) -> bytes:
-        model = call.fields.get("model") if self._model == "*" else None
-        owned: dict[str, object] = {"model": self._model if self._model != "*" else model or call.service}
+        fields = dict(call.fields)
+        if self._model != "*":
+            fields["model"] = self._sent
+        elif "model" not in fields:
+            fields["model"] = msgspec.Raw(msgspec.json.encode(call.service))
         if call.kind is not Kind.EMBEDDING:
             # OpenAI refuses stream_options without stream.
-            owned["stream"] = call.stream or None
-            owned["stream_options"] = _stream_options(call, ask_usage) if call.stream else None
-        return splice.joined(call.fields, **owned)
+            given = fields.pop("stream_options", None)
+            if not call.stream:
+                fields.pop("stream", None)
+            else:
+                fields["stream"] = _TRUE
+                if options := _stream_options(given, ask_usage):
+                    fields["stream_options"] = options
+        return splice.joined(fields)
 
 
-def _stream_options(call: Call, ask_usage: bool) -> dict[str, object] | None:
+def _stream_options(given: msgspec.Raw | None, ask_usage: bool) -> msgspec.Raw | None:
     """The client's options with ours; None when nothing is left of them."""
-    given = call.fields.get("stream_options")
-    options: dict[str, object] = {}
-    if given is not None and bytes(given) != b"null":
-        try:
-            options.update(splice.members(bytes(given)))
-        except msgspec.DecodeError as exc:
-            raise PenstockError(
-                INVALID_TYPE, "stream_options must be an object, or be left out", param="stream_options"
-            ) from exc
+    if given is None or bytes(given) == b"null":
+        return _ASK_USAGE if ask_usage else None
+    try:
+        options = splice.members(bytes(given))
+    except msgspec.DecodeError as exc:
+        raise PenstockError(
+            INVALID_TYPE, "stream_options must be an object, or be left out", param="stream_options"
+        ) from exc
     options.pop("include_usage", None)
-    return {**options, "include_usage": True} if ask_usage else options or None
+    if ask_usage:
+        options["include_usage"] = _TRUE
+    return msgspec.Raw(splice.joined(options)) if options else None
 
 
 def _blames_stream_options(said: Complaint) -> bool:

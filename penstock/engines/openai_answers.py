@@ -59,21 +59,38 @@ class Events:
             raise event_error(event, self._origin)
 
 
-def whole(body: bytes, kind: Kind, origin: Origin, *, as_chunks: bool) -> Sequence[bytes]:
-    """The chunks of an answer in one JSON object: itself, or a stream's when the client asked for a stream.
+class _Outline(msgspec.Struct, frozen=True, gc=False):
+    choices: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_outline = msgspec.json.Decoder(_Outline)
+
+
+def whole(kind: Kind, origin: Origin, body: bytes) -> Sequence[bytes]:
+    """The one chunk of an answer in one JSON object: itself.
 
     Raises ``PenstockError`` when it holds an error, or is no answer.
     """
-    needed = "data" if kind is Kind.EMBEDDING else "choices"
     try:
-        inside = splice.members(body)
-        if needed in inside:
-            return chunks_of(body, kind) if as_chunks else (body,)
+        inside = _outline.decode(body)
     except msgspec.DecodeError as exc:
         raise _garbled(origin, "something that is not a JSON object") from exc
-    if "error" in inside:
+    if (inside.data if kind is Kind.EMBEDDING else inside.choices) is not msgspec.UNSET:
+        return (body,)
+    if inside.error is not msgspec.UNSET:
         raise event_error(body, origin)
-    raise _garbled(origin, f"an object without {needed!r}")
+    raise _garbled(origin, f"an object without {'data' if kind is Kind.EMBEDDING else 'choices'!r}")
+
+
+def whole_as_chunks(kind: Kind, origin: Origin, body: bytes) -> Sequence[bytes]:
+    """As ``whole``, for a client that asked for a stream: the chunks that say the same."""
+    whole(kind, origin, body)
+    try:
+        return chunks_of(body, kind)
+    except msgspec.DecodeError as exc:
+        raise _garbled(origin, "choices that are none") from exc
 
 
 def _garbled(origin: Origin, what: str) -> PenstockError:

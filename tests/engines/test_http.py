@@ -31,13 +31,13 @@ async def http() -> AsyncIterator[Http]:
 
 
 async def said(double: Double, http: Http, body: bytes = b"{}") -> bytes:
-    return await (await http.post(double.url, body, {})).read_all(1 << 24)
+    return await (await http.post(http.prepared("POST", double.url), body)).read_all(1 << 24)
 
 
 async def test_pieces_come_as_they_arrive_and_the_connection_is_used_again(http: Http) -> None:
     async with Double(lambda asked: Played(pieces=[b"one", b"two"])) as double:
         for _ in range(3):
-            response = await http.post(double.url, b"{}", {"X-Mine": "1"})
+            response = await http.post(http.prepared("POST", double.url, {"X-Mine": "1"}), b"{}")
             assert response.status == 200
             assert response.headers["TRANSFER-encoding"] == "chunked"
             got = b""
@@ -52,7 +52,7 @@ async def test_pieces_come_as_they_arrive_and_the_connection_is_used_again(http:
 
 async def test_closing_is_seen_upstream(http: Http) -> None:
     async with Double(lambda asked: Played(pieces=[b"one"], then="hang")) as double:
-        response = await http.post(double.url, b"{}", {})
+        response = await http.post(http.prepared("POST", double.url), b"{}")
         assert await response.read() == b"one"
         waiting = asyncio.create_task(response.read())
         await asyncio.sleep(0)
@@ -65,7 +65,7 @@ async def test_closing_is_seen_upstream(http: Http) -> None:
 
 async def test_a_cancelled_post_is_seen_upstream(http: Http) -> None:
     async with Double(lambda asked: Played(head=False, then="hang")) as double:
-        posting = asyncio.create_task(http.post(double.url, b"{}", {}))
+        posting = asyncio.create_task(http.post(http.prepared("POST", double.url), b"{}"))
         await double.until(lambda it: it.working == 1)
         posting.cancel()
         await asyncio.gather(posting, return_exceptions=True)
@@ -113,7 +113,7 @@ async def test_no_redirect_is_followed_and_no_cookie_kept(http: Http) -> None:
     played = Played(status=302, headers={"Location": "/elsewhere", "Set-Cookie": "a=b"})
     async with Double(lambda asked: played) as double:
         for _ in range(2):
-            response = await http.post(double.url, b"{}", {})
+            response = await http.post(http.prepared("POST", double.url), b"{}")
             assert response.status == 302
             await response.finish(1)
         assert len(double.asked) == 2
@@ -122,7 +122,7 @@ async def test_no_redirect_is_followed_and_no_cookie_kept(http: Http) -> None:
 
 async def test_more_than_the_limit_is_not_read(http: Http) -> None:
     async with Double(lambda asked: Played(pieces=[b"x" * 100] * 5, then="hang")) as double:
-        response = await http.post(double.url, b"{}", {})
+        response = await http.post(http.prepared("POST", double.url), b"{}")
         with pytest.raises(PenstockError) as caught:
             await response.read_all(300)
         assert caught.value.fault is UPSTREAM_GARBLED
@@ -177,7 +177,7 @@ def closed_port() -> str:
 )
 async def test_what_cannot_be_reached_is_named(http: Http, url: Callable[[], str]) -> None:
     with pytest.raises(PenstockError) as caught:
-        await http.post(url(), b"{}", {})
+        await http.post(http.prepared("POST", url()), b"{}")
     assert caught.value.fault is UPSTREAM_UNREACHABLE, caught.value.message
     assert "hush-hush" not in caught.value.message
 
@@ -185,7 +185,7 @@ async def test_what_cannot_be_reached_is_named(http: Http, url: Callable[[], str
 async def test_a_malformed_header_is_ours_to_mend_and_not_shown(http: Http) -> None:
     async with Double(lambda asked: Played()) as double:
         with pytest.raises(PenstockError) as caught:
-            await http.post(double.url, b"{}", {"Authorization": "Bearer hush\r\nhush"})
+            await http.post(http.prepared("POST", double.url, {"Authorization": "Bearer hush\r\nhush"}), b"{}")
     assert caught.value.fault is UPSTREAM_UNREACHABLE
     assert "hush" not in caught.value.message
 
@@ -193,14 +193,14 @@ async def test_a_malformed_header_is_ours_to_mend_and_not_shown(http: Http) -> N
 async def test_a_proxy_is_used_and_blamed() -> None:
     async with Double(lambda asked: Played(pieces=[b"ok"])) as double:
         http = Http(connect_timeout_s=5, read_timeout_s=5, proxy=f"http://me:hush@127.0.0.1:{double.port}")
-        response = await http.post("http://far.invalid/v1", b"{}", {})
+        response = await http.post(http.prepared("POST", "http://far.invalid/v1"), b"{}")
         assert await response.read_all(10) == b"ok"
         assert double.asked[0].path == "http://far.invalid/v1"
         assert double.asked[0].headers["proxy-authorization"].startswith("Basic ")
         await http.aclose()
     http = Http(connect_timeout_s=5, read_timeout_s=5, proxy=closed_port())
     with pytest.raises(PenstockError) as caught:
-        await http.post("http://far.invalid/v1", b"{}", {})
+        await http.post(http.prepared("POST", "http://far.invalid/v1"), b"{}")
     assert caught.value.fault is UPSTREAM_UNREACHABLE
     assert "proxy" in caught.value.message
     await http.aclose()
@@ -209,7 +209,7 @@ async def test_a_proxy_is_used_and_blamed() -> None:
 async def test_a_get_has_one_deadline_for_all(http: Http) -> None:
     async with Double(lambda asked: Played(head=False, then="hang")) as double:
         with pytest.raises(PenstockError) as caught:
-            await http.get(double.url, {}, 0.05)
+            await http.get(http.prepared("GET", double.url), 0.05)
         assert caught.value.fault is UPSTREAM_TIMEOUT
         await double.idle()
 
@@ -223,11 +223,11 @@ def test_a_ca_file_that_cannot_be_read_is_named() -> None:
 
 async def test_after_closing_nothing_starts_and_what_runs_ends_on_its_own(http: Http) -> None:
     async with Double(lambda asked: Played(pieces=[b"one", b"two"])) as double:
-        response = await http.post(double.url, b"{}", {})
+        response = await http.post(http.prepared("POST", double.url), b"{}")
         await http.aclose()
         await http.aclose()
         assert await response.read_all(100) == b"onetwo"
         with pytest.raises(PenstockError) as caught:
-            await http.post(double.url, b"{}", {})
+            await http.post(http.prepared("POST", double.url), b"{}")
         assert caught.value.fault is STOPPING
         await http.aclose()

@@ -51,11 +51,11 @@ async def test_an_authority_of_ones_own(tmp_path: Path) -> None:
     server.load_cert_chain(cert_file, key_file)
     async with Double(lambda asked: Played(pieces=[b"ok"]), ssl=server) as double:
         trusting = Http(connect_timeout_s=5, read_timeout_s=5, ca_file=str(cert_file))
-        assert await (await trusting.post(double.url, b"{}", {})).read_all(10) == b"ok"
+        assert await (await trusting.post(trusting.prepared("POST", double.url), b"{}")).read_all(10) == b"ok"
         await trusting.aclose()
         doubting = Http(connect_timeout_s=5, read_timeout_s=5)
         with pytest.raises(PenstockError) as caught:
-            await doubting.post(double.url, b"{}", {})
+            await doubting.post(doubting.prepared("POST", double.url), b"{}")
         assert caught.value.fault is UPSTREAM_UNREACHABLE
         assert "ca_file" in caught.value.message
         await doubting.aclose()
@@ -65,7 +65,7 @@ async def test_tls_to_a_server_that_speaks_none() -> None:
     async with Double(lambda asked: Played(raw=b"HTTP/1.1 400 Bad Request\r\n\r\n")) as double:
         http = Http(connect_timeout_s=1, read_timeout_s=1)
         with pytest.raises(PenstockError) as caught:
-            await http.post(double.url.replace("http:", "https:"), b"{}", {})
+            await http.post(http.prepared("POST", double.url.replace("http:", "https:")), b"{}")
         assert caught.value.fault.retry
         assert "base_url" in caught.value.message or "connect_timeout_s" in caught.value.message
         await http.aclose()

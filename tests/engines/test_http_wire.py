@@ -173,7 +173,7 @@ async def test_races_leave_no_connection_in_use() -> None:
     http = Http(connect_timeout_s=5, read_timeout_s=5)
 
     async def one() -> None:
-        response = await http.post(double.url, b"{}", {})
+        response = await http.post(http.prepared("POST", double.url), b"{}")
         try:
             for _ in range(rng.randrange(4)):
                 if not await response.read():
@@ -206,7 +206,7 @@ async def test_a_cancelled_caller_leaves_no_socket(when: str) -> None:
     http = Http(connect_timeout_s=5, read_timeout_s=5)
 
     async def one() -> None:
-        response = await http.post(double.url, b"{}", {})
+        response = await http.post(http.prepared("POST", double.url), b"{}")
         try:
             await response.read_all(100)
         finally:
@@ -228,13 +228,13 @@ async def test_idle_connections_are_kept_for_a_while_and_old_ones_are_not(monkey
     http = Http(connect_timeout_s=5, read_timeout_s=5)
     async with Double(lambda asked: Played(pieces=[b"ok"])) as double:
         for _ in range(2):
-            await (await http.post(double.url, b"{}", {})).read_all(10)
+            await (await http.post(http.prepared("POST", double.url), b"{}")).read_all(10)
         assert (double.connections, http.idle_sockets, http.sockets) == (1, 1, 0)
         monkeypatch.setattr("penstock.engines.http._OLDEST_S", -1.0)
-        await (await http.post(double.url, b"{}", {})).read_all(10)
+        await (await http.post(http.prepared("POST", double.url), b"{}")).read_all(10)
         assert http.idle_sockets == 0
         monkeypatch.setattr("penstock.engines.http._OLDEST_S", 300.0)
-        await (await http.post(double.url, b"{}", {})).read_all(10)
+        await (await http.post(http.prepared("POST", double.url), b"{}")).read_all(10)
         assert (double.connections, http.idle_sockets) == (2, 1)
         monkeypatch.setattr("penstock.engines.http._IDLE_S", 0.0)
         http._sweep()
