@@ -41,20 +41,20 @@ class Streamed:
         self._failed: PenstockError | None = None
 
     async def read(self) -> Sequence[bytes]:
-        while self._runs():
+        reading = self._reading
+        while not (self._closed or reading.complete):
             chunks: list[bytes] = []
             try:
                 if self._failed is not None:
                     raise self._failed
                 piece = await self._response.read()
-                if not self._runs():
+                if not piece and self._over():
                     break
-                for name, data in self._splitter.feed_named(piece) if piece else self._splitter.flush():
-                    self._reading.take(name, data, chunks)
-                    if self._reading.complete:
-                        break
-                if not piece and not self._reading.complete:
-                    self._reading.end()
+                data = self._splitter.alone(piece)
+                if data is not None:
+                    reading.take(b"", data, chunks)
+                else:
+                    self._take(piece, chunks)
             except PenstockError as exc:
                 if chunks:
                     # What came before the failure is the client's; the failure is for the next read.
@@ -67,8 +67,16 @@ class Streamed:
                 return chunks
         return ()
 
-    def _runs(self) -> bool:
-        return not (self._reading.complete or self._closed)
+    def _over(self) -> bool:
+        return self._closed
+
+    def _take(self, piece: bytes, chunks: list[bytes]) -> None:
+        for name, data in self._splitter.feed_named(piece) if piece else self._splitter.flush():
+            self._reading.take(name, data, chunks)
+            if self._reading.complete:
+                return
+        if not piece:
+            self._reading.end()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -173,8 +173,9 @@ class Connection(asyncio.Protocol):
             if self.held > _MOST_HELD and not self._paused and not self.complete:
                 self._paused = True
                 self.transport.pause_reading()
-        if self._waiter is not None:
-            self._wake()
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

@@ -33,8 +33,8 @@ class SseSplitter:
 
         An event without data is not one.
         """
-        if self._started and not self._rest and self._is_plain(piece):
-            return [(b"", piece[6:-2])]
+        if (data := self.alone(piece)) is not None:
+            return [(b"", data)]
         text = self._rest + piece if self._rest else piece
         if not self._started:
             if len(text) < 3 and b"\xef\xbb\xbf".startswith(text):
@@ -68,22 +68,29 @@ class SseSplitter:
         self._scanned = max(0, len(text) - begin - 1)
         return events
 
+    def alone(self, piece: bytes) -> bytes | None:
+        """The data of ``piece`` if it is what most are: one event of one ``data`` line, and nothing of another.
+
+        None, and nothing has happened, where it is not: that is for ``feed_named``.
+        """
+        last = len(piece) - 2
+        if (
+            piece.find(b"\n") == last <= self._max_event
+            and piece.startswith(b"data: ")
+            and piece.endswith(b"\n\n")
+            and self._started
+            and not self._rest
+            and b"\r" not in piece
+        ):
+            return piece[6:last]
+        return None
+
     def flush(self) -> list[tuple[bytes, bytes]]:
         """The event that the end of the stream completes, if the blank line after it is missing."""
         rest, self._rest, self._scanned = self._rest, b"", 0
         rest = rest.replace(b"\r\n", b"\n").replace(b"\r", b"\n").strip(b"\n")
         event = _event(rest, 0, len(rest)) if rest else None
         return [] if event is None else [event]
-
-    def _is_plain(self, piece: bytes) -> bool:
-        """Whether ``piece`` is what most are: one event of one ``data`` line."""
-        last = len(piece) - 2
-        return (
-            piece.find(b"\n") == last <= self._max_event
-            and piece.startswith(b"data: ")
-            and piece.endswith(b"\n\n")
-            and b"\r" not in piece
-        )
 
     def _check(self, size: int) -> None:
         if size > self._max_event:
