@@ -113,6 +113,7 @@ class Course:
             fault=error.fault,
             retry_after=error.retry_after,
             others=bool(self._ordered),
+            fallback=self._fallbacks + 1 < len(self._service.models),
             left_s=left_s,
             draw=self._draw(),
         )

@@ -63,9 +63,10 @@ class Circuit:
         self._probing = probe
         return probe
 
-    def succeeded(self, now: float) -> None:
-        """Closes it; a replica that comes back begins its gradual return."""
-        if self._until is not None:
+    def succeeded(self, now: float, probe: bool) -> None:
+        """Closes it when it was the probe's; a replica that comes back begins its gradual return. What began before
+        it opened says nothing about now."""
+        if probe:
             self._until, self._open_s, self._probing, self._returned = None, 0.0, False, now
             self._made, self._failed = [0] * _WINDOW_S, [0] * _WINDOW_S
         self._row = 0

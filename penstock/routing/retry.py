@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.errors import Fault
+from penstock.core.errors import UPSTREAM_RATE_LIMITED, Fault
 from penstock.core.policy import Retry
 
 _WINDOW_S = 10
+REST_S = 1.0
+"""How long a replica rests that says 429 without saying for how long."""
+# A timer may ring a little early, and the replica that is asked again would still be resting.
+_LATER_S = 0.01
 _ALWAYS = 10
 """Retries that any service may make in a window, however few requests it has."""
 
@@ -68,13 +72,14 @@ def after_failure(
     fault: Fault,
     retry_after: float | None,
     others: bool,
+    fallback: bool,
     left_s: float,
     draw: float,
 ) -> Decision:
     """What follows attempt ``number`` (from 1, at this model) that failed by ``fault``.
 
-    ``others``: another replica of the model has not been tried yet. ``left_s`` is what remains of the request's time,
-    ``draw`` a random number in [0, 1).
+    ``others``: another replica of the model has not been tried yet. ``fallback``: another model follows. ``left_s``
+    is what remains of the request's time, ``draw`` a random number in [0, 1).
     """
     if not fault.retry:
         return GiveUp()
@@ -82,11 +87,16 @@ def after_failure(
         return NextModel()
     if others:
         return Again(0.0, same=False)
-    if retry_after is None:
+    throttled = fault is UPSTREAM_RATE_LIMITED
+    if throttled and retry_after is None and fallback:
+        return NextModel()
+    asked = REST_S if throttled and retry_after is None else retry_after
+    if asked is None:
         longest = min(retry.max_backoff_s, retry.backoff_s * 2.0 ** (number - 1))
         wait = longest * (0.5 + draw / 2)
-    else:
-        wait = retry_after
-    if wait > retry.max_backoff_s or wait >= left_s:
+    elif asked > retry.max_backoff_s:
         return NextModel()
-    return Again(wait, same=True)
+    else:
+        # Never sooner than asked, and not everybody at once.
+        wait = asked + max(_LATER_S, retry.backoff_s * draw)
+    return Again(wait, same=True) if wait < left_s else NextModel()

@@ -20,10 +20,8 @@ from penstock.routing.balance import Candidate
 from penstock.routing.breaker import Circuit
 from penstock.routing.pace import Latency, far_slower
 from penstock.routing.prefix import BLOCK_TOKENS, PrefixMap, blocks
-from penstock.routing.retry import RetryBudget
+from penstock.routing.retry import REST_S, RetryBudget
 
-_REST_S = 1.0
-"""How long a replica rests that says 429 without saying for how long."""
 _LONGEST_REST_S = 60.0
 
 
@@ -52,9 +50,13 @@ class Known:
 
 
 class Running:
-    """One attempt. ``closed`` comes last; all of it is idempotent."""
+    """One attempt. ``closed`` comes last; all of it is idempotent.
 
-    __slots__ = ("_breaker", "_known", "_open", "_probe", "_said", "_traffic", "_work")
+    Each counts once: as a failure whenever it fails, else as a success when it is over. Only a probe's first chunk is
+    a success at once, so that the replica need not wait for the end of a long answer.
+    """
+
+    __slots__ = ("_breaker", "_known", "_open", "_probe", "_said", "_spoke", "_traffic", "_work")
 
     def __init__(self, traffic: Traffic, known: Known, work: int, breaker: Breaker, probe: bool) -> None:
         self._traffic = traffic
@@ -62,14 +64,14 @@ class Running:
         self._work = work
         self._breaker = breaker
         self._probe = probe
-        self._said = False
+        self._said = self._spoke = False
         self._open = True
 
     def first(self, latency_s: float) -> None:
         """The first chunk came, so long after the attempt's start."""
-        if not self._said:
-            self._said = True
-            self._known.circuit.succeeded(self._traffic.now())
+        self._spoke = True
+        if self._probe:
+            self._succeeded()
         self._known.latency.add(latency_s)
         if self._breaker.slow_factor is not None:
             self._traffic.keep_pace(self._known, self._breaker)
@@ -79,7 +81,7 @@ class Running:
         that it wants to rest."""
         circuit, now = self._known.circuit, self._traffic.now()
         if fault is UPSTREAM_RATE_LIMITED:
-            circuit.rest(now, min(retry_after if retry_after is not None else _REST_S, _LONGEST_REST_S))
+            circuit.rest(now, min(retry_after if retry_after is not None else REST_S, _LONGEST_REST_S))
         elif fault.retry:
             circuit.failed(now, self._breaker, self._probe and not self._said)
             self._said = True
@@ -90,9 +92,16 @@ class Running:
             self._open = False
             self._known.requests -= 1
             self._known.work -= self._work
-            if not self._said:
+            if self._spoke:
+                self._succeeded()
+            elif not self._said:
                 self._said = True
                 self._known.circuit.neither(self._probe)
+
+    def _succeeded(self) -> None:
+        if not self._said:
+            self._said = True
+            self._known.circuit.succeeded(self._traffic.now(), self._probe)
 
 
 class Traffic:

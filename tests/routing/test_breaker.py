@@ -28,7 +28,7 @@ def test_failures_in_a_row_open_it_and_a_good_probe_closes_it() -> None:
     assert circuit.state(5.0) is State.HALF_OPEN
     assert circuit.begin(5.0) is True
     assert circuit.begin(5.0) is None, "one probe at a time"
-    circuit.succeeded(5.1)
+    circuit.succeeded(5.1, probe=True)
     assert circuit.state(5.1) is State.CLOSED
     assert circuit.begin(5.2) is False
 
@@ -59,6 +59,7 @@ def test_attempts_that_were_under_way_do_not_decide_a_probe() -> None:
     assert circuit.begin(5.0) is True
     circuit.failed(5.1, POLICY, probe=False)
     circuit.neither(probe=False)
+    circuit.succeeded(5.1, probe=False)
     assert circuit.state(5.1) is State.HALF_OPEN
     assert circuit.begin(5.1) is None
 
@@ -70,7 +71,7 @@ def test_a_share_of_failures_opens_it_too() -> None:
         if number % 2:
             circuit.failed(1.0, POLICY, probe=False)
         else:
-            circuit.succeeded(1.0)
+            circuit.succeeded(1.0, probe=False)
     assert circuit.state(1.0) is State.OPEN
 
 
@@ -78,7 +79,7 @@ def test_old_failures_are_forgotten() -> None:
     circuit = Circuit()
     for second in range(0, 200, 11):
         circuit.failed(second, POLICY, probe=False)
-        circuit.succeeded(second)
+        circuit.succeeded(second, probe=False)
     assert circuit.state(200) is State.CLOSED
 
 
@@ -95,7 +96,7 @@ def test_who_comes_back_gets_its_share_little_by_little() -> None:
     assert circuit.share(0.0, 10.0) == 1.0
     _open(circuit)
     assert circuit.begin(5.0) is True
-    circuit.succeeded(5.0)
+    circuit.succeeded(5.0, probe=True)
     assert [circuit.share(5.0 + since, 10.0) for since in (0, 5, 9, 10)] == [0.05, 0.5, 0.9, 1.0]
 
 
@@ -108,7 +109,7 @@ def test_it_never_shuts_for_good(steps: list[tuple[float, str]]) -> None:
         if probe is None:
             continue
         if outcome == "ok":
-            circuit.succeeded(now)
+            circuit.succeeded(now, probe)
         elif outcome == "bad":
             circuit.failed(now, POLICY, probe)
         else:

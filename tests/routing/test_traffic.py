@@ -56,6 +56,31 @@ def test_work_is_reserved_before_dispatch_and_given_back_once() -> None:
     assert all((state.requests, state.work) == (0, 0) for state in traffic.states())
 
 
+def test_a_replica_that_breaks_off_every_answer_is_left_alone_as_one_that_gives_none() -> None:
+    traffic, _ = _traffic()
+    service = _service(breaker=Breaker(failures=3))
+    for _ in range(3):
+        running = traffic.begin(service, REPLICAS[0], Ask(1))
+        assert running is not None
+        running.first(0.1)
+        running.failed(UPSTREAM_BROKEN, None)
+        running.closed()
+    assert traffic.begin(service, REPLICAS[0], Ask(1)) is None
+
+
+def test_failures_with_a_whole_answer_between_them_are_not_in_a_row() -> None:
+    traffic, _ = _traffic()
+    service = _service(breaker=Breaker(failures=2))
+    for _ in range(5):
+        for fails in (True, False):
+            running = traffic.begin(service, REPLICAS[0], Ask(1))
+            assert running is not None
+            running.first(0.1)
+            if fails:
+                running.failed(UPSTREAM_BROKEN, None)
+            running.closed()
+
+
 def test_a_broken_replica_is_left_out_and_probed_by_one() -> None:
     traffic, clock = _traffic()
     service = _service(breaker=Breaker(failures=2, open_s=5.0))
