@@ -11,7 +11,14 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.core.errors import BREAKER_OPEN, NO_REPLICA, SERVICE_REFUSED, Fault, PenstockError
+from penstock.core.errors import (
+    BREAKER_OPEN,
+    NO_REPLICA,
+    SERVICE_REFUSED,
+    UPSTREAM_RATE_LIMITED,
+    Fault,
+    PenstockError,
+)
 from penstock.core.policy import Ask
 from penstock.core.serving import Deployment, Replica, ReplicaState, Service
 from penstock.routing.retry import Again, GiveUp, after_failure
@@ -38,6 +45,9 @@ class Traffic(Protocol):
 
     def reopens_in(self, replicas: Sequence[Replica]) -> float:
         """Seconds until the first of them may be tried again."""
+
+    def throttled(self, replicas: Sequence[Replica]) -> bool:
+        """Whether each of them rests because it said 429, and none because it failed."""
 
     def begin(self, service: Service, replica: Replica, ask: Ask) -> Running | None:
         """Reserves the work of one attempt; None when the replica's breaker has closed the way meanwhile."""
@@ -175,6 +185,13 @@ def concurrency(service: Service, deployment: Deployment) -> int | None:
 def _none(service: Service, deployment: Deployment, traffic: Traffic) -> PenstockError:
     for model in service.models:
         ready = [r for r in deployment.replicas.get(model, ()) if r.state is ReplicaState.READY]
+        if ready and traffic.throttled(ready):
+            return PenstockError(
+                UPSTREAM_RATE_LIMITED,
+                f"Every copy of the model '{model}' of service '{service.name}' has reached its upstream's limit. "
+                "Try again later, or give the model another key or server.",
+                retry_after=traffic.reopens_in(ready),
+            )
         if ready:
             return PenstockError(
                 BREAKER_OPEN,

@@ -17,7 +17,7 @@ from penstock.core.policy import Ask, Breaker
 from penstock.core.serving import Deployment, Replica, Service
 from penstock.routing import balance
 from penstock.routing.balance import Candidate
-from penstock.routing.breaker import Circuit
+from penstock.routing.breaker import Circuit, State
 from penstock.routing.pace import Latency, far_slower
 from penstock.routing.prefix import BLOCK_TOKENS, PrefixMap, blocks
 from penstock.routing.retry import REST_S, RetryBudget
@@ -139,6 +139,11 @@ class Traffic:
         """Seconds until the first of them may be tried again, at least .1."""
         now = self.now()
         return max(0.1, min((self._about(replica).circuit.opens_in(now) for replica in replicas), default=1.0))
+
+    def throttled(self, replicas: Sequence[Replica]) -> bool:
+        """Whether each of them rests because it said 429, and none because it failed."""
+        now = self.now()
+        return all(self._about(replica).circuit.state(now) is State.RESTING for replica in replicas)
 
     def begin(self, service: Service, replica: Replica, ask: Ask) -> Running | None:
         """Reserves the work of one attempt; None when the replica's breaker has closed the way meanwhile."""

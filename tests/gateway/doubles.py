@@ -123,10 +123,11 @@ class Running:
 
 
 class OpenRoad:
-    """Every replica in the order given, but for those in ``shut``; remembers what attempts said."""
+    """Every replica in the order given, but for those in ``shut``, of which some are ``resting``; remembers what attempts said."""
 
     def __init__(self) -> None:
         self.shut: set[str] = set()
+        self.resting: set[str] = set()
         self.running: list[Running] = []
         self.asks: list[Ask] = []
 
@@ -136,6 +137,9 @@ class OpenRoad:
 
     def reopens_in(self, replicas: Sequence[Replica]) -> float:
         return 4.0
+
+    def throttled(self, replicas: Sequence[Replica]) -> bool:
+        return all(replica.id in self.resting for replica in replicas)
 
     def begin(self, service: Service, replica: Replica, ask: Ask) -> Running | None:
         if replica.id in self.shut:

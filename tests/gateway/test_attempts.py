@@ -13,6 +13,7 @@ from penstock.core.errors import (
     SERVICE_REFUSED,
     UPSTREAM_BROKEN,
     UPSTREAM_FAILED,
+    UPSTREAM_RATE_LIMITED,
     UPSTREAM_TIMEOUT,
     PenstockError,
 )
@@ -97,6 +98,16 @@ async def test_when_every_breaker_is_open_that_is_said_with_a_time() -> None:
     assert shut.value.fault is BREAKER_OPEN
     assert shut.value.retry_after == 4.0
     assert shut.value.headers == {"x-penstock-attempts": "0"}
+
+
+async def test_when_every_copy_is_throttled_that_is_said_as_the_upstream_would() -> None:
+    road = OpenRoad()
+    road.shut = road.resting = {"main-0"}
+    door = gateway(snapshot([_service()], {"main": ScriptedEngine()}), Samples(), road)
+    with pytest.raises(PenstockError) as shut:
+        await door.chat(call(), door.admit("key"))
+    assert shut.value.fault is UPSTREAM_RATE_LIMITED
+    assert shut.value.retry_after == 4.0
 
 
 async def test_an_open_breaker_is_passed_over_for_the_fallback_without_an_attempt() -> None:

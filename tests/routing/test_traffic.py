@@ -139,7 +139,10 @@ def test_a_throttled_replica_rests_and_is_no_failure(asked: float | None, rests:
     running.failed(UPSTREAM_RATE_LIMITED, asked)
     running.closed()
     assert traffic.reopens_in(REPLICAS[:1]) == rests
+    assert traffic.throttled(REPLICAS[:1])
+    assert not traffic.throttled(REPLICAS)
     clock.at += rests
+    assert not traffic.throttled(REPLICAS[:1])
     assert traffic.begin(service, REPLICAS[0], Ask(1)) is not None
 
 
