@@ -65,11 +65,6 @@ class Accepting:
         self._open = True
         self._loop.add_reader(sock, self._accept)
 
-    @property
-    def opening(self) -> int:
-        """Connections that are accepted and not yet open."""
-        return len(self._opening)
-
     def close(self) -> None:
         """Takes in who waits already, then closes the socket. Idempotent."""
         if not self._open:
@@ -102,12 +97,17 @@ class Accepting:
                     return
                 # The client has gone again.
                 continue
-            if self._listening.connections + len(self._opening) >= self._listening.max_connections:
+            if self._listening.connections >= self._listening.max_connections:
                 self._refuse(sock)
                 continue
             task = self._loop.create_task(self._connect(sock))
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._listening.opening += 1
+            task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        self._listening.opening -= 1
 
     async def _connect(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -117,7 +117,11 @@ class Accepting:
                 await self._loop.connect_accepted_socket(self._protocol, sock)
             else:
                 await self._loop.connect_accepted_socket(
-                    self._protocol, sock, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S
+                    self._protocol,
+                    sock,
+                    ssl=context,
+                    ssl_handshake_timeout=_HANDSHAKE_S,
+                    ssl_shutdown_timeout=self._listening.patience.write_s,
                 )
         except OSError as error:
             # A handshake that failed, or a client that has gone.

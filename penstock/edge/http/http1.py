@@ -12,9 +12,10 @@ import time
 from collections import deque
 
 from penstock.core.errors import BAD_REQUEST, PenstockError, envelope
+from penstock.edge.http.forwarded import chain
 from penstock.edge.http.http1_exchange import Http1Exchange
 from penstock.edge.http.http1_requests import Head, Requests
-from penstock.edge.http.listening import HIGH_WATER, Listening, Taking
+from penstock.edge.http.listening import FRESH_S, HIGH_WATER, Listening, Taking
 from penstock.edge.http.websocket import PATH as WEBSOCKET_PATH
 from penstock.edge.http.websocket_connection import WebSocketConnection
 
@@ -26,8 +27,6 @@ _UNASKED = 64 << 10
 _BITE = 32 << 10
 # Read and thrown away, so that a client which is still sending sees its refusal before it sees the connection close.
 _LINGER_BYTES = 1 << 20
-# A connection as young as this may have its first request on the way.
-_FRESH_S = 1.0
 _NEVER = math.inf
 
 
@@ -40,6 +39,7 @@ class Http1Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._taking: Taking
         self._client = ""
+        self._proxied = False
         # A head is coming in; the request whose body is; the one that is being answered; those after it.
         self._in_head = False
         self._receiving: Http1Exchange | None = None
@@ -58,6 +58,8 @@ class Http1Connection(asyncio.Protocol):
         # The client has said that no request follows; and has sent something all the same.
         self._last = self._more = False
         self._retired = self._lost = self._used = False
+        # Closes as soon as the client has taken most of what it was sent.
+        self._leaving = False
         self._opened = time.monotonic()
         self._deadline = _NEVER
 
@@ -69,6 +71,7 @@ class Http1Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=HIGH_WATER)
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) else ""
+        self._proxied = self._listening.proxies.trust(self._client)
         self._listening.open.add(self)
         self._wait(self._listening.patience.head_s)
 
@@ -96,7 +99,9 @@ class Http1Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._current is not None:
+        if self._leaving:
+            self._transport.close()
+        elif self._current is not None:
             self._current.drained()
         else:
             self._next()
@@ -119,9 +124,9 @@ class Http1Connection(asyncio.Protocol):
 
     def retire(self) -> None:
         self._retired = True
-        fresh = not self._used and time.monotonic() < self._opened + _FRESH_S
-        if self._current is None and not self._in_head and not fresh:
-            self._transport.close()
+        fresh = not self._used and time.monotonic() < self._opened + FRESH_S
+        if self._current is None and not self._in_head and not fresh and self._lingering is None:
+            self._close()
 
     def stop(self) -> None:
         self._retired = True
@@ -196,7 +201,7 @@ class Http1Connection(asyncio.Protocol):
             head.path,
             head.query,
             head.headers,
-            self._client,
+            self._from(head.headers.get(b"x-forwarded-for")) if self._proxied else self._client,
             keep_alive=head.keep_alive,
             minor=head.minor,
         )
@@ -227,11 +232,15 @@ class Http1Connection(asyncio.Protocol):
             return False
         self._lost = self._deaf = True
         self._listening.open.discard(self)
-        connection = WebSocketConnection(self._listening.sockets, self._transport, head, self._client)
+        client = self._from(chain(head)) if self._proxied else self._client
+        connection = WebSocketConnection(self._listening.sockets, self._transport, head, client)
         self._transport.set_protocol(connection)
         rest, self._held = rest + self._held, b""
         connection.begin(rest)
         return True
+
+    def _from(self, forwarded: bytes | None) -> str:
+        return self._listening.proxies.client(self._client, forwarded)
 
     def _begin(self, exchange: Http1Exchange) -> None:
         self._current = exchange
@@ -288,13 +297,19 @@ class Http1Connection(asyncio.Protocol):
         self._current = None
         self._shut()
         if not unread:
-            self._transport.close()
+            self._close()
         elif self._lingering is None and not self._transport.is_closing():
             self._lingering = _LINGER_BYTES
             self._wait(self._listening.patience.linger_s)
             self.flow()
             if self._transport.can_write_eof():
                 self._transport.write_eof()
+
+    def _close(self) -> None:
+        """Once closed, TLS has only so much time for all that waits, however steadily the client takes it."""
+        self._leaving = self._full and not self._transport.can_write_eof()
+        if not self._leaving:
+            self._transport.close()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +319,13 @@ class Http1Connection(asyncio.Protocol):
     def _overdue(self) -> None:
         current, patience = self._current, self._listening.patience
         if self._lingering is not None:
-            self._transport.abort()
+            if self._transport.get_write_buffer_size():
+                # That the client takes none of it is seen elsewhere.
+                self._wait(patience.linger_s)
+            elif self._transport.can_write_eof():
+                self._transport.abort()
+            else:
+                self._transport.close()
         elif current is None:
             self._cut("head" if self._in_head else "idle")
         elif current.awaited:

@@ -90,7 +90,7 @@ class Requests:
         if self._inside:
             self._senseless += self._feeding
             if self._senseless > MAX_HEAD_BYTES:
-                raise _too_long()
+                raise too_long()
 
     def _made(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
@@ -147,7 +147,7 @@ class Requests:
     def _count(self, more: int) -> None:
         self._bytes += more
         if self._bytes > MAX_HEAD_BYTES:
-            self._fault = _too_long()
+            self._fault = too_long()
             raise self._fault
 
     def _checked(self, version: str) -> dict[bytes, bytes]:
@@ -205,7 +205,8 @@ def _bad(what: str) -> PenstockError:
     return PenstockError(BAD_REQUEST, f"{what} Send HTTP/1.1.")
 
 
-def _too_long() -> PenstockError:
+def too_long() -> PenstockError:
+    """What is said of a head of more than ``MAX_HEAD_BYTES``."""
     return PenstockError(
         HEADERS_TOO_LARGE,
         f"The request's line and headers are longer than {MAX_HEAD_BYTES} bytes. Send fewer or shorter ones.",

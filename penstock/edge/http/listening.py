@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
 import struct
 import sys
-import termios
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -16,18 +14,24 @@ from typing import Protocol
 import msgspec
 
 from penstock.core.metrics import Meter, Sample
+from penstock.edge.http.config import ServerSettings
+from penstock.edge.http.cors import Cors
 from penstock.edge.http.exchange import Exchange
+from penstock.edge.http.forwarded import Proxies
 from penstock.edge.http.metrics import CONNECTIONS, CUT
 from penstock.edge.http.websocket import WebSocketSide
 
 HIGH_WATER = 64 << 10
 """Bytes that may wait for a client before who sends more waits too."""
-
+FRESH_S = 1.0
+"""Seconds for which a connection may have its first request on the way."""
 
 _LAST_WORDS_S = 1.0
 _CANCELLED_WITHIN_S = 5.0
 _LEAST_WORDS_S = 0.1
 _LOOK_EVERY_S = 0.05
+# Where Linux's struct tcp_info has tcpi_bytes_acked.
+_ACKED_AT = 120
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,19 +76,28 @@ class Connection(Protocol):
 
 
 class Listening:
-    """``open`` are the HTTP connections. ``closing``: replies tell their clients that the connection ends with them.
-    ``date`` is now, for a header."""
+    """``open`` are the HTTP connections, ``opening`` how many are not yet open. ``closing``: replies tell their
+    clients that the connection ends with them. ``date`` is now, for a header."""
 
     def __init__(
-        self, app: Application, *, patience: Patience, meter: Meter, sockets: WebSocketSide, max_connections: int
+        self,
+        app: Application,
+        *,
+        settings: ServerSettings,
+        patience: Patience,
+        meter: Meter,
+        sockets: WebSocketSide,
     ) -> None:
         self.app = app
         self.loop = asyncio.get_running_loop()
         self.patience = patience
         self.meter = meter
         self.sockets = sockets
-        self.max_connections = max_connections
+        self.max_connections = settings.max_connections
+        self.proxies = Proxies(settings.trusted_proxies)
+        self._cors = None if settings.cors is None else Cors(settings.cors.origins, settings.cors.max_age_s)
         self.open: set[Connection] = set()
+        self.opening = 0
         self._exchanges = 0
         self.closing = False
         self.date = b""
@@ -92,8 +105,8 @@ class Listening:
 
     @property
     def connections(self) -> int:
-        """Open connections, WebSockets among them."""
-        return len(self.open) + self.sockets.sockets
+        """Client connections, WebSockets and those that are not yet open among them."""
+        return len(self.open) + self.opening + self.sockets.sockets
 
     @property
     def exchanges(self) -> int:
@@ -103,6 +116,8 @@ class Listening:
     def begin(self, exchange: Exchange) -> None:
         """Has an exchange answered, by a task of its own; ``ended`` is to be called when it is over."""
         self._exchanges += 1
+        if self._cors is not None:
+            exchange.beside = self._cors.beside(exchange.method, exchange.headers)
         exchange.task = self.loop.create_task(self.app.answer(exchange))
 
     def ended(self) -> None:
@@ -169,22 +184,26 @@ class Taking:
         self._since = 0.0
 
     def stalled(self, written: int, now: float, within_s: float) -> bool:
-        """Whether bytes have been waiting for ``within_s`` seconds without one of them going out. ``written`` are
-        those of the connection so far."""
+        """Whether bytes have been waiting for ``within_s`` seconds without one being taken. ``written`` are those of
+        the connection so far."""
         waiting = self._transport.get_write_buffer_size()
         if not waiting:
             self._taken = -1
             return False
-        taken = written - waiting - self._unsent()
+        taken = self._acknowledged()
+        if taken is None:
+            taken = written - waiting
         if self._taken == -1 or taken > self._taken:
             self._taken, self._since = taken, now
         return now - self._since >= within_s
 
-    def _unsent(self) -> int:
-        """Bytes that the kernel holds: a slow client takes of these long before it makes room for ours."""
+    def _acknowledged(self) -> int | None:
+        """Bytes that have arrived at the client, TLS's own among them; None where the kernel does not say. It has
+        them long after they have left us: a slow client takes of what it holds long before it makes room for ours."""
         if self._sock is None or sys.platform != "linux":
-            return 0
+            return None
         try:
-            return int(struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0"))[0])
-        except OSError:
-            return 0
+            told = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
+            return int(struct.unpack_from("=Q", told, _ACKED_AT)[0])
+        except (OSError, struct.error):
+            return None
