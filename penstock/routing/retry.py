@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.errors import UPSTREAM_RATE_LIMITED, Fault
+from penstock.core.errors import UPSTREAM_MODEL_UNKNOWN, UPSTREAM_RATE_LIMITED, UPSTREAM_REFUSED_KEY, Fault
 from penstock.core.policy import Retry
 
 _WINDOW_S = 10
@@ -12,6 +12,8 @@ REST_S = 1.0
 """How long a replica rests that says 429 without saying for how long."""
 # A timer may ring a little early, and the replica that is asked again would still be resting.
 _LATER_S = 0.01
+# What the deployment file gets wrong about a replica is still wrong a moment later.
+_LASTING = (UPSTREAM_REFUSED_KEY, UPSTREAM_MODEL_UNKNOWN)
 _ALWAYS = 10
 """Retries that any service may make in a window, however few requests it has."""
 
@@ -88,7 +90,7 @@ def after_failure(
     if others:
         return Again(0.0, same=False)
     throttled = fault is UPSTREAM_RATE_LIMITED
-    if throttled and retry_after is None and fallback:
+    if fault in _LASTING or (throttled and retry_after is None and fallback):
         return NextModel()
     asked = REST_S if throttled and retry_after is None else retry_after
     if asked is None:

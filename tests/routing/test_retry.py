@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.core.errors import BAD_REQUEST, UPSTREAM_BROKEN, UPSTREAM_RATE_LIMITED, Fault
+from penstock.core.errors import (
+    BAD_REQUEST,
+    UPSTREAM_BROKEN,
+    UPSTREAM_RATE_LIMITED,
+    UPSTREAM_REFUSED_KEY,
+    Fault,
+)
 from penstock.core.policy import Retry
 from penstock.routing.retry import Again, Decision, GiveUp, NextModel, RetryBudget, after_failure
 
@@ -28,6 +34,8 @@ POLICY = Retry(attempts=3, backoff_s=0.25, max_backoff_s=2.0)
         (UPSTREAM_RATE_LIMITED, 1, 1.5, False, 1.0, NextModel()),
         (UPSTREAM_RATE_LIMITED, 1, None, True, 60, Again(0.0, same=False)),
         (UPSTREAM_RATE_LIMITED, 1, None, False, 60, Again(1.125, same=True)),
+        (UPSTREAM_REFUSED_KEY, 1, None, True, 60, Again(0.0, same=False)),
+        (UPSTREAM_REFUSED_KEY, 1, None, False, 60, NextModel()),
     ],
 )
 def test_what_follows(

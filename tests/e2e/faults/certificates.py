@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def self_signed(folder: Path, name: str, *, ends_in_days: float = 1) -> tuple[Path, ssl.SSLContext]:
-    """A certificate that is its own authority, as a file, and a server's context with it."""
+def self_signed(
+    folder: Path, name: str, *, ends_in_days: float = 1, address: str = "127.0.0.1"
+) -> tuple[Path, ssl.SSLContext]:
+    """A certificate for ``address`` that is its own authority, as a file, and a server's context with it."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=ends_in_days)
@@ -25,9 +27,7 @@ def self_signed(folder: Path, name: str, *, ends_in_days: float = 1) -> tuple[Pa
         .serial_number(x509.random_serial_number())
         .not_valid_before(end - datetime.timedelta(days=30))
         .not_valid_after(end)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

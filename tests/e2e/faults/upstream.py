@@ -62,7 +62,7 @@ class BadUpstream:
                 return Place(_url(held), attempts=None, sockets=[held])
             case "no connection":
                 return _full()
-            case "reset unread":
+            case "reset before the request is read":
                 return self._serving(None, None)
             case _:
                 return self._serving(FAULTS[fault], tls)
