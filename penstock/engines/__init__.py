@@ -23,8 +23,8 @@ class Engine(Protocol):
         The chunks that follow are OpenAI's JSON for ``call.kind``: chunks when ``call.stream``, else one whole
         object. ``usage`` is always among them, on the last chunk or on a chunk of its own with empty ``choices``,
         when the upstream reports it at all. Raises ``PenstockError``; nothing is left open when it does, nor when
-        it is cancelled. Makes exactly one attempt. ``connect_s`` bounds the way to a connection, in place of the
-        engine's own setting.
+        it is cancelled. Makes exactly one attempt, except that what one of several keys is refused is asked with the
+        next at once. ``connect_s`` bounds the way to a connection, in place of the engine's own setting.
         """
 
     async def probe(self, replica: Replica) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import lru_cache, partial
 
 from penstock.core.chat import Call, Kind, Upstream
@@ -15,6 +14,7 @@ from penstock.engines.anthropic_request import message_body
 from penstock.engines.faults import Origin, http_error
 from penstock.engines.hosted import PREPARED, endpoint, probed, refusal, secrets_of, usable_keys
 from penstock.engines.hosted_answers import Streamed, Whole
+from penstock.engines.hosted_keys import HostedKeys
 from penstock.engines.http import Http, Prepared
 
 
@@ -29,9 +29,9 @@ class Anthropic:
         self._model = settings.model or name
         self._max_tokens = settings.max_tokens
         self._headers = {"anthropic-version": settings.version} | dict(settings.headers)
-        self._turn = itertools.cycle(usable_keys(settings.api_key) or ("",))
         self._secrets = secrets_of(settings)
         self._clock = clock or SystemClock()
+        self._keys = HostedKeys(name, usable_keys(settings.api_key), self._clock)
         self._http = Http(
             connect_timeout_s=settings.connect_timeout_s,
             read_timeout_s=settings.timeout_s,
@@ -48,10 +48,32 @@ class Anthropic:
                 f"Model {self._name!r} is served by Anthropic, which has chat only; "
                 "use /v1/chat/completions, or a model of another engine",
             )
+        key = replica.key or self._keys.only
+        if key is None:
+            sent = call.service if self._model == "*" else self._model
+            return await self._keys.ask(replica.base_url, sent, partial(self._ask, call, replica, connect_s))
+        return await self._ask(call, replica, connect_s, key)
+
+    async def probe(self, replica: Replica) -> None:
+        """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
+        if replica.key:
+            await self._probed(replica.base_url, replica.key)
+        else:
+            await self._keys.probe(replica.base_url, self._model, partial(self._probed, replica.base_url))
+
+    def sockets(self) -> tuple[int, int]:
+        """As the port says."""
+        return self._http.sockets, self._http.idle_sockets
+
+    async def aclose(self) -> None:
+        """As the port says."""
+        await self._http.aclose()
+
+    async def _ask(self, call: Call, replica: Replica, connect_s: float | None, key: str) -> Upstream:
         model = call.service if self._model == "*" else self._model
         origin = Origin(self._name, model, (*self._secrets, replica.key) if replica.key else self._secrets)
         body = message_body(call, model, self._max_tokens)
-        prepared = self._prepared(replica.base_url, replica.key or next(self._turn))
+        prepared = self._prepared(replica.base_url, key)
         response = await self._http.post(prepared, body, connect_s=connect_s)
         wall = self._clock.wall()
         if not 200 <= response.status < 300:
@@ -61,19 +83,9 @@ class Anthropic:
             return Streamed(response, Events(int(wall), origin))
         return Whole(response, partial(whole, created=int(wall), origin=origin))
 
-    async def probe(self, replica: Replica) -> None:
-        """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
-        origin = Origin(self._name, self._model, self._secrets)
-        url, key = _url(replica.base_url, "models"), replica.key or next(self._turn)
-        await probed(self._http, url, self._signed(key), self._clock.wall(), origin)
-
-    def sockets(self) -> tuple[int, int]:
-        """As the port says."""
-        return self._http.sockets, self._http.idle_sockets
-
-    async def aclose(self) -> None:
-        """As the port says."""
-        await self._http.aclose()
+    async def _probed(self, base_url: str, key: str) -> None:
+        origin = Origin(self._name, self._model, (*self._secrets, key) if key else self._secrets)
+        await probed(self._http, _url(base_url, "models"), self._signed(key), self._clock.wall(), origin)
 
     def _prepare(self, base_url: str, key: str) -> Prepared:
         return self._http.prepared("POST", _url(base_url, "messages"), self._signed(key))

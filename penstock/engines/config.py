@@ -90,7 +90,8 @@ class _Hosted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     model: str | None = None
     """The name sent upstream. Default: this model's name in the deployment file. `"*"` sends the client's own."""
     api_key: str | list[str] = ""
-    """The upstream's key, or several that are used in turn; `none` or empty sends no key."""
+    """The upstream's key, or several that are used in turn, of which one that is throttled or refused rests alone;
+    `none` or empty sends no key."""
     headers: dict[str, str] = {}
     """Headers added to every upstream request."""
     proxy: str | None = None

@@ -24,7 +24,6 @@ _OLDEST_S = 270.0
 """Connections are made anew after this long, so that a name that has moved is followed: they are looked through often
 enough that none begins an exchange when it is older than 5 minutes."""
 _DEFAULTS = {"content-type": "application/json", "user-agent": "penstock", "accept-encoding": "identity"}
-_NONE: Mapping[str, str] = {}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
 
@@ -210,12 +209,12 @@ class Http:
         """Connections that wait for one."""
         return sum(not connection.lost for idle in self._idle.values() for connection in idle)
 
-    def prepared(self, method: str, url: str, headers: Mapping[str, str] = _NONE) -> Prepared:
+    def prepared(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Prepared:
         """What ``post`` and ``get`` are given. Of ``headers``, those that we would send ourselves replace ours.
 
         Raises ``PenstockError`` (UPSTREAM_UNREACHABLE), which repeats no secret, for what cannot be sent.
         """
-        to = target(url)
+        to, headers = target(url), headers or {}
         asked, login = self._dialer.request_line(to)
         ours = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         if ours.count("\n") != len(headers) or ours.count("\r") != len(headers) or "\0" in ours:

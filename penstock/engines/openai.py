@@ -5,7 +5,6 @@ Source of the wire: https://platform.openai.com/docs/api-reference and what its 
 
 from __future__ import annotations
 
-import itertools
 from functools import lru_cache, partial
 
 import msgspec
@@ -19,6 +18,7 @@ from penstock.engines import config
 from penstock.engines.faults import Complaint, Origin, complaint, http_error
 from penstock.engines.hosted import PREPARED, endpoint, probed, refusal, secrets_of, usable_keys
 from penstock.engines.hosted_answers import Streamed, Whole
+from penstock.engines.hosted_keys import HostedKeys
 from penstock.engines.http import Http, Prepared
 from penstock.engines.openai_answers import Events, whole, whole_as_chunks
 
@@ -33,11 +33,10 @@ class OpenAI:
         self._name = name
         self._model = settings.model or name
         self._headers = dict(settings.headers)
-        self._own_auth = any(header.lower() == "authorization" for header in settings.headers)
-        self._keys = usable_keys(settings.api_key)
-        self._turn = itertools.cycle(self._keys or ("",))
         self._secrets = secrets_of(settings)
         self._clock = clock or SystemClock()
+        self._own_auth = any(header.lower() == "authorization" for header in settings.headers)
+        self._keys = HostedKeys(name, () if self._own_auth else usable_keys(settings.api_key), self._clock)
         self._takes_stream_options = True
         self._sent = msgspec.Raw(msgspec.json.encode(self._model))
         self._plainly = Origin(name, self._model, self._secrets)
@@ -51,7 +50,29 @@ class OpenAI:
 
     async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> Upstream:
         """As the port says. A server that refuses ``stream_options`` is asked once more without, and then always."""
-        prepared = self._prepared(replica.base_url, call.kind, replica.key or next(self._turn))
+        key = replica.key or self._keys.only
+        if key is None:
+            sent = call.service if self._model == "*" else self._model
+            return await self._keys.ask(replica.base_url, sent, partial(self._ask, call, replica, connect_s))
+        return await self._ask(call, replica, connect_s, key)
+
+    async def probe(self, replica: Replica) -> None:
+        """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
+        if replica.key:
+            await self._probed(replica.base_url, replica.key)
+        else:
+            await self._keys.probe(replica.base_url, self._model, partial(self._probed, replica.base_url))
+
+    def sockets(self) -> tuple[int, int]:
+        """As the port says."""
+        return self._http.sockets, self._http.idle_sockets
+
+    async def aclose(self) -> None:
+        """As the port says."""
+        await self._http.aclose()
+
+    async def _ask(self, call: Call, replica: Replica, connect_s: float | None, key: str) -> Upstream:
+        prepared = self._prepared(replica.base_url, call.kind, key)
         asking = call.stream and self._takes_stream_options
         body = self._body(call, asking)
         response = await self._http.post(prepared, body, request_id=call.request_id, connect_s=connect_s)
@@ -79,20 +100,9 @@ class OpenAI:
             return Whole(response, partial(whole_as_chunks, call.kind, origin))
         return Streamed(response, Events(call.choices, origin))
 
-    async def probe(self, replica: Replica) -> None:
-        """Asks for the list of models; whoever answers at all, and not with 401, 403 or 5xx, can serve."""
-        origin = Origin(self._name, self._model, self._secrets)
-        url = endpoint(replica.base_url, "/models")
-        key = replica.key or next(self._turn)
-        await probed(self._http, url, self._signed(key), self._clock.wall(), origin)
-
-    def sockets(self) -> tuple[int, int]:
-        """As the port says."""
-        return self._http.sockets, self._http.idle_sockets
-
-    async def aclose(self) -> None:
-        """As the port says."""
-        await self._http.aclose()
+    async def _probed(self, base_url: str, key: str) -> None:
+        origin = Origin(self._name, self._model, (*self._secrets, key) if key else self._secrets)
+        await probed(self._http, endpoint(base_url, "/models"), self._signed(key), self._clock.wall(), origin)
 
     def _origin(self, call: Call, replica: Replica) -> Origin:
         if self._model != "*" and not replica.key:
