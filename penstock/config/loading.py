@@ -27,7 +27,7 @@ SENT = "the deployment"
 
 
 class Loaded(NamedTuple):
-    """A deployment file, where in it values stand that come from the environment (never to be shown), and its text."""
+    """A deployment file, where in it values stand that come from the environment, never to be shown, and its text."""
 
     file: DeploymentFile
     hidden: frozenset[Place]

@@ -70,7 +70,7 @@ class Alarms:
 
 
 class Alarm:
-    """Ends the waits of one request, one at a time. ``total_s`` is from now to the last byte.
+    """Ends the waits of one task, that which makes it, one at a time. ``total_s`` is from now to the last byte.
 
     Around a wait: ``begin``, and ``rest`` whatever happens; where the wait is cancelled, ``late`` says whether it was
     the alarm. It rings at most 20 ms late. Call ``close`` once no more waits follow.
@@ -86,6 +86,7 @@ class Alarm:
         "_task",
         "_timer",
         "_total_s",
+        "_waiting",
         "bucket",
         "limit",
         "total",
@@ -102,7 +103,10 @@ class Alarm:
         self.bucket = 0
         self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf
-        self._task: asyncio.Task[object] | None = None
+        task = asyncio.current_task(self._loop)
+        assert task is not None
+        self._task: asyncio.Task[object] = task
+        self._waiting = False
         self._phase: Callable[[], PenstockError] | None = None
         self._cancelling = 0
         self._rung = False
@@ -116,17 +120,14 @@ class Alarm:
         return Alarm(self.left(), self._alarms)
 
     def begin(self, limit_s: float | None = None, phase: Callable[[], PenstockError] | None = None) -> None:
-        """A wait of the current task begins, of at most ``limit_s``; ``phase`` makes the error when that is what runs
+        """A wait begins, of at most ``limit_s``; ``phase`` makes the error when that is what runs
         out first. Raises ``PenstockError(DEADLINE_EXCEEDED)`` when the total has run out already."""
         now = self._loop.time()
         total = self.total
         if now >= total:
             raise self._exceeded()
-        task = asyncio.current_task()
-        assert task is not None
-        self._task, self._phase = task, phase
-        self._cancelling = task.cancelling()
-        self._rung = False
+        self._waiting, self._phase, self._rung = True, phase, False
+        self._cancelling = self._task.cancelling()
         limit = self.limit = total if limit_s is None or now + limit_s >= total else now + limit_s
         if limit - now < _EXACT_S:
             if limit < self._armed:
@@ -139,12 +140,11 @@ class Alarm:
 
     def rest(self) -> None:
         """The wait is over."""
-        self._task = None
+        self._waiting = False
 
     def late(self) -> PenstockError | None:
         """After a wait that was cancelled: what to raise in place of the cancellation, if the alarm did it."""
-        task = asyncio.current_task()
-        if not self._rung or task is None or task.uncancel() > self._cancelling:
+        if not self._rung or self._task.uncancel() > self._cancelling:
             return None
         if self._phase is not None and self.limit < self.total:
             return self._phase()
@@ -162,7 +162,7 @@ class Alarm:
     def look(self, now: float) -> None:
         """Rings if it is time, else sees to being looked at again. While nobody waits it does neither: what ran out
         then is found by the next wait."""
-        if self._task is None:
+        if not self._waiting:
             return
         if now >= self.limit:
             self._rung = True

@@ -73,7 +73,8 @@ class Gateway:
     async def chat(self, call: Call, admission: Admission, terms: Terms = _PLAIN) -> Reply:
         """Answers one call on the client's ``terms``; returns once the first chunk may be released.
 
-        Raises ``PenstockError`` when no attempt got that far; nothing is open then, nor when cancelled.
+        The reply is read by the task that calls this. Raises ``PenstockError`` when no attempt got that far; nothing
+        is open then, nor when cancelled.
         """
         clock, trail, deployment = self._clock, Trail(), admission.snapshot.deployment
         arrived = clock.now()

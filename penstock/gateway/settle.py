@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.core.chat import Usage
+from penstock.core.chat import Kind, Usage
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.metrics import Meter, Sample
@@ -67,7 +67,12 @@ class Settle(Protocol):
     def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> Summary: ...
 
 
-Rule = Callable[[Summary, Sequence[TrailFact]], Iterator[Sample]]
+Rule = Callable[[Summary, Sequence[TrailFact], Meter], None]
+"""What one summary tells a meter."""
+
+# An enum member's name and value are looked up by Python code.
+_KINDS = {kind: kind.name.lower() for kind in Kind}
+_ENDINGS = {ending: ending.value for ending in Ending}
 
 
 class Settling:
@@ -83,8 +88,7 @@ class Settling:
         trail.add(Closed(self._clock.now(), ending, _status(ending, error), error.fault.code if error else ""))
         summary = summed(trail.facts)
         for rule in RULES:
-            for sample in rule(summary, trail.facts):
-                self._meter.record(sample)
+            rule(summary, trail.facts, self._meter)
         if summary.attempts > 1 or error is not None:
             for fact in _failures(trail.facts):
                 _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, fact.message)
@@ -132,7 +136,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
     return Summary(
         request_id=arrived.request_id,
         wall=arrived.wall,
-        kind=arrived.kind.name.lower(),
+        kind=_KINDS[arrived.kind],
         service=service,
         model=model,
         replica=replica,
@@ -150,34 +154,33 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
     )
 
 
-def _requests(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
-    labels = (summary.service, summary.model, summary.kind, summary.ending.value, summary.code)
-    yield Sample(metrics.REQUESTS, 1.0, labels)
-    yield Sample(metrics.DURATION, summary.duration_s, (summary.service, summary.model))
-
-
-def _first_chunk(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
+def _requests(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
+    model = (summary.service, summary.model)
+    labels = (*model, summary.kind, _ENDINGS[summary.ending], summary.code)
+    meter.record(Sample(metrics.REQUESTS, 1.0, labels))
+    meter.record(Sample(metrics.DURATION, summary.duration_s, model))
     if summary.first_chunk_s is not None:
-        yield Sample(metrics.FIRST_CHUNK, summary.first_chunk_s, (summary.service, summary.model))
+        meter.record(Sample(metrics.FIRST_CHUNK, summary.first_chunk_s, model))
 
 
-def _tokens(summary: Summary, _: Sequence[TrailFact]) -> Iterator[Sample]:
-    if summary.usage is not None:
-        yield Sample(metrics.TOKENS, summary.usage.prompt, (summary.service, summary.model, "input"))
-        yield Sample(metrics.TOKENS, summary.usage.completion, (summary.service, summary.model, "output"))
+def _tokens(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
+    usage = summary.usage
+    if usage is not None:
+        meter.record(Sample(metrics.TOKENS, usage.prompt, (summary.service, summary.model, "input")))
+        meter.record(Sample(metrics.TOKENS, usage.completion, (summary.service, summary.model, "output")))
 
 
-def _queue_wait(summary: Summary, facts: Sequence[TrailFact]) -> Iterator[Sample]:
+def _queue_wait(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
     if summary.queued_s is not None:
-        yield Sample(metrics.QUEUE_WAIT, summary.queued_s, (summary.service,))
+        meter.record(Sample(metrics.QUEUE_WAIT, summary.queued_s, (summary.service,)))
 
 
-def _failed_attempts(summary: Summary, facts: Sequence[TrailFact]) -> Iterator[Sample]:
+def _failed_attempts(summary: Summary, facts: Sequence[TrailFact], meter: Meter) -> None:
     if summary.attempts < 2 and summary.ending is Ending.COMPLETE:
         return
     started = {fact.number: fact.model for fact in facts if isinstance(fact, AttemptStarted)}
     for fact in _failures(facts):
-        yield Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, started[fact.number], fact.code))
+        meter.record(Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, started[fact.number], fact.code)))
 
 
-RULES: tuple[Rule, ...] = (_requests, _first_chunk, _tokens, _queue_wait, _failed_attempts)
+RULES: tuple[Rule, ...] = (_requests, _tokens, _queue_wait, _failed_attempts)

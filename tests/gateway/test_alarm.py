@@ -27,6 +27,19 @@ async def _wait(alarm: Alarm, limit_s: float | None, event: asyncio.Event) -> No
         alarm.rest()
 
 
+async def _waiting(limit_s: float) -> tuple[Alarm, asyncio.Task[None]]:
+    """A task that waits, and its alarm."""
+    made: list[Alarm] = []
+
+    async def wait() -> None:
+        made.append(Alarm(10.0, Alarms()))
+        await _wait(made[0], limit_s, asyncio.Event())
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    return made[0], task
+
+
 @pytest.mark.parametrize(
     ("total_s", "limit_s", "fault", "after_s"),
     [(1.0, 0.2, UPSTREAM_TIMEOUT, 0.2), (0.2, 1.0, DEADLINE_EXCEEDED, 0.2), (0.2, None, DEADLINE_EXCEEDED, 0.2)],
@@ -68,9 +81,7 @@ async def test_what_ran_out_between_two_waits_is_found_by_the_next() -> None:
 
 
 async def test_somebody_elses_cancellation_stays_one() -> None:
-    alarm = Alarm(10.0, Alarms())
-    task = asyncio.create_task(_wait(alarm, 5.0, asyncio.Event()))
-    await asyncio.sleep(0)
+    alarm, task = await _waiting(5.0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -79,9 +90,7 @@ async def test_somebody_elses_cancellation_stays_one() -> None:
 
 @pytest.mark.parametrize("first", ["alarm", "caller"])
 async def test_rung_and_cancelled_at_once_is_cancelled(first: str) -> None:
-    alarm = Alarm(10.0, Alarms())
-    task = asyncio.create_task(_wait(alarm, 0.01, asyncio.Event()))
-    await asyncio.sleep(0)
+    alarm, task = await _waiting(0.01)
     if first == "caller":
         task.cancel()
         alarm.limit = 0.0

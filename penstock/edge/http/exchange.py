@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import functools
 import os
 import re
 import time
@@ -29,11 +30,11 @@ class ClientGoneError(Exception):
 class Exchange(abc.ABC):
     """Answered by one task; the connection that carries it tells what comes in, from the same loop.
 
-    ``query`` is what stands after ``?``, as it came. ``headers`` are the request's, by lower-case name;
-    of a name that occurs twice, the last. ``request_id`` is the client's own ``x-request-id`` when it is 1 to 128
-    printable ASCII characters, else ours. ``arrived`` and ``sent_at``, that of the last bytes sent, are monotonic seconds. ``full``: what was sent waits for a client that
-    does not read; ``room`` waits with it. ``silent``, unless None, is called when nothing has been sent for the time
-    of a heartbeat. ``beside`` are headers that every reply carries.
+    ``query`` is what stands after ``?``, as it came. ``headers`` are the request's, by lower-case name; of a name
+    that occurs twice, the last. ``request_id`` is the client's own ``x-request-id`` when it is 1 to 128 printable
+    ASCII characters, else ours. ``arrived`` and ``sent_at``, that of the last bytes sent, are monotonic seconds.
+    ``full``: what was sent waits for a client that does not read; ``room`` waits with it. ``silent``, unless None, is
+    called when nothing has been sent for the time of a heartbeat. ``beside`` are headers that every reply carries.
     """
 
     __slots__ = (
@@ -276,13 +277,13 @@ class Exchange(abc.ABC):
 
 def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
     """Header names and values as bytes. What may not stand in a value, a line break say, becomes a space."""
-    return [
-        (
-            name.encode("latin-1"),
-            (value if value.isprintable() else _UNFIT.sub(" ", value)).encode("latin-1", "replace"),
-        )
-        for name, value in headers
-    ]
+    return [_encoded(name, value) for name, value in headers]
+
+
+@functools.lru_cache(4096)
+def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
+    fit = value if value.isprintable() else _UNFIT.sub(" ", value)
+    return name.encode("latin-1"), fit.encode("latin-1", "replace")
 
 
 def _may_retry(error: PenstockError) -> bool:

@@ -275,7 +275,7 @@ async def test_one_long_reply_may_take_its_time() -> None:
 
 
 async def test_nonsense_from_a_client_that_does_not_read_is_not_answered_without_end() -> None:
-    async with socket_site(Engine(usual), times=SocketTimes(stalled_s=0.4)) as site:
+    async with socket_site(Engine(usual), times=SocketTimes(stalled_s=1.0)) as site:
         client = await RawClient.open(site, receive_bytes=4096)
         [transport] = site.transports
         held, was_read = 0, True
