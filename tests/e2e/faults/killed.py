@@ -63,7 +63,8 @@ def _row(name: str, victim: Callable[[Penstock], int], upstream: BadUpstream) ->
             wait_until(lambda: not any(map(alive, family)), BACK_WITHIN_S)
             afterwards = "no process is left"
             # The worker may still hear of it before it goes too.
-            request = "no answer, or 503" if request in ("no answer", "503") else request
+            stream = _either(stream, "cut short", "error event")
+            request = _either(request, "no answer", "503")
         else:
             afterwards = _afterwards(server)
     return _line(name, stream, request, "closed", after, afterwards)
@@ -128,6 +129,10 @@ def _rest(streaming: socket.socket) -> str:
 
 def _answer(reply: rawhttp.Reply) -> str:
     return str(reply.status) if reply.status else "no answer"
+
+
+def _either(found: str, *expected: str) -> str:
+    return " or ".join(expected) if found in expected else found
 
 
 def _next(server: Penstock, service: str = "good") -> str:
