@@ -17,10 +17,8 @@ from penstock.edge.http.exchange import Headers
 
 MAX_HEAD_BYTES = 64 << 10
 
-# Headers that speak of an upgrade; "connection" goes with them, and its "close" is seen to by the client.
-_UPGRADE = (b"upgrade", b"connection", b"http2-settings")
-# Of wishes to speak another protocol in one bite, more than any client has.
-_WISHES = 16
+# Headers that speak of an upgrade; without them a "connection: upgrade" means nothing.
+_UPGRADE = (b"upgrade", b"http2-settings")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -73,20 +71,19 @@ class Requests:
     def feed(self, data: bytes) -> None:
         """Tells the hearer what the bytes say. Raises ``PenstockError`` (BAD_REQUEST, HEADERS_TOO_LARGE)."""
         self._feeding = len(data)
-        for _ in range(_WISHES):
+        while data:
             try:
                 self._parser.feed_data(data)
                 break
             except httptools.HttpParserUpgrade as upgrade:
-                rest = data[upgrade.args[0] :]
-                again = self._wish(rest)
-                if again is None:
-                    return
-                data = again
+                data = self._wish(data[upgrade.args[0] :])
+            except httptools.HttpParserCallbackError as error:
+                if self._fault is None:
+                    # It is the hearer's.
+                    raise error.__context__ or error from None
+                raise self._fault from None
             except httptools.HttpParserError:
-                raise self._fault or _bad("This is no HTTP.") from None
-        else:
-            raise _bad("Too many requests in one go ask for another protocol.")
+                raise _bad("This is no HTTP.") from None
         if self._inside:
             self._senseless += self._feeding
             if self._senseless > MAX_HEAD_BYTES:
@@ -113,7 +110,7 @@ class Requests:
         self._count(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._pairs.append((name.lower(), value))
+        self._pairs.append((name.lower(), value.rstrip(b" \t")))
         self._count(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
@@ -168,23 +165,24 @@ class Requests:
             raise _bad("A body may have no transfer coding but 'chunked', and that in HTTP/1.1 only.")
         return headers
 
-    def _wish(self, rest: bytes) -> bytes | None:
-        """Reads a request again without its wish to speak another protocol, which a server is free to ignore.
+    def _wish(self, rest: bytes) -> bytes:
+        """Reads a request again without its wish to speak another protocol, which a server is free to ignore and in
+        HTTP/1.0 has to. Returns what is still to be fed: nothing when the wish is granted.
 
         Java's HTTP client wishes for HTTP/2 on every plain connection; the parser would give its body up for lost.
         """
         wishes = [value for name, value in self._pairs if name == b"upgrade"]
-        method = self._parser.get_method()
+        method, version = self._parser.get_method(), self._parser.get_http_version()
         if not wishes:
             raise _bad("This server is no proxy.")
-        lines = [b"%b %b HTTP/1.1" % (method, self._url)]
-        if method == b"GET":
-            whole = [*lines, *(b"%b: %b" % pair for pair in self._pairs), b"", b""]
+        first = b"%b %b HTTP/%b" % (method, self._url, version.encode("ascii"))
+        if method == b"GET" and version == "1.1":
+            whole = [first, *(b"%b: %b" % pair for pair in self._pairs), b"", b""]
             if self._hearer.upgrade(wishes[-1].strip().lower(), _path(self._url), b"\r\n".join(whole), rest):
-                return None
-        lines += [b"%b: %b" % pair for pair in self._pairs if pair[0] not in _UPGRADE]
+                return b""
+        lines = [b"%b: %b" % pair for pair in self._pairs if pair[0] not in _UPGRADE]
         self._parser = self._made()
-        return b"\r\n".join([*lines, b"", rest])
+        return b"\r\n".join([first, *lines, b"", rest])
 
 
 def _path(url: bytes) -> str:
