@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from penstock.core.errors import STOPPING, UPSTREAM_BROKEN, UPSTREAM_GARBLED, PenstockError
+from penstock.engines.http_addresses import Resolver, looked_up
 from penstock.engines.http_dial import Dialer, Target, malformed, target
 from penstock.engines.http_wire import Connection
 
@@ -184,16 +185,23 @@ class Http:
 
     ``connect_timeout_s`` bounds name, connection and TLS together; ``read_timeout_s`` every silence after that,
     the one before the head of the answer included. ``proxy`` is ``http://[user:password@]host:port``; the
-    environment's proxies are not used. ``ca_file`` replaces the system's authorities. Neither cookies nor
-    redirects are followed. Raises ``PenstockError`` (BAD_DEPLOYMENT) when ``ca_file`` cannot be read.
+    environment's proxies are not used. ``ca_file`` replaces the system's authorities, ``resolve`` its name service.
+    Neither cookies nor redirects are followed. Raises ``PenstockError`` (BAD_DEPLOYMENT) when ``ca_file`` cannot be
+    read.
     """
 
     def __init__(
-        self, *, connect_timeout_s: float, read_timeout_s: float, proxy: str | None = None, ca_file: str | None = None
+        self,
+        *,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        resolve: Resolver = looked_up,
     ) -> None:
         self._connect_s = connect_timeout_s
         self._read_s = read_timeout_s
-        self._dialer = Dialer(proxy, ca_file)
+        self._dialer = Dialer(proxy, ca_file, resolve)
         self._idle: dict[str, list[Connection]] = {}
         self._used: set[Connection] = set()
         self._closed = False

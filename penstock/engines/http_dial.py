@@ -17,6 +17,7 @@ from penstock.core.errors import (
     UPSTREAM_UNREACHABLE,
     PenstockError,
 )
+from penstock.engines.http_addresses import Resolver, connected
 from penstock.engines.http_wire import Connection
 
 _PORTS = {"http": 80, "https": 443}
@@ -76,11 +77,12 @@ def malformed(where: str) -> PenstockError:
 class Dialer:
     """Makes connections with one set of authorities, through a proxy if there is one.
 
-    ``proxy`` is ``http://[user:password@]host:port``. Raises ``PenstockError`` (BAD_DEPLOYMENT) when ``ca_file``
-    cannot be read, and for a proxy that is no such URL.
+    ``proxy`` is ``http://[user:password@]host:port``; ``resolve`` is asked for each connection. Raises
+    ``PenstockError`` (BAD_DEPLOYMENT) when ``ca_file`` cannot be read, and for a proxy that is no such URL.
     """
 
-    def __init__(self, proxy: str | None, ca_file: str | None) -> None:
+    def __init__(self, proxy: str | None, ca_file: str | None, resolve: Resolver) -> None:
+        self._resolve = resolve
         self._proxy = None if proxy is None else _proxy(proxy)
         self._tls = None if ca_file is None else _authorities(ca_file)
 
@@ -91,7 +93,7 @@ class Dialer:
         return to.origin + to.path, _proxy_login(self._proxy)
 
     async def dial(self, to: Target, within_s: float) -> Connection:
-        """A connection on which requests may be sent. The name is looked up anew, and each of its addresses tried.
+        """A connection on which requests may be sent. The name is looked up anew, and its addresses tried.
 
         Raises ``PenstockError``: UPSTREAM_UNREACHABLE, UPSTREAM_TIMEOUT.
         """
@@ -109,16 +111,19 @@ class Dialer:
     async def _direct(self, to: Target) -> Connection:
         loop = asyncio.get_running_loop()
         make = functools.partial(Connection, to.origin, loop)
+        sock = await self._reached(to)
         if not to.tls:
-            return (await loop.create_connection(make, to.host, to.port))[1]
-        tls = self._context()
-        return (await loop.create_connection(make, to.host, to.port, ssl=tls, server_hostname=to.host))[1]
+            return (await loop.create_connection(make, sock=sock))[1]
+        return (await loop.create_connection(make, sock=sock, ssl=self._context(), server_hostname=to.host))[1]
+
+    async def _reached(self, to: Target) -> socket.socket:
+        return await connected(await self._resolve(to.host, to.port))
 
     async def _through(self, proxy: Target, to: Target) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             transport, connection = await loop.create_connection(
-                functools.partial(Connection, proxy.origin, loop), proxy.host, proxy.port
+                functools.partial(Connection, proxy.origin, loop), sock=await self._reached(proxy)
             )
         except OSError as error:
             raise _ProxyError(_reason(error)) from error
