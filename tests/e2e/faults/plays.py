@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from tests.e2e.faults.asked import WORDS, Asked, complaint, framed, whole_reply
 
 FLOOD_WORD = 1000
-WORK_S = 0.3
+WORK_S = 0.8
 
 Play = Callable[[Asked], Awaitable[None]]
 
