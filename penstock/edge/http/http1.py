@@ -23,8 +23,8 @@ from penstock.edge.http.websocket_connection import WebSocketConnection
 # connection is read no further.
 _AHEAD = 8
 _UNASKED = 64 << 10
-# No more is parsed at once, so that what a client has sent ahead stays bounded.
-_BITE = 32 << 10
+# No more is parsed at once, so that what a client has sent ahead stays bounded: it makes hundreds of requests.
+_BITE = 8 << 10
 # Read and thrown away, so that a client which is still sending sees its refusal before it sees the connection close.
 _LINGER_BYTES = 1 << 20
 _NEVER = math.inf
@@ -47,7 +47,7 @@ class Http1Connection(asyncio.Protocol):
         self._answered = False
         self._ahead: deque[Http1Exchange] = deque()
         # What has come and is not parsed while the client is read no further.
-        self._held = b""
+        self._held: bytes | memoryview = b""
         self._unread = False
         # What was sent waits for the client.
         self._full = False
@@ -76,8 +76,8 @@ class Http1Connection(asyncio.Protocol):
         self._wait(self._listening.patience.head_s)
 
     def data_received(self, data: bytes) -> None:
-        if self._held or len(data) > _BITE:
-            self._held += data
+        if self._held or self._unread or len(data) > _BITE:
+            self._held = memoryview(b"".join((self._held, data)))
             self._bite()
         else:
             self._feed(data)
@@ -125,7 +125,8 @@ class Http1Connection(asyncio.Protocol):
     def retire(self) -> None:
         self._retired = True
         fresh = not self._used and time.monotonic() < self._opened + FRESH_S
-        if self._current is None and not self._in_head and not fresh and self._lingering is None:
+        idle = self._current is None and not self._ahead and not self._in_head
+        if idle and not fresh and self._lingering is None:
             self._close()
 
     def stop(self) -> None:
@@ -172,6 +173,8 @@ class Http1Connection(asyncio.Protocol):
         if unread:
             self._transport.pause_reading()
         else:
+            if receiving is not None and receiving is self._current:
+                self._wait(self._listening.patience.body_s)
             self._transport.resume_reading()
             self._bite()
 
@@ -183,7 +186,7 @@ class Http1Connection(asyncio.Protocol):
     # -- requests in order ---------------------------------------------------------------------------------------
 
     def began(self) -> None:
-        if self._last:
+        if self._last or self._deaf:
             self._more = True
             return
         self._in_head = True
@@ -192,7 +195,7 @@ class Http1Connection(asyncio.Protocol):
 
     def head(self, head: Head) -> None:
         self._in_head = False
-        if self._last:
+        if self._last or self._deaf:
             return
         self._last, self._used = not head.keep_alive, True
         exchange = Http1Exchange(
@@ -235,7 +238,7 @@ class Http1Connection(asyncio.Protocol):
         client = self._from(chain(head)) if self._proxied else self._client
         connection = WebSocketConnection(self._listening.sockets, self._transport, head, client)
         self._transport.set_protocol(connection)
-        rest, self._held = rest + self._held, b""
+        rest, self._held = b"".join((rest, self._held)), b""
         connection.begin(rest)
         return True
 
@@ -254,11 +257,10 @@ class Http1Connection(asyncio.Protocol):
     def _next(self) -> None:
         """What follows once a request is answered, and read to its end."""
         current = self._current
+        if self._lingering is not None:
+            return
         if current is not None:
             if not self._answered:
-                return
-            if self._lingering is not None:
-                self._current = None
                 return
             if not current.finished:
                 self._transport.abort()
@@ -331,6 +333,7 @@ class Http1Connection(asyncio.Protocol):
         elif current.awaited:
             self._deadline = _NEVER
             self._listening.cut("body")
+            current.keep_alive = False
             current.late(patience.body_s)
         elif current.finished:
             self._cut("body")
@@ -344,7 +347,7 @@ class Http1Connection(asyncio.Protocol):
     def _bite(self) -> None:
         while self._held and not self._unread:
             bite, self._held = self._held[:_BITE], self._held[_BITE:]
-            self._feed(bite)
+            self._feed(bytes(bite))
             self.flow()
 
     def _feed(self, data: bytes) -> None:

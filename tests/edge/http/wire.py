@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from penstock.core.errors import PenstockError
+from penstock.edge.http.config import ServerSettings
 from penstock.edge.http.exchange import ClientGoneError, Exchange
 from penstock.edge.http.http1 import Http1Connection
 from penstock.edge.http.listening import Listening, Patience
@@ -196,7 +197,9 @@ class Room:
         samples = Samples()
         gateway = cast(Gateway, None)  # asked for nothing: no socket opens here
         sockets = WebSocketSide(gateway, meter=samples, max_body_bytes=LIMIT)
-        self.listening = Listening(self.app, patience=patience, meter=samples, sockets=sockets, max_connections=100)
+        self.listening = Listening(
+            self.app, settings=ServerSettings(), patience=patience, meter=samples, sockets=sockets
+        )
         self.listening.date = b"now"
 
     def connected(self) -> Wire:
