@@ -18,11 +18,13 @@ PAUSE_S = 0.1
 
 @dataclass
 class Tally:
-    """``lost`` are requests that were not answered whole, each with what the client saw; ``slow_s`` the longest wait
-    for a first byte. ``elsewhere`` counts requests that were sent again because a server would not take them."""
+    """``lost`` are requests that were not answered whole, by number, each with what the client saw; ``slow_s`` the
+    longest wait for a first byte. ``elsewhere`` counts requests that were sent again because a server would not take
+    them. ``under_way`` says at which server each unfinished one is now, by its place in the list."""
 
     good: int = 0
-    lost: list[str] = field(default_factory=list)
+    lost: dict[int, str] = field(default_factory=dict)
+    under_way: dict[int, int] = field(default_factory=dict)
     elsewhere: int = 0
     slow_s: float = 0.0
     said: set[str] = field(default_factory=set)
@@ -39,13 +41,14 @@ async def drive(
     count: int,
     per_s: float,
     events: Sequence[tuple[int, Callable[[], Awaitable[object]]]] = (),
+    tally: Tally | None = None,
 ) -> Tally:
     """Sends ``count`` requests, ``per_s`` each second, every other one as a stream, in turn to each server.
 
-    ``events`` are begun when so many requests have been sent, and awaited in the end. A request that is refused a
+    ``tally`` is filled in, and given back. ``events`` are begun when so many requests have been sent, and awaited in the end. A request that is refused a
     connection or answered 503 before anything else is sent to the next server, as a client with a list does.
     """
-    tally = Tally()
+    tally = tally or Tally()
     loop = asyncio.get_running_loop()
     due = sorted(events, key=lambda event: event[0])
     under_way: set[asyncio.Task[object]] = set()
@@ -74,22 +77,25 @@ async def _one(
     begun = loop.time()
     why = ""
     for attempt in range(TRIES):
-        server = servers[(number + attempt) % len(servers)]
+        place = (number // 2 + attempt) % len(servers)
+        tally.under_way[number] = place
         try:
-            first_at, text = await _asked(session, server, service, stream=number % 2 == 0)
+            first_at, text = await _asked(session, servers[place], service, stream=number % 2 == 0)
         except Refused as error:
             tally.elsewhere += 1
             why = str(error)
             await asyncio.sleep(PAUSE_S)  # pace: what a client waits before it tries again
             continue
         except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
-            tally.lost.append(f"{number}: {type(error).__name__}: {error}")
+            tally.lost[number] = f"{type(error).__name__}: {error}"
             return
+        finally:
+            del tally.under_way[number]
         tally.good += 1
         tally.slow_s = max(tally.slow_s, first_at - begun)
         tally.said.add(text)
         return
-    tally.lost.append(f"{number}: refused {TRIES} times, at last: {why}")
+    tally.lost[number] = f"refused {TRIES} times, at last: {why}"
 
 
 async def _asked(

@@ -69,7 +69,7 @@ async def _answer(writer: asyncio.StreamWriter, said: str, words: int, word_s: f
     for word in [said, *(f" {number}" for number in range(words - 1))]:
         _event(writer, {"choices": [_choice({"content": word})]})
         await writer.drain()
-        await asyncio.sleep(word_s)
+        await asyncio.sleep(word_s)  # pace: the time that a word takes
     _event(writer, {"choices": [_choice({}, "stop")]})
     usage = {"prompt_tokens": 3, "completion_tokens": words, "total_tokens": 3 + words}
     _event(writer, {"choices": [], "usage": usage})
