@@ -95,10 +95,10 @@ def at(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def url(host: str, port: int) -> str:
+def url(host: str, port: int, secure: bool = False) -> str:
     """Where a client on this machine finds what listens there."""
     local = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}  # the wildcards listen; they cannot be dialled
-    return f"http://{at(local.get(host, host), port)}"
+    return f"{'https' if secure else 'http'}://{at(local.get(host, host), port)}"
 
 
 def _why(error: OSError, host: str, port: int) -> str:

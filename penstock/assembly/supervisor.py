@@ -24,6 +24,7 @@ from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
 from penstock.core.clock import SystemClock
 from penstock.core.serving import Deployment
+from penstock.edge.http import tls
 from penstock.fleet import Substrate
 from penstock.routing.places import LocalPlaces
 from penstock.store.pepper import load_pepper
@@ -79,13 +80,14 @@ async def supervise(
     clock = SystemClock()
     file = first.file
     few = ground.open_files()
+    tls.check(file.server.tls)
     async with contextlib.AsyncExitStack() as held:
         held.enter_context(ground.sole(home))
         sock = held.enter_context(ground.listening(file.server.host, file.server.port))
         store = held.enter_context(contextlib.closing(SqliteStore(home / "state.db", clock.wall())))
         pepper = load_pepper(home / "pepper")
         key = admin.ensure(store, pepper, chosen=env.get("PENSTOCK_ADMIN_KEY"), kept=credentials.kept())
-        url = ground.url(file.server.host, sock.getsockname()[1])
+        url = ground.url(file.server.host, sock.getsockname()[1], secure=file.server.tls is not None)
         credentials.keep(url, key.key)
         for note in filter(None, (key.note, few)):
             show.say(note)

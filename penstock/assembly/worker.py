@@ -47,6 +47,7 @@ from penstock.assembly.shared import Places, RemotePlaces
 from penstock.assembly.snapshots import Snapshots
 from penstock.core.clock import SystemClock
 from penstock.core.errors import CANNOT_START, PenstockError
+from penstock.edge.http import tls
 from penstock.edge.http.admin import Admin, ReplicaLive
 from penstock.edge.http.app import App
 from penstock.edge.http.config import Drain, ServerSettings
@@ -111,6 +112,7 @@ class Worker:
         try:
             if self._newest is not None:
                 self._take(self._newest)
+            tls.check(settings.tls)
             lines = _access_log(settings)
         except PenstockError as error:
             self._link.send(Refused(error.message))

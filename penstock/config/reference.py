@@ -141,6 +141,8 @@ def _section(kind: inspect.StructType) -> str:
 _TITLES = {
     "DeploymentFile": "The file",
     "ServerSettings": "`server`",
+    "Tls": "`server.tls`",
+    "Cors": "`server.cors`",
     "ServiceSettings": "`services`",
     "FakeAnswer": "`answers` of `engine: fake`",
     "FakeToolCall": "`tool_calls` of an answer",

@@ -36,7 +36,8 @@ def summary(file: DeploymentFile, source: str) -> Iterator[str]:
     models, services = len(file.models), len(file.services)
     yield f"ok: {source}: {models} model{'s' * (models != 1)}, {services} service{'s' * (services != 1)}"
     host = f"[{file.server.host}]" if ":" in file.server.host else file.server.host
-    yield f"  on http://{host}:{file.server.port}"
+    scheme = "http" if file.server.tls is None else "https"
+    yield f"  on {scheme}://{host}:{file.server.port}"
     width = max(len(name) for name in file.services)
     for name, service in file.services.items():
         chain = ", then ".join(f"{model} ({engine_of(file, model)})" for model in (service.model, *service.fallback))

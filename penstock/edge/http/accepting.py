@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from penstock.core.errors import OUT_OF_RESOURCES, PenstockError, envelope
 from penstock.edge.http.listening import Listening
+from penstock.edge.http.secure import SecureTransport
 
 _log = logging.getLogger("penstock.edge")
 
@@ -116,17 +117,21 @@ class Accepting:
             if context is None:
                 await self._loop.connect_accepted_socket(self._protocol, sock)
             else:
-                await self._loop.connect_accepted_socket(
-                    self._protocol,
-                    sock,
-                    ssl=context,
-                    ssl_handshake_timeout=_HANDSHAKE_S,
-                    ssl_shutdown_timeout=self._listening.patience.write_s,
-                )
+                await self._secure(sock, context)
         except OSError as error:
             # A handshake that failed, or a client that has gone.
             _log.debug("a connection did not open: %s", error)
             sock.close()
+
+    async def _secure(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        secured = SecureTransport(context, self._protocol)
+        await self._loop.connect_accepted_socket(lambda: secured, sock)
+        try:
+            async with asyncio.timeout(_HANDSHAKE_S):
+                await secured.opened
+        except (TimeoutError, asyncio.CancelledError):
+            secured.abort()
+            raise
 
     def _pause(self, error: OSError) -> None:
         if self._open:

@@ -58,8 +58,6 @@ class Http1Connection(asyncio.Protocol):
         # The client has said that no request follows; and has sent something all the same.
         self._last = self._more = False
         self._retired = self._lost = self._used = False
-        # Closes as soon as the client has taken most of what it was sent.
-        self._leaving = False
         self._opened = time.monotonic()
         self._deadline = _NEVER
 
@@ -99,9 +97,7 @@ class Http1Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
-        if self._leaving:
-            self._transport.close()
-        elif self._current is not None:
+        if self._current is not None:
             self._current.drained()
         else:
             self._next()
@@ -127,7 +123,7 @@ class Http1Connection(asyncio.Protocol):
         fresh = not self._used and time.monotonic() < self._opened + FRESH_S
         idle = self._current is None and not self._ahead and not self._in_head
         if idle and not fresh and self._lingering is None:
-            self._close()
+            self._transport.close()
 
     def stop(self) -> None:
         self._retired = True
@@ -299,19 +295,12 @@ class Http1Connection(asyncio.Protocol):
         self._current = None
         self._shut()
         if not unread:
-            self._close()
+            self._transport.close()
         elif self._lingering is None and not self._transport.is_closing():
             self._lingering = _LINGER_BYTES
             self._wait(self._listening.patience.linger_s)
             self.flow()
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
-
-    def _close(self) -> None:
-        """Once closed, TLS has only so much time for all that waits, however steadily the client takes it."""
-        self._leaving = self._full and not self._transport.can_write_eof()
-        if not self._leaving:
-            self._transport.close()
+            self._transport.write_eof()
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -324,10 +313,8 @@ class Http1Connection(asyncio.Protocol):
             if self._transport.get_write_buffer_size():
                 # That the client takes none of it is seen elsewhere.
                 self._wait(patience.linger_s)
-            elif self._transport.can_write_eof():
-                self._transport.abort()
             else:
-                self._transport.close()
+                self._transport.abort()
         elif current is None:
             self._cut("head" if self._in_head else "idle")
         elif current.awaited:

@@ -381,14 +381,11 @@ class Http2Connection(asyncio.Protocol):
         if self._lingering is not None or self._transport.is_closing():
             return
         self._deaf = True
-        if self._transport.can_write_eof():
-            self._lingering = _LINGER_BYTES
-            self._deadline = time.monotonic() + self._listening.patience.linger_s
-            if self._unread:
-                self._transport.resume_reading()
-            self._transport.write_eof()
-        else:
-            self._transport.close()
+        self._lingering = _LINGER_BYTES
+        self._deadline = time.monotonic() + self._listening.patience.linger_s
+        if self._unread:
+            self._transport.resume_reading()
+        self._transport.write_eof()
 
     def _gone(self) -> None:
         self._deaf = True

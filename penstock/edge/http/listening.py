@@ -131,7 +131,7 @@ class Listening:
         """Returns when all requests have ended and all connections are closed. What still runs one second before
         ``limit_s`` is broken off and told so; what is still open then is closed."""
         ends = time.monotonic() + limit_s
-        await self._emptied(limit_s - _LAST_WORDS_S, self._retire)
+        await self._emptied(limit_s - _LAST_WORDS_S, self._retire, lambda: self.opening)
         await self._stop(max(0.0, ends - time.monotonic()))
 
     async def aclose(self) -> None:
@@ -153,13 +153,15 @@ class Listening:
         await self._emptied(_CANCELLED_WITHIN_S)
         await sockets
 
-    async def _emptied(self, within_s: float, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Returns once nothing is open, or after ``within_s``."""
+    async def _emptied(
+        self, within_s: float, meanwhile: Callable[[], None] = lambda: None, more: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Returns once nothing is open, nor anything ``more``, or after ``within_s``."""
         ends = time.monotonic() + within_s
         while True:
             meanwhile()
             left = ends - time.monotonic()
-            if left <= 0 or not (self.connections or self.exchanges):
+            if left <= 0 or not (self.open or self.sockets.sockets or self.exchanges or more()):
                 return
             await asyncio.sleep(min(_LOOK_EVERY_S, left))
 
