@@ -47,7 +47,7 @@ def complaint(body: bytes) -> Complaint:
     """Reads an error body: OpenAI's, vLLM's, TGI's, FastAPI's, Gemini's, Anthropic's, plain text, or nothing."""
     try:
         said: object = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         text = body[: 4 * _SHOWN].decode(errors="replace").strip()
         # An HTML page is a proxy's, and says nothing that the status does not.
         return Complaint() if text.startswith("<") else Complaint(message=text)

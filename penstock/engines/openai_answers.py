@@ -34,7 +34,7 @@ class Events:
             if b'"error"' in data:
                 self._raise_error(data)
             # The next wire has one line per chunk too.
-            chunk = msgspec.json.format(data, indent=-1) if b"\n" in data else data
+            chunk = self._on_one_line(data) if b"\n" in data else data
             chunks.append(chunk)
             self._last.append(chunk)
         elif data == b"[DONE]":
@@ -49,6 +49,12 @@ class Events:
                 f"The upstream of model {self._origin.model!r} ended its stream before the answer's end; try again",
             )
         self.complete = True
+
+    def _on_one_line(self, event: bytes) -> bytes:
+        try:
+            return msgspec.json.format(event, indent=-1)
+        except msgspec.DecodeError as exc:
+            raise _garbled(self._origin, "an event that is not JSON") from exc
 
     def _raise_error(self, event: bytes) -> None:
         try:
@@ -75,7 +81,7 @@ def whole(kind: Kind, origin: Origin, body: bytes) -> Sequence[bytes]:
     """
     try:
         inside = _outline.decode(body)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise _garbled(origin, "something that is not a JSON object") from exc
     if (inside.data if kind is Kind.EMBEDDING else inside.choices) is not msgspec.UNSET:
         return (body,)
@@ -86,10 +92,12 @@ def whole(kind: Kind, origin: Origin, body: bytes) -> Sequence[bytes]:
 
 def whole_as_chunks(kind: Kind, origin: Origin, body: bytes) -> Sequence[bytes]:
     """As ``whole``, for a client that asked for a stream: the chunks that say the same."""
-    whole(kind, origin, body)
+    checked = whole(kind, origin, body)
+    if kind is Kind.EMBEDDING:
+        return checked
     try:
         return chunks_of(body, kind)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise _garbled(origin, "choices that are none") from exc
 
 
@@ -106,7 +114,7 @@ def _garbled(origin: Origin, what: str) -> PenstockError:
 def chunks_of(whole: bytes, kind: Kind) -> list[bytes]:
     """The chunks that say the same as ``whole``: what was said, how it finished, what it used.
 
-    Raises ``msgspec.DecodeError`` when ``whole`` is not a reply of that kind.
+    Raises ``msgspec.DecodeError`` or ``UnicodeDecodeError`` when ``whole`` is not a reply of that kind.
     """
     reply = _MEMBERS.decode(msgspec.json.format(whole, indent=-1))
     choices = _LIST.decode(reply["choices"])
