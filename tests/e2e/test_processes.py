@@ -88,15 +88,44 @@ def _free(port: int) -> bool:
         return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopping_lets_requests_end_and_refuses_new_ones(number: signal.Signals) -> None:
+def test_an_interrupt_lets_requests_end_and_refuses_new_ones_at_once() -> None:
     with running(FAKE) as server, chat(server, "slow", stream=True) as reply:
         first = reply.readline()
-        server.process.send_signal(number)
+        server.process.send_signal(signal.SIGINT)
         wait_until(lambda: status(server.url + "/healthz") == 0, 2.0)
         rest = reply.read()
         assert b"[DONE]" in rest
         assert b'"error"' not in first + rest
+        assert server.process.wait(10) == 0
+
+
+def test_a_stop_is_announced_before_new_requests_are_refused_and_lets_requests_end() -> None:
+    with running("server: {drain: {announce_s: 1}}\n" + FAKE) as server, chat(server, "slow", stream=True) as reply:
+        first = reply.readline()
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: status(server.url + "/readyz") == 503, 1.0)
+        # Whoever has not looked at it yet is still served, and told to come back over another connection.
+        with chat(server, "quick") as late:
+            assert (late.status, late.getheader("connection")) == (200, "close")
+            late.read()
+        wait_until(lambda: status(server.url + "/healthz") == 0, 3.0)
+        rest = reply.read()
+        assert b"[DONE]" in rest
+        assert b'"error"' not in first + rest
+        assert server.process.wait(10) == 0
+
+
+def test_a_stream_that_outlives_the_stop_is_told_before_it_is_cut() -> None:
+    limited = "server: {drain: {announce_s: 0, limit_s: 2}}\n" + FAKE.replace("0.3", "3")
+    with running(limited) as server, chat(server, "slow", stream=True) as reply:
+        reply.readline()
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        rest = reply.read()
+        told = time.monotonic() - begun
+        assert b"gateway_stopping" in rest
+        assert b"[DONE]" not in rest
+        assert 0.9 <= told < 2, f"told after {told:.2f} s"
         assert server.process.wait(10) == 0
 
 
