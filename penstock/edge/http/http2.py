@@ -8,6 +8,7 @@ the transport holds. What is of no use to anybody is bounded in ``http2_frames``
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 
@@ -83,8 +84,10 @@ class Http2Connection(asyncio.Protocol):
             for event in self._h2.receive_data(self._frames.feed(data, time.monotonic())):
                 self._hear(event)
         except (FloodError, DenialOfServiceError):
+            self._listening.cut("flood")
             self._goaway(self._newest, ErrorCodes.ENHANCE_YOUR_CALM)
-            self._cut("flood")
+            self._gone()
+            self._hang_up()
             return
         except (ProtocolError, ValueError):
             self._flush()
@@ -214,7 +217,7 @@ class Http2Connection(asyncio.Protocol):
     def _request(self, id: int, pairs: list[tuple[bytes, bytes]]) -> None:
         if self._retired or len(self._streams) >= STREAMS:
             self._frames.charge()
-            self._h2.reset_stream(id, ErrorCodes.REFUSED_STREAM)
+            self._close(id, ErrorCodes.REFUSED_STREAM)
             return
         self._newest = id
         try:
@@ -233,17 +236,16 @@ class Http2Connection(asyncio.Protocol):
     def _refuse(self, id: int, error: PenstockError) -> None:
         """The answer is short, and bounded by what the client is read."""
         body = envelope(error)
-        self._h2.send_headers(
-            id,
-            [
-                (b":status", b"%d" % error.fault.status),
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(body)),
-            ],
-        )
+        status, length = b"%d" % error.fault.status, b"%d" % len(body)
+        head = [(b":status", status), (b"content-type", b"application/json"), (b"content-length", length)]
+        try:
+            self._h2.send_headers(id, head)
+        except ProtocolError:
+            # It is closed already.
+            return
         if self._h2.local_flow_control_window(id) >= len(body):
             self._h2.send_data(id, body, end_stream=True)
-        self._h2.reset_stream(id, ErrorCodes.NO_ERROR)
+        self._close(id, ErrorCodes.NO_ERROR)
 
     def _take(self, exchange: Http2Exchange) -> None:
         """The client gets new room for as much of the body as has come."""
@@ -266,14 +268,14 @@ class Http2Connection(asyncio.Protocol):
 
     def _reset(self, exchange: Http2Exchange, code: ErrorCodes) -> None:
         exchange.drop()
-        if self._lost:
-            return
-        try:
-            self._h2.reset_stream(exchange.id, code)
-        except ProtocolError:
-            # The client was quicker.
-            return
-        self._flush()
+        if not self._lost:
+            self._close(exchange.id, code)
+            self._flush()
+
+    def _close(self, id: int, code: ErrorCodes) -> None:
+        # The client may have been quicker.
+        with contextlib.suppress(ProtocolError):
+            self._h2.reset_stream(id, code)
 
     # -- sending -------------------------------------------------------------------------------------------------
 

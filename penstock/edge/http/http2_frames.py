@@ -21,6 +21,8 @@ _PAID = 3.0
 _RESET = 2.0
 
 _BLOCK_BYTES = 128 << 10
+# What a client may put in a frame unless it is told of more. ``h2`` would wait for the whole of a longer one.
+_FRAME_BYTES = 16 << 10
 
 
 class FloodError(Exception):
@@ -84,6 +86,8 @@ class Frames:
     def _begun(self, head: bytes) -> None:
         self._left = int.from_bytes(head[:3])
         kind, flags = head[3], head[4]
+        if self._left > _FRAME_BYTES:
+            raise FloodError
         self._dropping = kind == _GOAWAY
         if kind == _GOAWAY:
             self.leaving = True
