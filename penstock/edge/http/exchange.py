@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import functools
-import os
+import random
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -78,7 +78,9 @@ class Exchange(abc.ABC):
         self.client = client
         theirs = headers.get(b"x-request-id")
         self.request_id = (
-            theirs.decode("ascii") if theirs is not None and _SANE_ID.match(theirs) else "req_" + os.urandom(12).hex()
+            theirs.decode("ascii")
+            if theirs is not None and _SANE_ID.match(theirs)
+            else f"req_{random.getrandbits(96):024x}"
         )
         self.arrived = self.sent_at = time.monotonic()
         self.wall = time.time()
@@ -237,7 +239,7 @@ class Exchange(abc.ABC):
             all_headers.append(_JSON)
         else:
             all_headers += headers
-            if body and not any(name == b"content-type" for name, _ in headers):
+            if body and b"content-type" not in dict(headers):
                 all_headers.append(_JSON)
         all_headers += self.beside
         all_headers.append((b"x-request-id", self.request_id.encode("ascii")))

@@ -6,7 +6,7 @@ trailers that are too long, anything but HTTP/1.0 and 1.1, a host that is not sa
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NoReturn, Protocol
 from urllib.parse import unquote
 
 import httptools
@@ -107,25 +107,29 @@ class Requests:
 
     def on_url(self, url: bytes) -> None:
         self._url += url
-        self._count(len(url))
+        self._bytes += len(url)
+        if self._bytes > MAX_HEAD_BYTES:
+            self._overlong()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._pairs.append((name.lower(), value.rstrip(b" \t")))
-        self._count(len(name) + len(value))
+        self._bytes += len(name) + len(value)
+        if self._bytes > MAX_HEAD_BYTES:
+            self._overlong()
 
     def on_headers_complete(self) -> None:
         parser = self._parser
         if parser.should_upgrade():
             return
+        version = parser.get_http_version()
         try:
-            headers = self._checked(parser.get_http_version())
             head = Head(
                 parser.get_method().decode("ascii"),
                 _path(self._url),
                 self._url.partition(b"?")[2],
-                headers,
+                self._checked(version),
                 parser.should_keep_alive(),
-                1 if parser.get_http_version() == "1.1" else 0,
+                1 if version == "1.1" else 0,
             )
         except PenstockError as error:
             self._fault = error
@@ -141,11 +145,9 @@ class Requests:
             self._inside = False
             self._hearer.ended()
 
-    def _count(self, more: int) -> None:
-        self._bytes += more
-        if self._bytes > MAX_HEAD_BYTES:
-            self._fault = too_long()
-            raise self._fault
+    def _overlong(self) -> NoReturn:
+        self._fault = too_long()
+        raise self._fault
 
     def _checked(self, version: str) -> dict[bytes, bytes]:
         headers = dict(self._pairs)
