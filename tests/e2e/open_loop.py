@@ -20,11 +20,13 @@ PAUSE_S = 0.1
 class Tally:
     """``lost`` are requests that were not answered whole, by number, each with what the client saw; ``slow_s`` the
     longest wait for a first byte. ``elsewhere`` counts requests that were sent again because a server would not take
-    them. ``under_way`` says at which server each unfinished one is now, by its place in the list."""
+    them. ``at`` says to which server each was sent last, by its place in the list; ``under_way`` are those that have
+    not ended."""
 
     good: int = 0
     lost: dict[int, str] = field(default_factory=dict)
-    under_way: dict[int, int] = field(default_factory=dict)
+    at: dict[int, int] = field(default_factory=dict)
+    under_way: set[int] = field(default_factory=set)
     elsewhere: int = 0
     slow_s: float = 0.0
     said: set[str] = field(default_factory=set)
@@ -78,7 +80,8 @@ async def _one(
     why = ""
     for attempt in range(TRIES):
         place = (number // 2 + attempt) % len(servers)
-        tally.under_way[number] = place
+        tally.at[number] = place
+        tally.under_way.add(number)
         try:
             first_at, text = await _asked(session, servers[place], service, stream=number % 2 == 0)
         except Refused as error:
@@ -90,7 +93,7 @@ async def _one(
             tally.lost[number] = f"{type(error).__name__}: {error}"
             return
         finally:
-            del tally.under_way[number]
+            tally.under_way.discard(number)
         tally.good += 1
         tally.slow_s = max(tally.slow_s, first_at - begun)
         tally.said.add(text)

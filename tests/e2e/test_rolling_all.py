@@ -71,16 +71,14 @@ def _changed(server: Penstock, config: str) -> None:
 
 
 def _worker_killed(server: Penstock, tally: Tally, at_it: set[int]) -> None:
-    """Adds the requests that the worker had to ``at_it``, as the client sees it."""
+    """Adds the requests that the worker had to ``at_it``: those under way, and those sent before it was gone."""
     worker = server.worker()
-    at_it.update(_at(tally))
+    begun, had = max(tally.at), set(tally.under_way)
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: not alive(worker), APPLIED_WITHIN_S)
-    at_it.update(_at(tally))
-
-
-def _at(tally: Tally) -> list[int]:
-    return [number for number, place in list(tally.under_way.items()) if place == 0]
+    at_it.update(
+        number for number, place in list(tally.at.items()) if place == 0 and (number in had or number > begun)
+    )
 
 
 async def _through_all_of_it(weights: Path, count: int) -> None:
