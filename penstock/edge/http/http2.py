@@ -238,14 +238,12 @@ class Http2Connection(asyncio.Protocol):
         body = envelope(error)
         status, length = b"%d" % error.fault.status, b"%d" % len(body)
         head = [(b":status", status), (b"content-type", b"application/json"), (b"content-length", length)]
-        try:
+        # The client may have closed it already.
+        with contextlib.suppress(ProtocolError):
             self._h2.send_headers(id, head)
-        except ProtocolError:
-            # It is closed already.
-            return
-        if self._h2.local_flow_control_window(id) >= len(body):
-            self._h2.send_data(id, body, end_stream=True)
-        self._close(id, ErrorCodes.NO_ERROR)
+            if self._h2.local_flow_control_window(id) >= len(body):
+                self._h2.send_data(id, body, end_stream=True)
+            self._h2.reset_stream(id, ErrorCodes.NO_ERROR)
 
     def _take(self, exchange: Http2Exchange) -> None:
         """The client gets new room for as much of the body as has come."""
@@ -352,6 +350,9 @@ class Http2Connection(asyncio.Protocol):
     def _watch(self, exchange: Http2Exchange, now: float) -> None:
         patience = self._listening.patience
         if exchange.waiting and not self._full and now - exchange.moved_at >= patience.write_s:
+            if self._h2.outbound_flow_control_window <= 0:
+                self._cut("write")
+                return
             self._listening.cut("write")
             self._reset(exchange, ErrorCodes.CANCEL)
             self._leave(exchange)

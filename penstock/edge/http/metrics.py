@@ -14,7 +14,7 @@ CUT = Counter(
     "penstock_http_connections_cut",
     "Client connections that were closed or refused by the gateway: head, body and idle for one that sent too "
     "slowly, write for one that did not read what it was sent, limit for one above `server.max_connections`, "
-    "flood for one that broke HTTP/2's bounds.",
+    "flood for one that broke HTTP/2's bounds. A stream of HTTP/2 that is cut alone counts too.",
     ("reason",),
 )
 
