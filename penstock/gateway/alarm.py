@@ -35,10 +35,11 @@ class Alarms:
         self._ticker: asyncio.TimerHandle | None = None
 
     def put(self, alarm: Alarm, now: float) -> None:
-        """Has ``alarm.look`` called when its limit has come, or before."""
+        """Has ``alarm.look`` called when its limit is near, or before."""
         limit = alarm.limit
         far = limit - now > _FAR_S
-        bucket = alarm.bucket = int(limit - 1.0) * _TICKS_PER_S if far else int(limit * _TICKS_PER_S) + 1
+        # Of two ticks before the limit one is in time, and arms a timer for the rest.
+        bucket = alarm.bucket = int(limit - 1.0) * _TICKS_PER_S if far else int(limit * _TICKS_PER_S) - 1
         if bucket in self._buckets:
             self._buckets[bucket].add(alarm)
         else:
@@ -73,7 +74,8 @@ class Alarm:
     """Ends the waits of one task, that which makes it, one at a time. ``total_s`` is from now to the last byte.
 
     Around a wait: ``begin``, and ``rest`` whatever happens; where the wait is cancelled, ``late`` says whether it was
-    the alarm. It rings at most 20 ms late. Call ``close`` once no more waits follow.
+    the alarm. It rings as late as a timer of the loop does. Call ``close``
+    once no more waits follow.
     """
 
     __slots__ = (
