@@ -71,6 +71,7 @@ class Site:
         self.lines = lines
         self.stopped: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
         self.app: App
+        self.serving: asyncio.Task[None]
         self.url = f"http://127.0.0.1:{port}"
 
     def stop(self, announce_s: float = 0.0, limit_s: float = 2.0) -> None:
@@ -184,12 +185,13 @@ async def site(
     here = Site(engine, sock.getsockname()[1], samples, lines)
     here.app = app
     before = asyncio.all_tasks()
-    serving = asyncio.create_task(serve(app, sock, stop=here.stopped, settings=settings, patience=patience))
+    here.serving = asyncio.create_task(serve(app, sock, stop=here.stopped, settings=settings, patience=patience))
     try:
         yield here
     finally:
         here.stop()
-        await asyncio.wait_for(serving, DEADLINE_S)
+        if not here.serving.cancelled():
+            await asyncio.wait_for(here.serving, DEADLINE_S)
         left = asyncio.all_tasks() - before - {asyncio.current_task()}
         assert not left, left
 
