@@ -12,7 +12,7 @@ from penstock.edge.http.config import ServerSettings
 from penstock.edge.http.listening import Patience
 from tests.edge.http.certificates import made, trusting
 from tests.edge.http.http2_client import http2
-from tests.edge.http.serving import DEADLINE_S, Site, chunk, heard, request, site, until, usual
+from tests.edge.http.serving import DEADLINE_S, Site, chunk, heard, request, site, until, usual, whole
 from tests.gateway.doubles import Step
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "Hi"}]}
@@ -111,22 +111,21 @@ async def test_who_has_just_come_in_is_still_served() -> None:
 @pytest.mark.parametrize("secure", [False, True])
 async def test_a_large_reply_to_a_slow_client_arrives_whole(tmp_path: Path, secure: bool) -> None:
     """It has long been written when the connection is told to close, and lies here for longer than one lingers."""
-    script: list[Step] = [[chunk("x" * 300_000)] for _ in range(40)]
+    script: list[Step] = [[whole(content="x" * 12_000_000)]]
     files = made(tmp_path)
     patience = Patience(sweep_s=0.02, linger_s=0.05)
     settings = ServerSettings(tls=files if secure else None)
     async with site(lambda _: script, patience=patience, settings=settings) as here:
         context = trusting(files) if secure else None
         reader, writer = await asyncio.open_connection("127.0.0.1", here.port, ssl=context, limit=1 << 24)
-        writer.write(request("POST", "/v1/chat/completions", json.dumps(STREAMED).encode(), connection=""))
-        await reader.readuntil(b"\r\n\r\n")
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        here.stop(limit_s=DEADLINE_S)
+        here.stop(announce_s=0.1, limit_s=DEADLINE_S)
         await announced(here)
+        writer.write(request("POST", "/v1/chat/completions", json.dumps(CHAT).encode(), connection=""))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await here.logged()
         await asyncio.sleep(0.2)  # pace: longer than one that is told to close lingers
         writer.transport.resume_reading()  # type: ignore[attr-defined]
-        read = await asyncio.wait_for(reader.readuntil(b"data: [DONE]\n\n\r\n0\r\n\r\n"), DEADLINE_S)
-        assert len(read) > 12_000_000
+        assert len(await asyncio.wait_for(reader.readuntil(b"}}"), DEADLINE_S)) > 12_000_000
         writer.close()
 
 
