@@ -8,7 +8,7 @@ stay bytes: a chunk is parsed (``chunk_view``) only by who needs to look inside.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -64,6 +64,22 @@ class Upstream(Protocol):
 
     async def aclose(self) -> None:
         """Stops the work upstream and lets go of the connection. Idempotent; never raises; safe when cancelled."""
+
+
+Sink = Callable[[Sequence[bytes]], bool]
+"""Takes chunks at once; False asks for no more for now."""
+
+
+class Pouring(Protocol):
+    """What an ``Upstream`` may offer beside: chunks without a task that wakes for each of them."""
+
+    async def pour(self, sink: Sink) -> None:
+        """Hands chunks to ``sink`` as they arrive, from the event loop, as ``read`` would give them.
+
+        Returns when ``sink`` has asked for no more, or when ``read`` has something to tell: the end, or why there is
+        none; and may return whenever it likes. Raises what ``sink`` raises. What ``sink`` was given is not read
+        again.
+        """
 
 
 # -- looking inside a chunk --------------------------------------------------------------------------------------

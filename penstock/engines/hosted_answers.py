@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from penstock.core.chat import Sink
 from penstock.core.errors import PenstockError
 from penstock.engines.http import Response
 from penstock.engines.sse import SseSplitter
@@ -29,7 +30,7 @@ class Reading(Protocol):
 
 
 class Streamed:
-    """An answer by server-sent events; see ``core.chat.Upstream``."""
+    """An answer by server-sent events; see ``core.chat.Upstream`` and ``Pouring``."""
 
     __slots__ = ("_closed", "_failed", "_reading", "_response", "_splitter")
 
@@ -66,6 +67,25 @@ class Streamed:
             if chunks:
                 return chunks
         return ()
+
+    async def pour(self, sink: Sink) -> None:
+        if self._closed or self._failed is not None or self._reading.complete:
+            return
+        await self._response.pour(lambda piece: self._pass(piece, sink))
+
+    def _pass(self, piece: bytes, sink: Sink) -> bool:
+        chunks: list[bytes] = []
+        reading = self._reading
+        try:
+            data = self._splitter.alone(piece)
+            if data is not None:
+                reading.take(b"", data, chunks)
+            else:
+                self._take(piece, chunks)
+        except PenstockError as exc:
+            self._failed = exc
+        more = not chunks or sink(chunks)
+        return more and self._failed is None and not reading.complete
 
     def _over(self) -> bool:
         return self._closed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -107,6 +107,12 @@ class Response:
             else:
                 await connection.arrival()
         return b""
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Hands pieces to ``take`` the moment they come. Returns when that has given back False, and when ``read`` has
+        something to tell. Raises what ``take`` raises."""
+        if self._connection is not None and self._inflate is None:
+            await self._connection.pour(take)
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body, of at most ``limit`` bytes; more raises UPSTREAM_GARBLED. Raises as ``read`` does."""

@@ -7,6 +7,7 @@ looks, when it fires, whether something has come since.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import httptools
 
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_to_the_end",
         "_waiter",
+        "_wants",
         "answered",
         "born",
         "busy",
@@ -65,6 +67,7 @@ class Connection(asyncio.Protocol):
         self.on_body = self.pieces.append
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._wants: Callable[[bytes], bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._silence_s = 0.0
@@ -115,6 +118,17 @@ class Connection(asyncio.Protocol):
         """Done when something has come, or the connection is gone. Only one may be waited for at a time."""
         self._waiter = self._loop.create_future()
         return self._waiter
+
+    async def pour(self, take: Callable[[bytes], bool]) -> None:
+        """Hands what comes to ``take``, at once. Returns when that has given back False, or there is more to tell
+        than a piece: the end, or ``error``. Raises what ``take`` raises."""
+        if self.pieces or self.complete or self.error is not None or self.lost:
+            return
+        self._wants = take
+        try:
+            await self.arrival()
+        finally:
+            self._wants = None
 
     def taken(self) -> bytes:
         """Everything in ``pieces``, which is empty then."""
@@ -168,6 +182,9 @@ class Connection(asyncio.Protocol):
                     f"{self.where} answered with something that is not HTTP; check that base_url has the right "
                     "scheme and port",
                 )
+        if self._wants is not None and self.error is None and not self.complete:
+            self._poured(self._wants)
+            return
         if self.pieces:
             self.held += len(data)
             if self.held > _MOST_HELD and not self._paused and not self.complete:
@@ -224,6 +241,19 @@ class Connection(asyncio.Protocol):
         self.reusable = self._parser.should_keep_alive()
 
     # -- the rest ----------------------------------------------------------------------------------------------------
+
+    def _poured(self, take: Callable[[bytes], bool]) -> None:
+        if not self.pieces:
+            return
+        try:
+            if take(self.taken()):
+                return
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits
+            waiter, self._waiter = self._waiter, None
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+        self._wants = None
+        self._wake()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

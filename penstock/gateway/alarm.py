@@ -140,6 +140,12 @@ class Alarm:
             self._alarms.take(self)
             self._alarms.put(self, now)
 
+    def again(self, limit_s: float | None) -> None:
+        """The wait that goes on is of at most ``limit_s`` from now, which is no shorter than it was."""
+        if limit_s is not None:
+            limit = self._loop.time() + limit_s
+            self.limit = limit if limit < self.total else self.total
+
     def rest(self) -> None:
         """The wait is over."""
         self._waiting = False

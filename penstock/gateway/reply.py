@@ -4,8 +4,9 @@ once."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from penstock.core.chat import Sink
 from penstock.core.errors import UPSTREAM_TIMEOUT, PenstockError
 from penstock.core.trail import Ending, Trail
 from penstock.gateway.alarm import Alarm
@@ -98,6 +99,35 @@ class Reply:
             alarm.rest()
         self._ending = Ending.COMPLETE
         return ()
+
+    async def pour(self, sink: Sink) -> None:
+        """Hands chunks to ``sink`` as they arrive, without a task that wakes for each, as far as the upstream can do
+        that. Returns when ``sink`` has given back False, and when ``read`` has something to tell. Raises as ``read``
+        does, and what ``sink`` raises.
+        """
+        pour: Callable[[Sink], Awaitable[None]] | None = getattr(self._upstream, "pour", None)
+        if pour is None or self._first or self._ending is Ending.COMPLETE:
+            return
+        alarm, watch, between_s = self._alarm, self._watch, self._between_s
+
+        def passed(chunks: Sequence[bytes]) -> bool:
+            released = watched(chunks, watch)
+            alarm.again(between_s)
+            return not released or sink(released)
+
+        try:
+            alarm.begin(between_s, self._silent)
+            await pour(passed)
+        except PenstockError as error:
+            self._broke(error)
+            raise
+        except asyncio.CancelledError:
+            if late := alarm.late():
+                self._broke(late)
+                raise late from None
+            raise
+        finally:
+            alarm.rest()
 
     async def aclose(self) -> None:
         """Closes the upstream, which cancels its work unless the answer was complete, and settles. Idempotent."""

@@ -24,6 +24,9 @@ Watcher = Callable[[bytes], bytes | None]
 # The head of a chunk as OpenAI, vLLM and SGLang write it, down to the model, nothing escaped in it.
 _HEAD = re.compile(rb'\{("id":"[^"\\]*"),"object":"[^"\\]*","created":\d+,("model":"[^"\\]*")')
 
+# With `in`, Python tries first whether it is a number, which takes as long again.
+_USAGE = b'"usage"'
+
 _ID_PREFIX = {Kind.CHAT: "chatcmpl-", Kind.COMPLETION: "cmpl-"}
 
 
@@ -53,7 +56,7 @@ class Tally:
         self._trail = trail
 
     def __call__(self, chunk: bytes) -> bytes:
-        if b'"usage"' in chunk:
+        if chunk.find(_USAGE) >= 0:
             try:
                 usage = _used_decoder.decode(chunk).usage
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -65,7 +68,7 @@ class Tally:
 
 def hide_usage(chunk: bytes) -> bytes | None:
     """Withholds the chunk that carries only usage; takes usage off a chunk that carries more."""
-    if b'"usage"' not in chunk:
+    if chunk.find(_USAGE) < 0:
         return chunk
     view = _viewed(chunk)
     if view.usage is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from penstock.core.errors import INTERNAL, STOPPING, UPSTREAM_BROKEN, PenstockError
 from penstock.core.policy import Terms
@@ -55,16 +56,23 @@ async def pump_stream(exchange: Exchange, gateway: Gateway, asked: Asked, admiss
     """
     wire = asked.wire
     reply: Reply | None = None
+
+    def send(chunks: Sequence[bytes]) -> bool:
+        if events := wire.chunks(chunks):
+            exchange.write(events)
+        return not exchange.full
+
     exchange.silent = lambda: _ping(exchange)
     try:
         reply = await gateway.chat(asked.call, admission, terms)
         if not exchange.started:
             start_stream(exchange, encoded(reply.headers.items()))
         while chunks := await reply.read():
-            if events := wire.chunks(chunks):
-                exchange.write(events)
-                if exchange.full:
-                    await exchange.room()
+            if not send(chunks):
+                await exchange.room()
+            await reply.pour(send)
+            if exchange.full:
+                await exchange.room()
         last = wire.end()
     except PenstockError as error:
         if not exchange.started:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from penstock.core.errors import PenstockError, envelope
 
 
+_BREAK = ord("\n")
+
+
 class PlainWire:
     """For the dialects whose wire is the house's own. Without state: one object serves every request.
 
@@ -20,8 +23,8 @@ class PlainWire:
         return answer
 
     def chunks(self, chunks: Sequence[bytes]) -> bytes:
-        text = b"\n\ndata: ".join(chunks)
-        if text.count(b"\n") != 2 * (len(chunks) - 1):
+        text = chunks[0] if len(chunks) == 1 else b"\n\ndata: ".join(chunks)
+        if _BREAK in text if len(chunks) == 1 else text.count(b"\n") != 2 * (len(chunks) - 1):
             # A line break inside a chunk is white space between its tokens; it would end the event's line.
             text = b"\n\ndata: ".join([chunk.replace(b"\n", b" ").replace(b"\r", b" ") for chunk in chunks])
         return b"data: " + text + b"\n\n"
