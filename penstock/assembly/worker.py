@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 import os
 import random
@@ -262,6 +263,9 @@ def main(arguments: list[str]) -> None:
     # The supervisor decides when to stop; Ctrl-C in its terminal is not for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _log_as_json()
+    # What is here now stays: a collection that walks through it would stop every request for milliseconds.
+    gc.collect()
+    gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(link_fd, sock_fd))
 
