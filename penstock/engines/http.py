@@ -109,7 +109,7 @@ class Response:
         return b""
 
     async def pour(self, take: Callable[[bytes], bool]) -> None:
-        """Hands pieces to ``take`` the moment they come. Returns when that has given back False, and when ``read`` has
+        """Hands pieces to ``take`` the moment they come. Returns when that has given back False, or when ``read`` has
         something to tell. Raises what ``take`` raises."""
         if self._connection is not None and self._inflate is None:
             await self._connection.pour(take)

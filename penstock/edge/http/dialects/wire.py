@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from penstock.core.errors import PenstockError, envelope
 
-
 _BREAK = ord("\n")
 
 
