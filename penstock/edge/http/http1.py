@@ -75,7 +75,7 @@ class Http1Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._held or self._unread or len(data) > _BITE:
-            self._held = memoryview(b"".join((self._held, data)))
+            self._held = memoryview(b"".join((self._held, data)) if self._held else data)
             self._bite()
         else:
             self._feed(data)
@@ -224,7 +224,7 @@ class Http1Connection(asyncio.Protocol):
             if self._answered:
                 self._next()
 
-    def upgrade(self, protocol: bytes, path: str, head: bytes, rest: bytes) -> bool:
+    def upgrade(self, protocol: bytes, path: str, head: bytes, rest: bytes | memoryview) -> bool:
         if protocol != b"websocket" or path != WEBSOCKET_PATH:
             return False
         if self._current is not None or self._last or self._transport.get_write_buffer_size():
@@ -334,10 +334,10 @@ class Http1Connection(asyncio.Protocol):
     def _bite(self) -> None:
         while self._held and not self._unread:
             bite, self._held = self._held[:_BITE], self._held[_BITE:]
-            self._feed(bytes(bite))
+            self._feed(bite)
             self.flow()
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes | memoryview) -> None:
         if self._deaf:
             if self._lingering is not None:
                 self._lingering -= len(data)

@@ -47,7 +47,7 @@ class Hearer(Protocol):
     def ended(self) -> None:
         """The request is complete."""
 
-    def upgrade(self, protocol: bytes, path: str, head: bytes, rest: bytes) -> bool:
+    def upgrade(self, protocol: bytes, path: str, head: bytes, rest: bytes | memoryview) -> bool:
         """Instead of ``head``: a GET asks for another protocol on this connection. True when it gets it: ``rest``,
         what has come beyond, is then no longer ours, and nothing more is fed."""
 
@@ -68,7 +68,7 @@ class Requests:
         self._senseless = self._feeding = 0
         self._fault: PenstockError | None = None
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """Tells the hearer what the bytes say. Raises ``PenstockError`` (BAD_REQUEST, HEADERS_TOO_LARGE)."""
         self._feeding = len(data)
         while data:
@@ -167,7 +167,7 @@ class Requests:
             raise _bad("A body may have no transfer coding but 'chunked', and that in HTTP/1.1 only.")
         return headers
 
-    def _wish(self, rest: bytes) -> bytes:
+    def _wish(self, rest: bytes | memoryview) -> bytes:
         """Reads a request again without its wish to speak another protocol, which a server is free to ignore and in
         HTTP/1.0 has to. Returns what is still to be fed: nothing when the wish is granted.
 
