@@ -102,6 +102,9 @@ class SecureTransport(asyncio.Transport, asyncio.Protocol):
                     self._plain.close()
                 return
             self._protocol.data_received(data)
+            if not (self._incoming.pending or self._ssl.pending()):
+                # To be told so would cost an exception.
+                break
         # It may have been told something that TLS itself answers.
         self._flush()
 
