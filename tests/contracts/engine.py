@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import msgspec
 import pytest
 
-from penstock.core.chat import Call, ChunkView, Kind, Upstream, Usage, chunk_view
+from penstock.core.chat import Call, ChunkView, Kind, Sink, Upstream, Usage, chunk_view
 from penstock.core.errors import UNSUPPORTED_OPERATION, UPSTREAM_BROKEN, Fault, PenstockError
 from penstock.core.serving import Replica
 from penstock.engines import Engine
@@ -74,12 +74,21 @@ def call(kind: Kind = Kind.CHAT, *, stream: bool = False, **fields: object) -> C
 
 
 async def drained(upstream: Upstream) -> list[bytes]:
-    """Every chunk; closes the answer."""
+    """Every chunk, read by turns and poured where that is offered; closes the answer."""
     chunks: list[bytes] = []
+
+    def sink(more: Sequence[bytes]) -> bool:
+        assert more
+        chunks.extend(more)
+        return len(chunks) % 3 > 0
+
+    pour: Callable[[Sink], Awaitable[None]] | None = getattr(upstream, "pour", None)
     try:
         async with asyncio.timeout(PATIENCE_S):
             while more := await upstream.read():
                 chunks.extend(more)
+                if pour is not None:
+                    await pour(sink)
             assert not await upstream.read()
     finally:
         await upstream.aclose()
