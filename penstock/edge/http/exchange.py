@@ -295,4 +295,4 @@ def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
 
 
 def _may_retry(error: PenstockError) -> bool:
-    return error.fault.retry or error.fault in (STOPPING, REQUEST_TIMEOUT)
+    return error.fault.retry or error.retry_after is not None or error.fault in (STOPPING, REQUEST_TIMEOUT)
