@@ -7,34 +7,15 @@ ends is given back.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from penstock.assembly.asking import Asker
 from penstock.assembly.link import Acquire, Release, ToldOfSupervisor
 from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
 from penstock.core.policy import Queue
+from penstock.gateway.place import Place, Places
 
 # What the supervisor may take beyond the wait that the queue allows, which it counts itself.
 _MARGIN_S = 5.0
-
-
-class Place(Protocol):
-    """A place that is held until ``release``, which is idempotent."""
-
-    def release(self) -> None: ...
-
-
-class Places(Protocol):
-    """The admission queue, in this process or beyond the link."""
-
-    async def acquire(
-        self, service: str, project: str, priority: int, queue: Queue, concurrency: int | None
-    ) -> Place:
-        """A place, waited for if need be; ``concurrency`` None counts it and never waits.
-
-        Raises ``PenstockError`` (QUEUE_FULL, SHED, QUEUE_TIMEOUT). Nothing is held nor waits when it raises or is
-        cancelled.
-        """
 
 
 class Desk:

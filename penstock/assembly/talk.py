@@ -39,9 +39,10 @@ from penstock.assembly.link import (
     ToWorker,
     supervisor_end,
 )
-from penstock.assembly.shared import Desk, Places
+from penstock.assembly.shared import Desk
 from penstock.core.errors import PenstockError
 from penstock.core.serving import Applied
+from penstock.gateway.place import Places
 from penstock.observe.totals import Report
 
 BEAT_S = 1.0

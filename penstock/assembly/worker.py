@@ -44,7 +44,7 @@ from penstock.assembly.link import (
     worker_end,
 )
 from penstock.assembly.metrics import ROWS
-from penstock.assembly.shared import Places, RemotePlaces
+from penstock.assembly.shared import RemotePlaces
 from penstock.assembly.snapshots import Snapshots
 from penstock.core.clock import SystemClock
 from penstock.core.errors import CANNOT_START, PenstockError
@@ -54,6 +54,7 @@ from penstock.edge.http.app import App
 from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
+from penstock.gateway.place import Places
 from penstock.gateway.settle import Settling
 from penstock.observe.lines import JsonFormatter, LineWriter
 from penstock.observe.totals import Totals

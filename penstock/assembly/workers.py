@@ -15,13 +15,13 @@ from penstock.assembly import talk as talks
 from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import LinkBroken, Update, framed
 from penstock.assembly.metrics import ROWS
-from penstock.assembly.shared import Places
 from penstock.assembly.talk import Office, Talk
 from penstock.core.clock import Clock
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import Applied
 from penstock.fleet.child import Child, in_words
 from penstock.fleet.restart import Again, History, after_end, after_refusal
+from penstock.gateway.place import Places
 
 ARGV = (sys.executable, "-P", "-m", "penstock.assembly.worker")
 STARTS_WITHIN_S = 60.0
