@@ -6,6 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
+import httpx
+import openai
 import pytest
 
 from penstock.core.errors import UPSTREAM_BROKEN, PenstockError
@@ -217,6 +219,35 @@ async def test_a_client_that_says_goodbye_gets_what_it_has_asked_for() -> None:
         gate.set()
         assert (await client.answer(id)).body.endswith(b"data: [DONE]\n\n")
         await client.end()
+
+
+async def test_openais_library_speaks_it(tmp_path: Path) -> None:
+    files = made(tmp_path)
+    spoken: list[str] = []
+
+    async def note(response: httpx.Response) -> None:
+        spoken.append(response.http_version)
+
+    async def said(client: openai.AsyncOpenAI) -> str:
+        stream = await client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "Hi"}], stream=True
+        )
+        async with stream:
+            return "".join([part.choices[0].delta.content or "" async for part in stream if part.choices])
+
+    async with (
+        site(usual, settings=ServerSettings(tls=files)) as here,
+        httpx.AsyncClient(http2=True, verify=trusting(files), event_hooks={"response": [note]}) as web,
+    ):
+        base = f"https://127.0.0.1:{here.port}/v1"
+        client = openai.AsyncOpenAI(base_url=base, api_key="key", http_client=web, max_retries=0)
+        assert await asyncio.gather(*(said(client) for _ in range(30))) == ["Hello there"] * 30
+        assert set(spoken) == {"HTTP/2"}
+        assert here.app.listening is not None
+        assert here.app.listening.connections == 1
+        await here.logged(30)
+        await web.aclose()
+        await asyncio.sleep(0)  # pace: it ends a generator of its own in a task
 
 
 async def test_curl_speaks_it(tmp_path: Path) -> None:
