@@ -238,6 +238,25 @@ async def test_what_is_no_http2_is_told_so_and_closed() -> None:
         await until(lambda: not connections(here))
 
 
+LATE = {
+    "room": raw(8, 0, 1, b"\0\0\0\x05"),
+    "reset": raw(3, 0, 1, b"\0\0\0\x08"),
+    "priority": raw(2, 0, 1, b"\0\0\0\0\x10"),
+    "data": raw(0, 1, 1, b"x"),
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+@pytest.mark.parametrize("early", [False, True], ids=["answered", "refused before its end"])
+async def test_what_comes_for_a_stream_that_has_ended_harms_no_other(late: str, early: bool) -> None:
+    async with site(usual) as here, http2(here) as client:
+        first = client.begin("POST", "/nowhere", end=not early)
+        assert (await client.answer(first)).status == 404
+        client.writer.write(LATE[late])
+        assert (await client.get("/healthz")).status == 200
+        assert client.goaway is None
+
+
 async def test_a_path_that_is_none() -> None:
     async with site(usual) as here, http2(here) as client:
         reply = await client.get("nowhere")
