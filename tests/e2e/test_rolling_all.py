@@ -39,6 +39,10 @@ def weights(tmp_path: Path) -> Path:
     return file
 
 
+# Sent before the client reads from its sockets that they are closed.
+_UNHEARD = 2
+
+
 def deployment(weights: Path, *, context: int = 1, replicas: int = 2, policy: str = "least_work") -> str:
     small = {
         "engine": "llamacpp",
@@ -71,11 +75,14 @@ def _changed(server: Penstock, config: str) -> None:
 
 
 def _worker_killed(server: Penstock, tally: Tally, at_it: set[int]) -> None:
-    """Adds the requests that the worker had to ``at_it``: those under way, and those sent before it was gone."""
+    """Adds the requests that the worker had to ``at_it``: those under way, those sent before it was gone, and those
+    sent on a connection that had gone with it before the client heard of that."""
     worker = server.worker()
     begun, had = max(tally.at), set(tally.under_way)
     os.kill(worker, signal.SIGKILL)
     wait_until(lambda: not alive(worker), APPLIED_WITHIN_S)
+    gone = max(tally.at)
+    wait_until(lambda: max(tally.at) > gone + _UNHEARD, APPLIED_WITHIN_S)
     at_it.update(
         number for number, place in list(tally.at.items()) if place == 0 and (number in had or number > begun)
     )

@@ -12,19 +12,19 @@ from openai import OpenAI
 from tests.e2e.running import Penstock, running
 
 FAILURES = {429: openai.RateLimitError, 500: openai.InternalServerError, 503: openai.InternalServerError}
+# A model for each failure: one that fails is left alone for a while.
+ILL = ("fail-429", "fail-500", "fail-503", "break")
+ANSWERS = [
+    *({"when": f"fail {status}", "fail_status": status} for status in FAILURES),
+    {"when": "break", "text": "one two three four", "break_after": 2},
+    {"text": "All is well."},
+]
+# No failure is one too many, nor is it tried twice.
+UNMOVED = {"breaker": {"failures": 1000, "least": 1000}, "retry": {"attempts": 1}}
 DEPLOYMENT = json.dumps(
     {
-        "models": {
-            "scripted": {
-                "engine": "fake",
-                "answers": [
-                    *({"when": f"fail {status}", "fail_status": status} for status in FAILURES),
-                    {"when": "break", "text": "one two three four", "break_after": 2},
-                    {"text": "All is well."},
-                ],
-            }
-        },
-        "services": {"scripted": {"model": "scripted"}},
+        "models": {name: {"engine": "fake", "answers": ANSWERS} for name in ("scripted", *ILL)},
+        "services": {name: {"model": name} | UNMOVED for name in ("scripted", *ILL)},
     }
 )
 
@@ -93,7 +93,7 @@ def test_a_missing_member(client: OpenAI) -> None:
 def test_what_an_engine_refuses(client: OpenAI, status: int, stream: bool) -> None:
     with pytest.raises(FAILURES[status]) as refused:
         client.chat.completions.create(
-            model="scripted", messages=[{"role": "user", "content": f"fail {status}"}], stream=stream
+            model=f"fail-{status}", messages=[{"role": "user", "content": f"fail {status}"}], stream=stream
         )
     assert isinstance(refused.value.code, str)
     assert refused.value.request_id
@@ -101,7 +101,7 @@ def test_what_an_engine_refuses(client: OpenAI, status: int, stream: bool) -> No
 
 def test_a_break_in_mid_stream_is_an_event(client: OpenAI) -> None:
     stream = client.chat.completions.create(
-        model="scripted", messages=[{"role": "user", "content": "break"}], stream=True
+        model="break", messages=[{"role": "user", "content": "break"}], stream=True
     )
     said = next(text for chunk in stream if (text := chunk.choices[0].delta.content))
     with pytest.raises(openai.APIError) as broken:
@@ -112,5 +112,5 @@ def test_a_break_in_mid_stream_is_an_event(client: OpenAI) -> None:
 
 def test_a_break_of_a_whole_reply(client: OpenAI) -> None:
     with pytest.raises(openai.InternalServerError):
-        ask(client, "break")
+        ask(client, "break", model="break")
     assert ask(client) == "All is well."
