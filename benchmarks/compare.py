@@ -8,6 +8,8 @@ gateways, so that a neighbour's noise falls on all of them; what is shown are me
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +75,23 @@ def lined_up(names: Sequence[str]) -> Iterator[Comparison]:
         yield found
 
 
+@contextlib.contextmanager
+def _alone(row: Row, found: Comparison) -> Iterator[None]:
+    """The others stand still meanwhile: what they do without being asked would fall on this one."""
+    others = [pid for other in found.rows if other is not row for pid in other.gateway.processes()]
+    try:
+        _signal(others, signal.SIGSTOP)
+        yield
+    finally:
+        _signal(others, signal.SIGCONT)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def throughput(found: Comparison, *, rounds: int, seconds: float) -> None:
     """Requests per second with 32 connections."""
     text = body()
@@ -80,7 +99,8 @@ def throughput(found: Comparison, *, rounds: int, seconds: float) -> None:
         _closed(row, text, 1, found.folder)
     for number in range(rounds):
         for row in found.rows:
-            row.rates.append(_closed(row, text, seconds, found.folder))
+            with _alone(row, found):
+                row.rates.append(_closed(row, text, seconds, found.folder))
         _progress("throughput", number + 1, rounds)
     for row in found.rows:
         row.rss_mb = rss_mb(row.gateway.processes())
@@ -97,9 +117,10 @@ def latency(found: Comparison, *, rounds: int, seconds: float) -> None:
         for row in found.rows:
             row.open_rate = min(statistics.median(row.rates) / 2, MOST_OPEN)
             plain = uvloop.run(open_loop(found.straight, request(body(), {}), row.open_rate, seconds))
-            through = uvloop.run(
-                open_loop(row.gateway.port, request(body(), row.gateway.headers), row.open_rate, seconds)
-            )
+            with _alone(row, found):
+                through = uvloop.run(
+                    open_loop(row.gateway.port, request(body(), row.gateway.headers), row.open_rate, seconds)
+                )
             row.failed += through.failed
             row.p50_ms.append((through.at(0.5) - plain.at(0.5)) * 1e3)
             row.p99_ms.append((through.at(0.99) - plain.at(0.99)) * 1e3)
@@ -118,7 +139,8 @@ def per_chunk(found: Comparison, *, rounds: int) -> None:
             able.append(row)
     for number in range(rounds):
         for row in able:
-            row.chunk_us.append(uvloop.run(_chunk_us(row)))
+            with _alone(row, found):
+                row.chunk_us.append(uvloop.run(_chunk_us(row)))
         _progress("streams", number + 1, rounds)
 
 

@@ -35,9 +35,26 @@ def watchers(call: Call, service: Service, trail: Trail) -> tuple[Watcher, ...]:
     name = call.service if service.name == "*" else service.name
     prefix = _ID_PREFIX.get(call.kind)
     relabel = Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
-    if call.stream and not call.usage_chunk:
-        return Tally(trail), hide_usage, relabel
-    return Tally(trail), relabel
+    return (Usual(Tally(trail), relabel, hides=call.stream and not call.usage_chunk),)
+
+
+class Usual:
+    """What every chunk passes, in one call for the many that say nothing of usage."""
+
+    __slots__ = ("_hides", "_relabel", "_tally")
+
+    def __init__(self, tally: Tally, relabel: Relabel, *, hides: bool) -> None:
+        self._tally = tally
+        self._relabel = relabel
+        self._hides = hides
+
+    def __call__(self, chunk: bytes) -> bytes | None:
+        if chunk.find(_USAGE) < 0:
+            return self._relabel(chunk)
+        passing: bytes | None = self._tally(chunk)
+        if self._hides:
+            passing = hide_usage(chunk)
+        return None if passing is None else self._relabel(passing)
 
 
 class _Used(msgspec.Struct, frozen=True):
@@ -48,7 +65,7 @@ _used_decoder = msgspec.json.Decoder(_Used)
 
 
 class Tally:
-    """Notes the tokens that the engine reports, on whichever chunk it does."""
+    """Notes the tokens that the engine reports, on whichever chunk it does that mentions usage."""
 
     __slots__ = ("_trail",)
 
@@ -56,20 +73,17 @@ class Tally:
         self._trail = trail
 
     def __call__(self, chunk: bytes) -> bytes:
-        if chunk.find(_USAGE) >= 0:
-            try:
-                usage = _used_decoder.decode(chunk).usage
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise _garbled() from error
-            if usage is not None:
-                self._trail.add(Counted(usage.counted()))
+        try:
+            usage = _used_decoder.decode(chunk).usage
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise _garbled() from error
+        if usage is not None:
+            self._trail.add(Counted(usage.counted()))
         return chunk
 
 
 def hide_usage(chunk: bytes) -> bytes | None:
-    """Withholds the chunk that carries only usage; takes usage off a chunk that carries more."""
-    if chunk.find(_USAGE) < 0:
-        return chunk
+    """Withholds a chunk that carries only usage; takes usage off one that carries more."""
     view = _viewed(chunk)
     if view.usage is None:
         return chunk

@@ -1,5 +1,7 @@
 """Log lines as JSON, written by a thread of their own from a bounded queue, so that a slow disk stops nothing.
 
+The thread only writes. What it did in Python would hold up the event loop for all lines at once.
+
 Serves the access log; ``JsonFormatter`` gives the same shape to what the process logs about itself.
 """
 
@@ -32,7 +34,7 @@ class LineWriter:
 
     At most ``bound`` lines wait; one more is dropped, as is one that cannot be written: ``dropped`` counts them, and
     ``say`` hears of them, from the thread, at most once a minute. ``write`` never blocks and may be called from any
-    thread; what it is given must not be changed any more.
+    thread.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class LineWriter:
         self._say = say
         self._now = now
         # Appending and taking are atomic: no lock is needed where there is nobody to wake.
-        self._lines: collections.deque[object] = collections.deque()
+        self._lines: collections.deque[bytes] = collections.deque()
         self._asleep = False
         self._awake = threading.Event()
         self._ending = threading.Event()
@@ -70,7 +72,12 @@ class LineWriter:
         if len(self._lines) >= self._bound:
             self._overflowed += 1
             return
-        self._lines.append(value)
+        try:
+            self._lines.append(self._encoder.encode(value))
+        except (TypeError, ValueError) as error:
+            self._overflowed += 1
+            self._why = f"one is no JSON ({error})"
+            return
         if self._asleep:
             self._asleep = False
             self._awake.set()
@@ -85,8 +92,8 @@ class LineWriter:
 
     def _run(self) -> None:
         while self._any():
-            lines = list(self._encoded(min(len(self._lines), _BATCH)))
-            for piece in _pieces(lines, _WHOLE if self._shared else 1 << 30):
+            lines = [self._lines.popleft() for _ in range(min(len(self._lines), _BATCH))]
+            for piece in _pieces(lines, _WHOLE) if self._shared else _together(lines):
                 self._put(piece)
             self._mention()
             if len(lines) < _BATCH:
@@ -108,14 +115,6 @@ class LineWriter:
             self._asleep = False
             self._mention()
         return True
-
-    def _encoded(self, count: int) -> Iterator[bytes]:
-        for _ in range(count):
-            value = self._lines.popleft()
-            try:
-                yield self._encoder.encode(value) + b"\n"
-            except (TypeError, ValueError) as error:
-                self._lose(1, f"one is no JSON ({error})")
 
     def _put(self, piece: bytes) -> None:
         view = memoryview(b"\n" + piece if self._torn else piece)
@@ -155,13 +154,17 @@ def _pieces(lines: list[bytes], longest: int) -> Iterator[bytes]:
     piece: list[bytes] = []
     size = 0
     for line in lines:
-        if piece and size + len(line) > longest:
-            yield b"".join(piece)
+        if piece and size + len(line) >= longest:
+            yield from _together(piece)
             piece, size = [], 0
         piece.append(line)
-        size += len(line)
+        size += len(line) + 1
     if piece:
-        yield b"".join(piece)
+        yield from _together(piece)
+
+
+def _together(lines: list[bytes]) -> Iterator[bytes]:
+    yield b"\n".join(lines) + b"\n"
 
 
 def timestamp(wall: float) -> str:
