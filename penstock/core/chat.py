@@ -21,6 +21,9 @@ class Kind(enum.Enum):
     COMPLETION = "/completions"
     EMBEDDING = "/embeddings"
 
+    # Every request looks things up by its kind, and an enum's own hash is slow.
+    __hash__ = object.__hash__
+
 
 class Call(msgspec.Struct, frozen=True):
     """One client request, after its dialect has read it.

@@ -17,6 +17,9 @@ class Ending(enum.Enum):
     FAILED = "failed"
     CLIENT_GONE = "client_gone"
 
+    # As with Kind.
+    __hash__ = object.__hash__
+
 
 class Arrived(msgspec.Struct, frozen=True):
     """``at`` is ``Clock.now`` seconds, ``wall`` seconds since the epoch; so in every fact."""

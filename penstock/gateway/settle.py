@@ -72,7 +72,7 @@ Rule = Callable[[Summary, Sequence[TrailFact], Meter], None]
 
 # An enum member's name and value are looked up by Python code.
 _KINDS = {kind: kind.name.lower() for kind in Kind}
-_ENDINGS = {ending: ending.value for ending in Ending}
+ENDINGS = {ending: ending.value for ending in Ending}
 
 
 class Settling:
@@ -156,7 +156,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
 
 def _requests(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
     model = (summary.service, summary.model)
-    labels = (*model, summary.kind, _ENDINGS[summary.ending], summary.code)
+    labels = (*model, summary.kind, ENDINGS[summary.ending], summary.code)
     meter.record(Sample(metrics.REQUESTS, 1.0, labels))
     meter.record(Sample(metrics.DURATION, summary.duration_s, model))
     if summary.first_chunk_s is not None:

@@ -8,6 +8,7 @@ import time
 import msgspec
 
 from penstock.edge.http.exchange import Exchange
+from penstock.gateway.settle import ENDINGS
 
 
 class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -63,7 +64,7 @@ def line(exchange: Exchange) -> AccessLine:
         first_chunk_ms=None if first is None else _ms(first),
         prompt_tokens=usage.prompt if usage else None,
         completion_tokens=usage.completion if usage else None,
-        ending=summary.ending.value if summary else "",
+        ending=ENDINGS[summary.ending] if summary else "",
         code=exchange.code,
     )
 
