@@ -6,14 +6,14 @@ import argparse
 import datetime
 from pathlib import Path
 
-from benchmarks import batching, compare, held, machine, memory, prefix, servers, upstream_client
+from benchmarks import batching, compare, held, json_layer, machine, memory, prefix, servers, upstream_client
 from benchmarks.gateways import GATEWAYS
 
 
 def main() -> None:
     """Reads the command line and prints a table."""
     asked = _parsed()
-    if asked.command not in ("batching", "client", "prefix", "servers"):
+    if asked.command not in ("batching", "client", "json", "prefix", "servers"):
         print(f"{datetime.date.today().isoformat()}; {machine.described()}")
         print("one core for a gateway with all its processes, another for the load and the mock engine", flush=True)
     match asked.command:
@@ -21,6 +21,8 @@ def main() -> None:
             batching.main()
         case "client":
             upstream_client.main()
+        case "json":
+            json_layer.main()
         case "servers":
             servers.main()
         case "prefix":
@@ -57,6 +59,7 @@ def _parsed() -> argparse.Namespace:
     commands.add_parser("client", help="the upstream client by itself, beside aiohttp")
     command = commands.add_parser("prefix", help="how often each balancing policy finds a prefix cache, on a trace")
     command.add_argument("trace", type=Path, help="a trace of Mooncake's, as a file of JSON lines")
+    commands.add_parser("json", help="JSON libraries at what the gateway does with it")
     commands.add_parser("servers", help="HTTP servers by themselves: ours, uvicorn, hypercorn, granian")
     commands.add_parser("batching", help="tokens per second of llama.cpp at 1 client and at 8")
     asked = parser.parse_args()
