@@ -70,4 +70,4 @@ def line(exchange: Exchange) -> AccessLine:
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    return int(seconds * 1e6) / 1000

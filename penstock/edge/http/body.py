@@ -53,7 +53,7 @@ def parsed(body: bytes) -> dict[str, msgspec.Raw]:
             ) from None
     try:
         fields = members(body)
-        if b"\\ud" in body or b"\\uD" in body:
+        if body.find(b"\\u") >= 0 and (b"\\ud" in body or b"\\uD" in body):
             msgspec.json.decode(body)
     except msgspec.ValidationError:
         raise PenstockError(

@@ -27,6 +27,8 @@ class Proxies:
 
     def trust(self, peer: str) -> bool:
         """Whether what this peer says of others is believed."""
+        if not self._networks:
+            return False
         address = _address(peer)
         return address is not None and self._known(address)
 

@@ -177,11 +177,10 @@ class Listening:
 class Taking:
     """Whether a client takes what it is sent; asked at every sweep, so that sending costs nothing."""
 
-    __slots__ = ("_since", "_sock", "_taken", "_transport")
+    __slots__ = ("_since", "_taken", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self._sock: socket.socket | None = transport.get_extra_info("socket")
         self._taken = -1
         self._since = 0.0
 
@@ -202,10 +201,11 @@ class Taking:
     def _acknowledged(self) -> int | None:
         """Bytes that have arrived at the client, TLS's own among them; None where the kernel does not say. It has
         them long after they have left us: a slow client takes of what it holds long before it makes room for ours."""
-        if self._sock is None or sys.platform != "linux":
+        sock: socket.socket | None = self._transport.get_extra_info("socket")
+        if sock is None or sys.platform != "linux":
             return None
         try:
-            told = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
+            told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED_AT + 8)
             return int(struct.unpack_from("=Q", told, _ACKED_AT)[0])
         except (OSError, struct.error):
             return None
