@@ -184,6 +184,8 @@ class Traffic:
         for by_model in (self._turns, self._credits, self._prefixes):
             for model in [model for model in by_model if model not in deployment.models]:
                 del by_model[model]
+        for model, prefixes in self._prefixes.items():
+            prefixes.keep(replica.id for replica in deployment.replicas.get(model, ()))
         for name in [name for name in self._budgets if name not in deployment.services]:
             del self._budgets[name]
 

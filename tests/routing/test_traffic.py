@@ -11,6 +11,7 @@ from penstock.core.errors import BAD_REQUEST, UPSTREAM_BROKEN, UPSTREAM_RATE_LIM
 from penstock.core.policy import Ask, Balance, Breaker, Policy
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.core.splice import members
+from penstock.routing.prefix import blocks
 from penstock.routing.traffic import Traffic
 from penstock.routing.work import estimate, prompt_bytes
 
@@ -187,6 +188,19 @@ def test_what_is_no_longer_deployed_is_forgotten() -> None:
     running.closed()
     traffic.keep(kept)
     assert {state.replica for state in traffic.states()} == {"m-2"}
+
+
+def test_what_a_replica_that_is_gone_was_sent_is_forgotten() -> None:
+    traffic, _ = _traffic()
+    service, asked = _service(balance=Balance(policy="prefix")), Ask(1100, prompt=Random(4).randbytes(4096))
+    first = traffic.order(service, "m", REPLICAS, asked)[0]
+    running = traffic.begin(service, first, asked)
+    assert running is not None
+    running.closed()
+    assert traffic._prefixes["m"].overlap(first.id, blocks(asked.prompt))
+    left = tuple(replica for replica in REPLICAS if replica is not first)
+    traffic.keep(Deployment(2, {"m": Model("m", "fake", "d", b"")}, {"s": service}, {"m": left}))
+    assert not traffic._prefixes["m"].overlap(first.id, blocks(asked.prompt))
 
 
 def test_the_work_of_a_call_is_its_size_and_what_it_may_say() -> None:
