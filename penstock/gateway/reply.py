@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from penstock.core.chat import Sink
 from penstock.core.errors import UPSTREAM_TIMEOUT, PenstockError
@@ -13,6 +14,8 @@ from penstock.gateway.alarm import Alarm
 from penstock.gateway.dispatch import Won, watched
 from penstock.gateway.place import Place
 from penstock.gateway.settle import Settle, Summary
+
+T = TypeVar("T")
 
 
 class Reply:
@@ -81,22 +84,8 @@ class Reply:
             return first
         if self._ending is Ending.COMPLETE:
             return ()
-        alarm = self._alarm
-        try:
-            alarm.begin(self._between_s, self._silent)
-            while chunks := await self._upstream.read():
-                if released := watched(chunks, self._watch):
-                    return released
-        except PenstockError as error:
-            self._broke(error)
-            raise
-        except asyncio.CancelledError:
-            if late := alarm.late():
-                self._broke(late)
-                raise late from None
-            raise
-        finally:
-            alarm.rest()
+        if released := await self._timed(self._released):
+            return released
         self._ending = Ending.COMPLETE
         return ()
 
@@ -115,9 +104,20 @@ class Reply:
             alarm.again(between_s)
             return not released or sink(released)
 
+        await self._timed(lambda: pour(passed))
+
+    async def _released(self) -> Sequence[bytes]:
+        while chunks := await self._upstream.read():
+            if released := watched(chunks, self._watch):
+                return released
+        return ()
+
+    async def _timed(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Waits while the service's deadlines allow it; notes how the answer broke."""
+        alarm = self._alarm
         try:
-            alarm.begin(between_s, self._silent)
-            await pour(passed)
+            alarm.begin(self._between_s, self._silent)
+            return await wait()
         except PenstockError as error:
             self._broke(error)
             raise

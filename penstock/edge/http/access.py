@@ -8,7 +8,8 @@ import time
 import msgspec
 
 from penstock.edge.http.exchange import Exchange
-from penstock.gateway.settle import ENDINGS
+from penstock.gateway.settle import ENDINGS, Summary
+from penstock.gateway.snapshot import Admission
 
 
 class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,21 +43,52 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def line(exchange: Exchange) -> AccessLine:
     """What the log says of one exchange that is over."""
-    summary, admission = exchange.summary, exchange.admission
-    usage = summary.usage if summary else None
-    first = summary.first_chunk_s if summary else None
-    return AccessLine(
-        time=datetime.datetime.fromtimestamp(exchange.wall, datetime.UTC),
+    return told(
+        wall=exchange.wall,
+        took_s=time.monotonic() - exchange.arrived,
         request_id=exchange.request_id,
         client=exchange.client,
         method=exchange.method,
         path=exchange.path,
         status=exchange.status,
-        ms=_ms(time.monotonic() - exchange.arrived),
-        bytes=exchange.sent,
+        sent=exchange.sent,
+        admission=exchange.admission,
+        asked=exchange.asked,
+        summary=exchange.summary,
+        code=exchange.code,
+    )
+
+
+def told(
+    *,
+    wall: float,
+    took_s: float,
+    request_id: str,
+    client: str,
+    method: str,
+    path: str,
+    status: int,
+    sent: int,
+    admission: Admission | None,
+    asked: str,
+    summary: Summary | None,
+    code: str,
+) -> AccessLine:
+    """What the log says of a request that began at ``wall`` and took ``took_s`` seconds."""
+    usage = summary.usage if summary else None
+    first = summary.first_chunk_s if summary else None
+    return AccessLine(
+        time=datetime.datetime.fromtimestamp(wall, datetime.UTC),
+        request_id=request_id,
+        client=client,
+        method=method,
+        path=path,
+        status=status,
+        ms=_ms(took_s),
+        bytes=sent,
         key=admission.principal.key_id if admission else "",
         project=admission.principal.project if admission else "",
-        asked=exchange.asked,
+        asked=asked,
         service=summary.service if summary else "",
         model=summary.model if summary else "",
         attempts=summary.attempts if summary else 0,
@@ -65,7 +97,7 @@ def line(exchange: Exchange) -> AccessLine:
         prompt_tokens=usage.prompt if usage else None,
         completion_tokens=usage.completion if usage else None,
         ending=ENDINGS[summary.ending] if summary else "",
-        code=exchange.code,
+        code=code,
     )
 
 

@@ -8,7 +8,7 @@ import functools
 import random
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from penstock.core.errors import REQUEST_TIMEOUT, STOPPING, PenstockError, envelope
 from penstock.edge.http.body import too_large, too_slow
@@ -106,18 +106,7 @@ class Exchange(abc.ABC):
 
     def presented_key(self) -> str | None:
         """The API key that the client sent, in any of the headers that clients use; None when there is none."""
-        headers = self.headers
-        authorization = headers.get(b"authorization", b"")
-        if authorization[:7].lower() == b"bearer ":
-            key = authorization[7:].strip()
-        else:
-            key = headers.get(b"x-api-key") or headers.get(b"api-key") or b""
-        if not key:
-            return None
-        try:
-            return key.decode()
-        except UnicodeDecodeError:
-            return key.decode("latin-1")
+        return key_in(self.headers)
 
     async def body(self, limit: int) -> bytes:
         """The whole body, at most ``limit`` bytes; does not wait when it is here already.
@@ -281,6 +270,21 @@ class Exchange(abc.ABC):
     @abc.abstractmethod
     def over(self) -> None:
         """Nothing more is done for it. A reply that is not finished is broken off, so that the client can tell."""
+
+
+def key_in(headers: Mapping[bytes, bytes]) -> str | None:
+    """The API key in a request's headers, names in lower case; None when there is none."""
+    authorization = headers.get(b"authorization", b"")
+    if authorization[:7].lower() == b"bearer ":
+        key = authorization[7:].strip()
+    else:
+        key = headers.get(b"x-api-key") or headers.get(b"api-key") or b""
+    if not key:
+        return None
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        return key.decode("latin-1")
 
 
 def encoded(headers: Iterable[tuple[str, str]]) -> Headers:

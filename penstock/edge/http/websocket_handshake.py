@@ -17,6 +17,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from penstock.core.errors import BAD_REQUEST, ORIGIN_FORBIDDEN, PenstockError
+from penstock.edge.http.exchange import key_in
 
 _SUBPROTOCOL = "penstock"
 _KEY = "key."
@@ -43,7 +44,7 @@ def read(head: bytes) -> Upgrade:
     pairs = [(name.lower(), value.strip()) for name, _, value in (text.partition(b":") for text in lines)]
     protocols = _listed(value for name, value in pairs if name == b"sec-websocket-protocol")
     headers = dict(pairs)
-    key = _in_headers(headers) or next((p.removeprefix(_KEY) for p in protocols if p.startswith(_KEY)), None)
+    key = key_in(headers) or next((p.removeprefix(_KEY) for p in protocols if p.startswith(_KEY)), None)
     for name in (b"authorization", b"x-api-key", b"api-key", b"sec-websocket-protocol"):
         headers.pop(name, None)
     method, *_, version = line.split(b" ")
@@ -89,15 +90,3 @@ def accept(upgrade: Upgrade, protocol: ServerProtocol, request_id: str) -> bytes
 
 def _listed(values: Iterable[bytes]) -> list[str]:
     return [part.strip().decode("latin-1") for value in values for part in value.split(b",")]
-
-
-def _in_headers(headers: Mapping[bytes, bytes]) -> str | None:
-    authorization = headers.get(b"authorization", b"")
-    if authorization[:7].lower() == b"bearer ":
-        key = authorization[7:].strip()
-    else:
-        key = headers.get(b"x-api-key") or headers.get(b"api-key") or b""
-    try:
-        return key.decode()
-    except UnicodeDecodeError:
-        return key.decode("latin-1")

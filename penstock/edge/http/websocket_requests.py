@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import enum
 import logging
 import math
@@ -16,7 +15,7 @@ import msgspec
 
 from penstock.core.errors import UPSTREAM_BROKEN, PenstockError
 from penstock.core.metrics import Sample
-from penstock.edge.http.access import AccessLine
+from penstock.edge.http.access import told
 from penstock.edge.http.dialects import Wire
 from penstock.edge.http.dialects.wire import PLAIN
 from penstock.edge.http.metrics import RESPONSES
@@ -202,39 +201,22 @@ class SocketRequest:
         status = 200
         if not self._began and (error is not None or self._cut is not None):
             status = error.fault.status if error is not None else _CLIENT_GONE
-        side, path, summary = self._side, self._start.path, self._summary
+        side, path = self._side, self._start.path
         side.meter.record(Sample(RESPONSES, 1.0, (path, str(status))))
-        if side.log_line is None:
-            return
-        principal = self._admission.principal if self._admission else None
-        usage = summary.usage if summary else None
-        side.log_line(
-            AccessLine(
-                time=datetime.datetime.fromtimestamp(wall, datetime.UTC),
-                request_id=self.request_id,
-                client=self._caller.client,
-                method="WS",
-                path=path,
-                status=status,
-                ms=_ms(asyncio.get_running_loop().time() - arrived),
-                bytes=self._sent,
-                key=principal.key_id if principal else "",
-                project=principal.project if principal else "",
-                asked=self._asked,
-                service=summary.service if summary else "",
-                model=summary.model if summary else "",
-                attempts=summary.attempts if summary else 0,
-                stream=summary.stream if summary else False,
-                first_chunk_ms=None
-                if summary is None or summary.first_chunk_s is None
-                else _ms(summary.first_chunk_s),
-                prompt_tokens=usage.prompt if usage else None,
-                completion_tokens=usage.completion if usage else None,
-                ending=summary.ending.value if summary else "",
-                code=error.fault.code if error else "",
+        if side.log_line is not None:
+            side.log_line(
+                told(
+                    wall=wall,
+                    took_s=asyncio.get_running_loop().time() - arrived,
+                    request_id=self.request_id,
+                    client=self._caller.client,
+                    method="WS",
+                    path=path,
+                    status=status,
+                    sent=self._sent,
+                    admission=self._admission,
+                    asked=self._asked,
+                    summary=self._summary,
+                    code=error.fault.code if error else "",
+                )
             )
-        )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
