@@ -4,21 +4,21 @@ engine on top of it, and by aiohttp; and of a stream of 64 chunks, sent as fast 
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import aiohttp
 import uvloop
 
+from benchmarks.gateways import mock_engine
 from penstock.core import splice
 from penstock.core.chat import Call, Kind, Upstream
 from penstock.core.serving import Replica
 from penstock.engines import config
 from penstock.engines.http import Http
 from penstock.engines.openai import OpenAI
-from tests.e2e.running import free_port
 
 ROUNDS = 7
 REQUESTS = 2000
@@ -84,14 +84,8 @@ async def _measured(port: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    port = free_port()
-    mock = subprocess.Popen([sys.executable, "-m", "benchmarks.upstream", str(port)])
-    try:
-        time.sleep(1.0)
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder, mock_engine(Path(folder)) as port:
         costs = uvloop.run(_measured(port))
-    finally:
-        mock.terminate()
-        mock.wait()
     print(f"upstream client: CPU of one answer in us, median of {ROUNDS} interleaved rounds of {REQUESTS}")
     medians = {name: statistics.median(rounds) for name, rounds in costs.items()}
     for name, median in medians.items():

@@ -26,7 +26,7 @@ QUEUE = Queue(length=100, wait_s=10.0)
 
 
 async def refused(_: str, __: bool) -> Applied:
-    raise NotImplementedError
+    raise AssertionError("nothing is applied here")
 
 
 class Far:

@@ -71,7 +71,7 @@ def update(version: int, workers: int = 1) -> Update:
 
 
 async def refused(_: str, __: bool) -> Applied:
-    raise NotImplementedError
+    raise AssertionError("nothing is applied here")
 
 
 class Stage:

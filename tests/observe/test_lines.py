@@ -7,11 +7,11 @@ import logging
 import os
 import sys
 import threading
-import time
 
 import pytest
 
 from penstock.observe.lines import JsonFormatter, LineWriter, timestamp
+from tests.e2e.running import wait_until
 
 
 class Said(list[str]):
@@ -21,10 +21,7 @@ class Said(list[str]):
         self.append(line)
 
     def wait(self, count: int) -> None:
-        deadline = time.monotonic() + 5
-        while len(self) < count:
-            assert time.monotonic() < deadline, self
-            time.sleep(0.001)
+        wait_until(lambda: len(self) >= count, 5, lambda: str(self))
 
 
 def read(fd: int) -> list[int]:
@@ -121,10 +118,7 @@ def test_a_full_disk_is_said_once_a_minute_with_the_count_and_the_mend() -> None
     said.wait(1)
     lines.write({"n": 2})
     lines.write({"n": 3})
-    deadline = time.monotonic() + 5
-    while lines.dropped < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(lambda: lines.dropped >= 3, 5)
     assert len(said) == 1
     now[0] = 60.0
     lines.write({"n": 4})
