@@ -125,13 +125,11 @@ class Priority(enum.IntEnum):
 class Ask(msgspec.Struct, frozen=True):
     """What balancing may know of a request. ``work`` is its estimated size in tokens, prompt and output together;
     ``session`` the affinity key or empty; ``prompt`` the bytes that a prefix cache would see (empty unless the
-    policy is ``prefix``): equal prompts have equal bytes, a longer conversation begins with the shorter one's.
-    ``prompt_work`` is the part of ``work`` that is prompt: done once the first chunk comes."""
+    policy is ``prefix``): equal prompts have equal bytes, a longer conversation begins with the shorter one's."""
 
     work: int
     session: str = ""
     prompt: bytes = b""
-    prompt_work: int = 0
 
 
 class Terms(msgspec.Struct, frozen=True):
