@@ -9,7 +9,7 @@ import msgspec
 from penstock.access.keys import digest, mint, unpresentable
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import KeyRecord
-from penstock.store import StateStore
+from penstock.store.sqlite import SqliteStore
 
 ADMIN = "admin"
 PROJECT = "default"
@@ -25,7 +25,7 @@ class Admin(msgspec.Struct, frozen=True):
         return "Admin()"
 
 
-def ensure(store: StateStore, pepper: bytes, *, chosen: str | None, kept: str | None) -> Admin:
+def ensure(store: SqliteStore, pepper: bytes, *, chosen: str | None, kept: str | None) -> Admin:
     """The admin key, with its record in the store.
 
     ``chosen`` is what the operator set, None or empty: nothing; ``kept`` is what the credentials hold. A chosen key
@@ -47,6 +47,6 @@ def ensure(store: StateStore, pepper: bytes, *, chosen: str | None, kept: str | 
     return Admin(key, note if known else "")
 
 
-def _put(store: StateStore, known: KeyRecord | None, hashed: bytes) -> None:
+def _put(store: SqliteStore, known: KeyRecord | None, hashed: bytes) -> None:
     if known is None or known.digest != hashed:
         store.put_key(KeyRecord(id=ADMIN, digest=hashed, project=PROJECT, role=ADMIN))

@@ -67,6 +67,19 @@ BAD_REQUEST = Fault(
 )
 INVALID_API_KEY = Fault("invalid_api_key", 401, _AUTH, "No key was sent, or one that is not valid here.")
 MODEL_FORBIDDEN = Fault("model_forbidden", 403, "permission_error", "The key may not use this model.")
+KEY_EXPIRED = Fault("key_expired", 401, _AUTH, "The key, or the token, was valid until a time that has passed.")
+KEY_REVOKED = Fault("key_revoked", 401, _AUTH, "The key was revoked, or its project archived, or its user disabled.")
+INVALID_TOKEN = Fault(
+    "invalid_token", 401, _AUTH, "The token is not one that this gateway takes; the message says why."
+)
+ENDPOINT_FORBIDDEN = Fault("endpoint_forbidden", 403, "permission_error", "The key may not use this endpoint.")
+TOOL_FORBIDDEN = Fault("tool_forbidden", 403, "permission_error", "The key may not offer this tool to a model.")
+NETWORK_FORBIDDEN = Fault(
+    "network_forbidden", 403, "permission_error", "The key may not be used from the address of this client."
+)
+PERMISSION_DENIED = Fault(
+    "permission_denied", 403, "permission_error", "The role of the key does not have the permission that this needs."
+)
 ADMIN_ONLY = Fault("admin_only", 403, "permission_error", "The route takes an admin's key.")
 ORIGIN_FORBIDDEN = Fault(
     "origin_forbidden",
@@ -75,6 +88,13 @@ ORIGIN_FORBIDDEN = Fault(
     "A web page of another site asked for a WebSocket; `server.cors` lists the sites that may.",
 )
 MODEL_NOT_FOUND = Fault("model_not_found", 404, _INVALID, "No service has this name.")
+NOT_FOUND = Fault("not_found", 404, _INVALID, "There is nothing of this name that the key may see.")
+CONFLICT = Fault(
+    "conflict", 409, _INVALID, "What is there already stands in the way: the same id, or a newer version of it."
+)
+IDEMPOTENCY_CONFLICT = Fault(
+    "idempotency_conflict", 409, _INVALID, "The same `idempotency-key` was sent with another request before."
+)
 RESPONSE_NOT_FOUND = Fault("response_not_found", 404, _INVALID, "Responses are not stored here.")
 UNKNOWN_URL = Fault("unknown_url", 404, _INVALID, "There is no such route.")
 METHOD_NOT_ALLOWED = Fault(
@@ -86,6 +106,46 @@ UNSUPPORTED_MEDIA_TYPE = Fault(
     "unsupported_media_type", 415, _INVALID, "The body is not JSON, by its `content-type`."
 )
 HEADERS_TOO_LARGE = Fault("headers_too_large", 431, _INVALID, "The headers are larger than the gateway reads.")
+# Limits and budgets.
+RATE_LIMITED = Fault(
+    "rate_limit_exceeded",
+    429,
+    _LIMIT,
+    "A limit was reached; the message names the tightest, `retry-after` says when there is room again.",
+)
+BUDGET_EXCEEDED = Fault(
+    "budget_exceeded",
+    429,
+    "insufficient_quota",
+    "What the request may cost at most is more than a budget has left; the message names the budget.",
+)
+NO_PRICE = Fault(
+    "model_without_price",
+    403,
+    "permission_error",
+    "A budget applies, and the model has no price; set one with `penstock prices set`.",
+)
+COUNTERS_UNAVAILABLE = Fault(
+    "counters_unavailable",
+    503,
+    "overloaded_error",
+    "The counters of limits and budgets cannot be reached, and they are configured to fail closed.",
+    loud=Loud.ERROR,
+)
+JOURNAL_FULL = Fault(
+    "journal_full",
+    503,
+    "overloaded_error",
+    "The store has been away for so long that the journal is full; what is used could not be recorded.",
+    loud=Loud.ERROR,
+)
+IDENTITIES_STALE = Fault(
+    "identities_stale",
+    503,
+    "overloaded_error",
+    "The store, or the identity provider, has been away for longer than keys are trusted without it.",
+    loud=Loud.ERROR,
+)
 # Capacity, ours or an upstream's.
 UPSTREAM_RATE_LIMITED = Fault(
     "upstream_rate_limited",
@@ -210,6 +270,9 @@ ENGINE_START_FAILED = Fault(
 )
 STORE_UNAVAILABLE = Fault(
     "store_unavailable", 500, _SERVER, "The store's file cannot be opened, read or written.", loud=Loud.ERROR
+)
+STORE_CONFLICT = Fault(
+    "store_conflict", 409, _INVALID, "Somebody else changed the same thing at the same moment; try again."
 )
 CANNOT_START = Fault(
     "cannot_start",

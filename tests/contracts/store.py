@@ -6,7 +6,7 @@ import pytest
 
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.serving import KeyRecord
-from penstock.store import StateStore
+from penstock.store.sqlite import SqliteStore as StateStore
 
 MADE_AT = 1_700_000_000.9
 
