@@ -68,8 +68,8 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Opened(msgspec.Struct, frozen=True, tag="opened", array_like=True):
-    """Before an attempt goes out: what it may cost at most. ``bound`` is the row to write, and ``held`` what its
-    lease counts, when nothing more is ever heard of it."""
+    """Before an attempt goes out: what it may cost at most. ``bound`` is the row to write when nothing more is ever
+    heard of it; ``held`` what was reserved for it, beside what earlier records of the same lease say."""
 
     lease: str
     bound: Entry
@@ -88,7 +88,7 @@ class Settled(msgspec.Struct, frozen=True, tag="settled", array_like=True):
 class Act(msgspec.Struct, frozen=True, kw_only=True):
     """One thing for the audit. ``at`` in seconds since the epoch. ``actor`` is a key's id, or a word for the gateway
     itself; ``action`` a permission-like word, ``keys.create`` say; ``target`` what it was done to. ``content`` is
-    JSON that may be redacted later: what was changed, or a prompt and its reply. ``kind`` decides how long it is kept.
+    JSON that may be redacted later: what was changed, or a prompt and its reply. ``kind`` decides how long it stays.
     """
 
     at: float
