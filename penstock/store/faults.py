@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Literal
 
@@ -105,8 +106,8 @@ def _postgresql(place: Place, error: BaseException) -> str:
     if state[:2] in ("42", "XX"):
         return f"The store {place.name} is not as Penstock left it ({why}). Put back a backup of it."
     return (
-        f"The store {place.name} cannot be reached ({why}). See that its server runs and that this machine may "
-        "connect to it; nothing else needs to be done."
+        f"The store {place.name} cannot be reached ({why}). See that its URL is right, that its server runs "
+        "and that this machine may connect to it."
     )
 
 
@@ -118,6 +119,6 @@ def _state(error: BaseException) -> str:
 def _primary(place: Place, error: BaseException) -> str:
     # The whole text of an error may quote the values of a statement; its primary message does not.
     said = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
-    for text in place.hidden:
-        said = said.replace(text, "***") if text else said
+    for text in filter(None, place.hidden):
+        said = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "***", said)
     return " ".join(str(said).split())[:300]
