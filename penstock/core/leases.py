@@ -47,9 +47,11 @@ class Level(msgspec.Struct, frozen=True):
 
 
 class Granted(msgspec.Struct, frozen=True, tag="granted"):
-    """All of it is reserved. ``levels`` are those of the needs, in their order."""
+    """All of it is reserved. ``levels`` are those of the needs, in their order; ``at`` is when it was, by the
+    counters' clock, in seconds since the epoch."""
 
     levels: tuple[Level, ...]
+    at: float = 0.0
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
