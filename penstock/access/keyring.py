@@ -1,0 +1,197 @@
+"""Whose key was presented, and whether it may be used now: every key of one directory, under every pepper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from penstock.access.keys import digest
+from penstock.access.peppers import Pepper
+from penstock.access.roles import permissions_of
+from penstock.core.accounts import EVERYWHERE, Directory, KeyRecord
+from penstock.core.errors import INVALID_API_KEY, KEY_EXPIRED, KEY_REVOKED, PenstockError
+from penstock.core.identity import Principal
+from penstock.core.policy import Priority
+from penstock.core.usage import Used
+
+DEFAULT_PROJECT = "default"
+"""Where a key of EVERYWHERE spends."""
+
+PRIORITIES: Mapping[str, Priority] = {"high": Priority.HIGH, "normal": Priority.NORMAL, "low": Priority.LOW}
+"""What records call them."""
+
+_TELL_EVERY_S = 60.0
+# One key may be presented in several spellings, with blanks around it say.
+_SPARE_SPELLINGS = 10_000
+_NOTHING = frozenset[str]()
+
+
+class _Match(msgspec.Struct, frozen=True):
+    """A presented text that was right. It is until ``until``; ``moved`` is what to tell of it beside its use."""
+
+    record: KeyRecord
+    principal: Principal
+    until: float
+    moved: tuple[bytes, str]
+
+
+class Keyring:
+    """Every key of one directory. To find one is a dictionary look-up, and the first time an HMAC for each pepper.
+
+    ``now`` is in seconds since the epoch and decides expiry and grace, exactly: a time is over when it is reached.
+    ``on_use`` hears of a key's use at most once a minute, and not again of what ``before``, the keyring that this
+    one replaces, has told. ``verify_token`` takes what has the form of a JWT; None: such a text is a key like any.
+
+    How long a search takes tells nothing about a key but that it is right: digests under a secret pepper are looked
+    up, and texts by a hash that is secret to this process.
+    """
+
+    __slots__ = (
+        "_by_digest",
+        "_most_seen",
+        "_now",
+        "_on_use",
+        "_peppers",
+        "_projects",
+        "_roles",
+        "_seen",
+        "_told",
+        "_users",
+        "_verify",
+    )
+
+    def __init__(
+        self,
+        directory: Directory,
+        peppers: Sequence[Pepper],
+        now: Callable[[], float],
+        on_use: Callable[[Used], None],
+        verify_token: Callable[[str], Principal] | None = None,
+        before: Keyring | None = None,
+    ) -> None:
+        self._projects = {each.id: each for each in directory.projects}
+        self._users = {each.id: each for each in directory.users}
+        self._roles = directory.roles
+        self._peppers = tuple(peppers)
+        self._now = now
+        self._on_use = on_use
+        self._verify = verify_token
+        # A digest that is current takes the place of one that was.
+        self._by_digest = {
+            **{each.previous_digest: each for each in directory.keys if each.previous_digest is not None},
+            **{each.digest: each for each in directory.keys},
+        }
+        ids = {each.id for each in directory.keys}
+        told: dict[str, float] = {} if before is None else before._told
+        self._told: dict[str, float] = {key: at for key, at in told.items() if key in ids}
+        # By the key as it was presented. Only keys that are right get in.
+        self._seen: dict[str, _Match] = {}
+        self._most_seen = len(self._by_digest) + _SPARE_SPELLINGS
+
+    def find(self, presented: str) -> Principal:
+        """Whose key, or token, this is.
+
+        Raises ``PenstockError``: ``INVALID_API_KEY`` when it is nobody's; ``KEY_EXPIRED`` when its time, or its grace
+        after a rotation, is over; ``KEY_REVOKED`` when it was revoked, or its project or user is no more; and what
+        ``verify_token`` raises. What was presented is in no message.
+        """
+        now = self._now()
+        match = self._seen.get(presented)
+        if match is None or now >= match.until:
+            if self._verify is not None and is_token(presented):
+                return self._verify(presented.strip())
+            match = self._matching(presented, now)
+            if len(self._seen) < self._most_seen:
+                self._seen[presented] = match
+        if now - self._told.get(match.record.id, -math.inf) >= _TELL_EVERY_S:
+            self._told[match.record.id] = now
+            self._on_use(Used(match.record.id, now, *match.moved))
+        return match.principal
+
+    def _matching(self, presented: str, now: float) -> _Match:
+        for pepper in self._peppers:
+            hashed = digest(pepper.secret, presented)
+            record = self._by_digest.get(hashed)
+            if record is None:
+                continue
+            current = hashed == record.digest
+            until = _until(record, current)
+            if why := self._refusal(record, current, until, now):
+                raise why
+            moved = (b"", "")
+            if current and pepper is not self._peppers[0]:
+                moved = (digest(self._peppers[0].secret, presented), self._peppers[0].name)
+            return _Match(record, self._principal(record), until, moved)
+        raise PenstockError(
+            INVALID_API_KEY,
+            "The API key is not valid here: it is mistyped, was removed, or belongs to another gateway. List keys "
+            "with 'penstock keys list', make one with 'penstock keys create'; the first admin key is in the file "
+            "'credentials' of the gateway's home folder ($PENSTOCK_HOME).",
+        )
+
+    def _refusal(self, record: KeyRecord, current: bool, until: float, now: float) -> PenstockError | None:
+        named = f"The API key '{record.id}'"
+        if record.revoked_at is not None:
+            return PenstockError(KEY_REVOKED, f"{named} was revoked. Ask the owner of its project for a new one.")
+        if record.project != EVERYWHERE:
+            project = self._projects.get(record.project)
+            if project is None or project.archived_at is not None:
+                return PenstockError(
+                    KEY_REVOKED,
+                    f"{named} belongs to the project '{record.project}', which is archived. Use a key of another "
+                    "project, or have an admin restore this one.",
+                )
+        if record.user:
+            user = self._users.get(record.user)
+            if user is None or user.disabled_at is not None:
+                return PenstockError(
+                    KEY_REVOKED,
+                    f"{named} acts for the user '{record.user}', who is disabled. Use a key of somebody else, or "
+                    "have an admin enable the user.",
+                )
+        if now < until:
+            return None
+        if not current and (record.expires_at is None or now < record.expires_at):
+            return PenstockError(
+                KEY_EXPIRED, f"{named} was rotated, and the grace of its old secret is over. Use the new secret."
+            )
+        return PenstockError(KEY_EXPIRED, f"{named} has expired. Ask the owner of its project for a new one.")
+
+    def _principal(self, record: KeyRecord) -> Principal:
+        everywhere = record.project == EVERYWHERE
+        best = Priority.HIGH if everywhere else PRIORITIES[self._projects[record.project].priority]
+        scopes = record.scopes
+        return Principal(
+            key_id=record.id,
+            project=DEFAULT_PROJECT if everywhere else record.project,
+            role=record.role,
+            permissions=permissions_of(record.role, self._roles) or _NOTHING,
+            everywhere=everywhere,
+            user=record.user,
+            team=record.team,
+            services=_bound(scopes.services),
+            models=_bound(scopes.models),
+            endpoints=_bound(scopes.endpoints),
+            tools=_bound(scopes.tools),
+            networks=scopes.networks,
+            priority=max(best, PRIORITIES[record.priority]) if record.priority else best,
+        )
+
+
+def is_token(presented: str) -> bool:
+    """Whether it has the form of a signed JWT: three parts with dots between, the first beginning as ``{"`` does in
+    base64url (RFC 7515, 7.1)."""
+    text = presented.strip()
+    return text.startswith("eyJ") and text.count(".") == 2
+
+
+def _until(record: KeyRecord, current: bool) -> float:
+    """When it is no longer valid: of an old secret, when its grace is over too."""
+    end = math.inf if record.expires_at is None else record.expires_at
+    return end if current else min(end, record.previous_until or 0.0)
+
+
+def _bound(names: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
