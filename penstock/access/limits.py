@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from penstock.core.money import dollars, period
 _WINDOWS = {"minute": 60.0, "day": 86400.0}
 # Looked at for an hour after its period has ended, so that what began in it can still settle.
 _LINGERS_S = 3600.0
+# Of a budget in all: the year 3237, which every store can write.
+_FOR_EVER = 4e10
 _MOST_CACHED = 20_000
 
 
@@ -139,17 +142,21 @@ def needs(applying: Applying, amounts: Amounts, at: float) -> list[Need]:
     for rule in applying.budgets:
         about = rule.about
         assert isinstance(about, Budget)
-        begin, end = period(about.period, at)
-        found.append(
-            Need(
-                budget_counter(rule.counter, begin),
-                Hold.KEPT,
-                about.amount_nano,
-                amounts.cost_nano,
-                until=end + _LINGERS_S,
-            )
-        )
+        begin, end = _period(about.period, int(at // 3600))
+        counter = budget_counter(rule.counter, begin)
+        found.append(Need(counter, Hold.KEPT, about.amount_nano, amounts.cost_nano, until=until(end)))
     return found
+
+
+@functools.lru_cache(64)
+def _period(of: str, hour: int) -> tuple[float, float]:
+    """Periods begin with an hour."""
+    return period(of, hour * 3600.0)
+
+
+def until(end: float) -> float:
+    """When the counter of a period that ends then may be forgotten."""
+    return min(end + _LINGERS_S, _FOR_EVER)
 
 
 def budget_counter(counter: str, begin: float) -> str:
@@ -165,6 +172,6 @@ def used(applying: Applying, amounts: Amounts, at: float) -> dict[str, int]:
             found[rule.counter] = counted(rule.about, amounts)
     for rule in applying.budgets:
         if isinstance(rule.about, Budget):
-            begin, _ = period(rule.about.period, at)
+            begin, _ = _period(rule.about.period, int(at // 3600))
             found[budget_counter(rule.counter, begin)] = amounts.cost_nano
     return found

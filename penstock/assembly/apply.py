@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.assembly import engines
-from penstock.assembly.difference import difference
+from penstock.assembly.difference import RESTART, difference
 from penstock.assembly.engines import Crew
 from penstock.config import SENT, Loaded, models_of, services_of
 from penstock.control.board import Board
@@ -109,9 +109,10 @@ class Applying:
         self._board.change(models, services_of(new.file, self._created_at), crew.reached)
         self._upkeep.want(crew.wanted.values())
         self._watch.want(crew.watched.values())
-        server = self._now.file.server
-        hidden = new.hidden | {place for place in self._now.hidden if place[0] == "server"}
-        self._now = Loaded(msgspec.structs.replace(new.file, server=server), hidden, new.text)
+        old = self._now.file
+        hidden = new.hidden | {place for place in self._now.hidden if place[0] in RESTART}
+        file = msgspec.structs.replace(new.file, server=old.server, state=old.state, access=old.access)
+        self._now = Loaded(file, hidden, new.text)
         self._crew = crew
         for line in found.changed:
             self._say(f"Applied: {line}.")

@@ -9,8 +9,9 @@ import msgspec
 
 from penstock.assembly.asking import Asker
 from penstock.assembly.gathering import Sum
-from penstock.assembly.link import Apply, LiveState, Metrics, Text, ToldOfSupervisor
+from penstock.assembly.link import Administer, Apply, Learn, LiveState, Metrics, Text, ToldOfSupervisor
 from penstock.assembly.metrics import ROWS
+from penstock.core import administration
 from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
 from penstock.core.serving import Applied
 from penstock.edge.http.admin import Live
@@ -19,6 +20,8 @@ from penstock.observe.prometheus import render
 _WITHIN_S = 8.0
 # Engines may be built to see whether they can be.
 _APPLIED_WITHIN_S = 60.0
+# Exports and the check of a long audit take a while.
+_ADMINISTERED_WITHIN_S = 60.0
 
 T = TypeVar("T")
 
@@ -46,6 +49,14 @@ class SupervisorControl:
     async def apply(self, text: str, dry_run: bool) -> Applied:
         """Serves it from now on, or says what that would change. Raises ``PenstockError`` (BAD_DEPLOYMENT)."""
         return await self._ask(Apply(text, dry_run), Applied, _APPLIED_WITHIN_S)
+
+    async def administer(self, ask: administration.Ask) -> administration.Answer:
+        """Carries out an administrative request."""
+        return await self._ask(Administer(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
+
+    async def learn(self, issuer: str) -> None:
+        """Returns when this worker has been told the signing keys that the issuer has now, as far as it says."""
+        await self._ask(Learn(issuer), type(None), _WITHIN_S)
 
     async def metrics(self) -> bytes:
         """What all workers have measured, in Prometheus's text format."""

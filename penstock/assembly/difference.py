@@ -21,6 +21,9 @@ _NAMES = frozenset(
 )
 _LONGEST = 80
 
+RESTART = ("server", "state", "access")
+"""The parts of a deployment file that hold from one start to the next."""
+
 
 class Difference(msgspec.Struct, frozen=True):
     """``changed`` takes effect at once, ``needs_restart`` only when Penstock is started again."""
@@ -34,7 +37,11 @@ def difference(old: DeploymentFile, new: DeploymentFile, hidden: Collection[Path
     their key may be secret."""
     secret = frozenset(hidden)
     changed = [*_services(old.services, new.services, secret), *_models(old.models, new.models, secret)]
-    restart = [f"server.{line}" for line in _fields(old.server, new.server, ("server",), secret)]
+    restart = [
+        f"{part}.{line}"
+        for part in RESTART
+        for line in _fields(getattr(old, part), getattr(new, part), (part,), secret)
+    ]
     return Difference(tuple(changed), tuple(restart))
 
 

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
 
+from penstock.access.config import AccessSettings
+from penstock.core import administration
+from penstock.core.accounts import Directory, SigningKeys
+from penstock.core.leases import Need
 from penstock.core.policy import Queue
 from penstock.core.serving import Deployment
 from penstock.edge.http.config import ServerSettings
 from penstock.observe.totals import Report
+from penstock.store.config import StateSettings
 
 LONGEST_FRAME = 64 * 1024 * 1024
 # What may wait for an end that does not read, beside one frame. Places and answers are small.
@@ -34,11 +39,43 @@ class Update(msgspec.Struct, frozen=True, tag="update"):
     """What to serve from now on. ``server`` counts on the first one only."""
 
     deployment: Deployment
-    pepper: bytes
     server: ServerSettings
 
     def __repr__(self) -> str:
         return f"Update(version={self.deployment.version})"
+
+
+class Begin(msgspec.Struct, frozen=True, tag="begin"):
+    """Who this worker is: said once, before all else. ``gateway`` and ``owner`` are names, of which no other worker
+    ever has the latter; its journal lies in ``folder``. ``book`` is how the counters stand that it keeps itself,
+    None: it asks others."""
+
+    gateway: str
+    owner: str
+    folder: str
+    access: AccessSettings
+    state: StateSettings
+    book: bytes | None
+
+
+class Entrance(msgspec.Struct, frozen=True, tag="entrance"):
+    """Who may call from now on, and how much. ``peppers`` are names and secrets, the current one first. ``begun``
+    are budgets' counters that are new, with what was spent before and until when they are kept."""
+
+    directory: Directory
+    peppers: tuple[tuple[str, bytes], ...]
+    signing: tuple[SigningKeys, ...]
+    begun: Mapping[str, tuple[int, float]]
+
+    def __repr__(self) -> str:
+        return f"Entrance(version={self.directory.version})"
+
+
+class Doors(msgspec.Struct, frozen=True, tag="doors"):
+    """Why nobody is let in from now on; None: everybody is. ``code`` is a fault's."""
+
+    code: str | None
+    message: str = ""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -53,6 +90,10 @@ class Measured(msgspec.Struct, frozen=True, tag="measured"):
 
 class Standing(msgspec.Struct, frozen=True, tag="standing"):
     """A question: what is under way? Answered by ``penstock.assembly.gathering.Stand``."""
+
+
+class Holding(msgspec.Struct, frozen=True, tag="holding"):
+    """A question: what do open leases hold? Answered by a list of leases, each with what it holds."""
 
 
 # -- what a worker says ------------------------------------------------------------------------------------------
@@ -84,6 +125,32 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
     """The place that the question ``id`` was answered with is given back."""
 
     id: int
+
+
+class SettleLease(msgspec.Struct, frozen=True, tag="settle"):
+    """What a lease used of each counter; it is closed."""
+
+    lease: str
+    used: Mapping[str, int]
+
+
+class Reserve(msgspec.Struct, frozen=True, tag="reserve"):
+    """A question: may the lease have these? Answered by ``Granted`` or ``Refused``."""
+
+    lease: str
+    needs: tuple[Need, ...]
+
+
+class Administer(msgspec.Struct, frozen=True, tag="administer"):
+    """A question: an administrative request, answered as ``core.administration`` has it."""
+
+    ask: administration.Ask
+
+
+class Learn(msgspec.Struct, frozen=True, tag="learn"):
+    """A question: what are the signing keys of this issuer now? Answered when every worker has been told them."""
+
+    issuer: str
 
 
 class Acquire(msgspec.Struct, frozen=True, tag="acquire"):
@@ -151,11 +218,13 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
-ToldOfWorker = Measured | Standing
-ToldOfSupervisor = Acquire | Metrics | LiveState | Text | Apply
+ToldOfWorker = Measured | Standing | Holding
+ToldOfSupervisor = Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Learn
 
-ToWorker = Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
-ToSupervisor = Listening | Refused | Oldest | Last | Release | Ask[ToldOfSupervisor] | Told | Denied | Cancel
+ToWorker = Begin | Entrance | Doors | Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
+ToSupervisor = (
+    Listening | Refused | Oldest | Last | Release | SettleLease | Ask[ToldOfSupervisor] | Told | Denied | Cancel
+)
 
 
 # -- how it is said ----------------------------------------------------------------------------------------------

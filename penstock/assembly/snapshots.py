@@ -6,9 +6,10 @@ import asyncio
 import weakref
 from collections.abc import Callable
 
+from penstock.access.limits import Rules
 from penstock.core.serving import Deployment, Model
 from penstock.engines import Engine
-from penstock.gateway.snapshot import Keyring, Snapshot
+from penstock.gateway.snapshot import Keyring, Prices, Snapshot
 
 
 class _Engines(dict[str, Engine]):
@@ -44,7 +45,7 @@ class Snapshots:
             raise LookupError("nothing has been taken yet")
         return self._current
 
-    def take(self, deployment: Deployment, keyring: Keyring) -> None:
+    def take(self, deployment: Deployment, keyring: Keyring, rules: Rules, prices: Prices) -> None:
         """Makes it the snapshot of this moment. Requests that began with an older one keep theirs.
 
         Raises ``PenstockError`` when an engine cannot be built; the snapshot then stays as it was.
@@ -59,7 +60,7 @@ class Snapshots:
                 self._close(engine)
             raise
         self._engines |= fresh
-        self._current = Snapshot(deployment, self._held(deployment), keyring)
+        self._current = Snapshot(deployment, self._held(deployment), keyring, rules, prices)
         self._note_oldest()
 
     def sockets(self) -> tuple[int, int]:

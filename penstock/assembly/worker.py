@@ -18,15 +18,19 @@ from pathlib import Path
 
 import uvloop
 
-from penstock.access.keys import Keyring
 from penstock.assembly import engines
 from penstock.assembly.asking import Answerer, Asker
 from penstock.assembly.control import SupervisorControl
+from penstock.assembly.entrance import Access, shut
 from penstock.assembly.gathering import Stand
 from penstock.assembly.link import (
     Ask,
+    Begin,
     Cancel,
     Denied,
+    Doors,
+    Entrance,
+    Holding,
     Last,
     Link,
     Listening,
@@ -46,8 +50,10 @@ from penstock.assembly.link import (
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.shared import RemotePlaces
 from penstock.assembly.snapshots import Snapshots
+from penstock.core.chat import Call
 from penstock.core.clock import SystemClock
 from penstock.core.errors import CANNOT_START, PenstockError
+from penstock.core.serving import ReplicaState, Service
 from penstock.edge.http import tls
 from penstock.edge.http.admin import Admin, ReplicaLive
 from penstock.edge.http.app import App
@@ -84,6 +90,9 @@ class Worker:
         self._snapshots = Snapshots(engines.build, oldest=lambda version: self._link.send(Oldest(version)))
         self._traffic = Traffic(self._clock, random.Random())
         self._places = LocalPlaces(self._clock)
+        self._begin: Begin | None = None
+        self._access: Access | None = None
+        self._shut: PenstockError | None = None
         self._newest: Update | None = None
         self._told = asyncio.Event()
         self._app: App | None = None
@@ -100,6 +109,8 @@ class Worker:
             self._asker.broken()
             await self._answerer.aclose()
             await self._snapshots.aclose()
+            if self._access is not None:
+                await self._access.aclose()
             self._link.send(Last(self._meter.report()))
             await self._link.aclose()
 
@@ -116,7 +127,7 @@ class Worker:
         lines = None
         try:
             if self._newest is not None:
-                self._take(self._newest)
+                self._take()
             tls.check(settings.tls)
             lines = _access_log(settings)
         except PenstockError as error:
@@ -152,11 +163,15 @@ class Worker:
         places: Places = self._places
         if settings.workers > 1:
             places = RemotePlaces(self._asker, self._link.send, self._places)
+        assert self._access is not None
         gateway = Gateway(
             snapshots=self._snapshots.current,
             traffic=self._traffic,
             places=places,
+            reserving=self._access.reserving,
             settle=Settling(self._clock, self._meter),
+            doors=lambda: self._shut,
+            learn=self._control.learn,
             clock=self._clock,
         )
         return App(
@@ -172,24 +187,31 @@ class Worker:
         if not self._announce.done():
             self._announce.set_result(announce)
 
-    def _take(self, update: Update) -> None:
-        keyring = Keyring(update.deployment.keys, update.pepper)
-        self._snapshots.take(update.deployment, keyring)
-        self._traffic.keep(update.deployment)
+    def _take(self) -> None:
+        """What was said last of the deployment, and of who may call, is the snapshot of this moment."""
+        assert self._newest is not None
+        assert self._access is not None
+        assert self._access.view is not None
+        deployment = self._newest.deployment
+        self._snapshots.take(deployment, *self._access.view)
+        self._traffic.keep(deployment)
 
     # -- what the supervisor says --------------------------------------------------------------------------------
 
     def _hear(self, message: ToWorker) -> None:
         match message:
+            case Begin():
+                self._begin = message
+                self._access = Access(message, self._clock, self._asker, self._link.send, self._count)
+            case Entrance():
+                assert self._access is not None
+                self._access.take(message)
+                self._changed()
+            case Doors(code, text):
+                self._shut = None if code is None else shut(code, text)
             case Update():
                 self._newest = message
-                if self._app is None:
-                    self._told.set()
-                    return
-                try:
-                    self._take(message)
-                except PenstockError as error:
-                    _log.error("a new deployment was not taken: %s", error.message)
+                self._changed()
             case Stop(announce):
                 self._end(announce)
             case Ask():
@@ -199,12 +221,36 @@ class Worker:
             case Told() | Denied():
                 self._asker.hear(message)
 
+    def _changed(self) -> None:
+        if self._newest is None or self._access is None or self._access.view is None:
+            return
+        if self._app is None:
+            self._told.set()
+            return
+        try:
+            self._take()
+        except PenstockError as error:
+            _log.error("a new deployment was not taken: %s", error.message)
+
+    async def _count(self, call: Call, service: Service) -> int | None:
+        """Tokens of the prompt, where the engine of the service's first model can count."""
+        snapshot = self._snapshots.current()
+        model = service.models[0]
+        count = getattr(snapshot.engines[model], "count", None)
+        ready = [each for each in snapshot.deployment.replicas[model] if each.state is ReplicaState.READY]
+        if count is None or not ready:
+            return None
+        counted: int | None = await count(call, ready[0])
+        return counted
+
     async def _answer(self, _: int, question: ToldOfWorker) -> object:
         match question:
             case Measured():
                 return self._meter.report()
             case Standing():
                 return self._stand()
+            case Holding():
+                return () if self._access is None else tuple(self._access.reserving.held())
 
     def _stand(self) -> Stand:
         """What is under way, but for those who ask just this."""

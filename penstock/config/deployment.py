@@ -8,11 +8,13 @@ from typing import Annotated
 
 import msgspec
 
+from penstock.access.config import AccessSettings
 from penstock.core.policy import Policy
 from penstock.core.serving import Model, Service
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
+from penstock.store.config import StateSettings
 
 _PLAIN = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}"
 _WORDS = "1 to 128 letters, digits and . _ - / : that begins with a letter or a digit"
@@ -27,6 +29,10 @@ class DeploymentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     server: ServerSettings = ServerSettings()
     """Where the gateway listens, and what it lets in."""
+    state: StateSettings = StateSettings()
+    """What outlives a process, and where."""
+    access: AccessSettings = AccessSettings()
+    """Who may call, and how much."""
     models: Annotated[dict[ModelName, EngineSettings], msgspec.Meta(min_length=1)]
     """What can be served, by name. The key `engine` says what serves it, and which other keys there are."""
     services: Annotated[dict[ServiceName, ServiceSettings], msgspec.Meta(min_length=1)]
@@ -70,4 +76,4 @@ def _model(name: str, settings: EngineSettings) -> Model:
     packed = msgspec.msgpack.encode(settings, order="deterministic")
     digest = hashlib.sha256(name.encode() + b"\0" + packed).hexdigest()[:16]
     engine = str(settings.__struct_config__.tag)
-    return Model(name=name, engine=engine, digest=digest, settings=packed)
+    return Model(name, engine, digest, packed, upstream=str(getattr(settings, "model", "") or ""))

@@ -17,9 +17,11 @@ from penstock.config.mistakes import ConfigErrors, Mistake, quotable
 from penstock.config.mistakes import Path as Place
 from penstock.config.tree import MAX_BYTES, Broken, parse
 from penstock.config.typed import Reading
+from penstock.access.config import AccessSettings
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
+from penstock.store.config import StateSettings
 
 EMBEDDED = "the built-in deployment"
 SENT = "the deployment"
@@ -76,7 +78,10 @@ def _read(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
     cross_check(reading, models, services)
     if reading.mistakes:
         raise ConfigErrors(source, reading.mistakes)
-    return Loaded(DeploymentFile(server=server, models=models, services=services), reading.hidden(), raw)
+    state = cast("StateSettings", values.get("state", StateSettings()))
+    access = cast("AccessSettings", values.get("access", AccessSettings()))
+    file = DeploymentFile(server=server, state=state, access=access, models=models, services=services)
+    return Loaded(file, reading.hidden(), raw)
 
 
 def embedded() -> bytes:

@@ -133,9 +133,9 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """What a client asked of the way, beside the body. ``timeout_s`` lowers the service's total deadline (above 0);
-    ``headers`` are the request's, by lower-case name."""
+    """What a client asked of the way, beside the body. ``timeout_s`` lowers the service's total deadline (above 0),
+    ``priority`` that of its key; ``headers`` are the request's, by lower-case name."""
 
     timeout_s: float | None = None
-    priority: Priority = Priority.NORMAL
+    priority: Priority | None = None
     headers: Mapping[bytes, bytes] = {}

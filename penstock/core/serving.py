@@ -67,13 +67,15 @@ class Model(msgspec.Struct, frozen=True):
     """A named model of the deployment. ``engine`` is its name in the catalog (``llamacpp``).
 
     ``settings`` is the engine's own config as msgpack, opaque here; ``digest`` names model and settings together,
-    so that whatever is built from them can be shared between deployments.
+    so that whatever is built from them can be shared between deployments. ``upstream`` is what the upstream calls
+    the model, ``"*"`` when it is what the client asked for, empty where it has no name of its own.
     """
 
     name: str
     engine: str
     digest: str
     settings: bytes
+    upstream: str = ""
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, {self.engine!r}, {self.digest!r})"

@@ -74,18 +74,20 @@ class FirstChunk(msgspec.Struct, frozen=True):
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """Tokens as the engine last reported them; a later one replaces an earlier."""
+    """Tokens of the answer, as its engine last reported them."""
 
     usage: Usage
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """The last fact. ``code`` is the fault's when ``ending`` is FAILED; ``status`` is the HTTP status meant."""
+    """The last fact. ``code`` is the fault's when ``ending`` is FAILED; ``status`` is the HTTP status meant;
+    ``cost_nano`` what all attempts came to."""
 
     at: float
     ending: Ending
     status: int
     code: str = ""
+    cost_nano: int = 0
 
 
 TrailFact = Arrived | Admitted | Assigned | Queued | AttemptStarted | AttemptFailed | FirstChunk | Counted | Closed

@@ -1,9 +1,16 @@
-"""Assign: from the name that a client sent to what serves it."""
+"""Assign: from the name that a client sent to what serves it, as far as its key may use it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+from penstock.access.scopes import check_tools
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
+from penstock.core.errors import INVALID_TYPE, PERMISSION_DENIED, PenstockError
 from penstock.core.serving import Service
 from penstock.core.trail import Admitted, Assigned, Trail
 from penstock.gateway.directory import resolve
@@ -11,9 +18,52 @@ from penstock.gateway.snapshot import Admission
 
 
 def assign(call: Call, admission: Admission, trail: Trail, clock: Clock) -> Service:
-    """Raises ``PenstockError`` (MODEL_NOT_FOUND, MODEL_FORBIDDEN)."""
+    """Raises ``PenstockError`` (PERMISSION_DENIED, MODEL_NOT_FOUND, MODEL_FORBIDDEN, TOOL_FORBIDDEN)."""
     at = clock.now()
-    trail.add(Admitted(at, admission.principal.key_id, admission.principal.project))
+    principal = admission.principal
+    trail.add(Admitted(at, principal.key_id, principal.project))
+    if "call" not in principal.permissions:
+        raise PenstockError(
+            PERMISSION_DENIED,
+            f"The role '{principal.role}' of this key does not allow asking models ('call'). Use a key whose role "
+            "does, such as a developer's.",
+        )
     service = resolve(call.service, admission)
+    if principal.tools is not None:
+        check_tools(principal, tuple(_tools(call)))
     trail.add(Assigned(at, service.name))
     return service
+
+
+_T = TypeVar("_T")
+
+
+class _Named(msgspec.Struct):
+    name: str = ""
+
+
+class _Tool(msgspec.Struct):
+    type: str = ""
+    function: _Named | None = None
+    custom: _Named | None = None
+
+
+def _tools(call: Call) -> Iterator[str]:
+    """The names of the tools that the request offers; a tool that is no function goes by its type."""
+    for tool in _decoded(call, "tools", list[_Tool]):
+        named = tool.function or tool.custom
+        yield named.name if named is not None else tool.type
+    for function in _decoded(call, "functions", list[_Named]):
+        yield function.name
+
+
+def _decoded(call: Call, field: str, kind: type[list[_T]]) -> list[_T]:
+    value = call.fields.get(field)
+    if value is None or bytes(value) == b"null":
+        return []
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.DecodeError as error:
+        raise PenstockError(
+            INVALID_TYPE, f"'{field}' must be a list of tools with their names: {error}.", param=field
+        ) from None

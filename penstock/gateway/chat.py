@@ -4,21 +4,22 @@
 | --- | --- |
 | ``admit`` | ``Admission``: who calls, and the snapshot the request holds to the end |
 | ``assign`` | ``Service``: what the name the client sent stands for |
+| ``reserve`` | ``Lease``: what the request may use of limits and budgets, held until it is known what it did use |
 | ``place`` | ``Place``: one of the requests that the service works on at once, waited for in its queue |
 | ``plan`` | ``Course``: the attempts to make, one after the other |
 | ``dispatch`` | ``Won``: the first attempt whose first chunk may be released |
 | ``reply`` | ``Reply``: owns the place, the upstream and the trail, closes each exactly once |
-| ``settle`` | when the reply closes, however it closes: trail -> metrics, log |
+| ``settle`` | when the reply closes, however it closes: trail -> journal, metrics, log |
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, UnknownSigner
 from penstock.core.policy import Ask, Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Arrived, Ending, Trail
@@ -27,9 +28,10 @@ from penstock.gateway.admit import admit
 from penstock.gateway.alarm import Alarm, Alarms
 from penstock.gateway.assign import assign
 from penstock.gateway.dispatch import Race, dispatch
-from penstock.gateway.place import Place, Places, placed
+from penstock.gateway.place import Place, Places, claimed, placed
 from penstock.gateway.plan import Course, Traffic
 from penstock.gateway.reply import Reply
+from penstock.gateway.reserve import Lease, Reserving, leased
 from penstock.gateway.settle import Settle
 from penstock.gateway.snapshot import Admission, Snapshot
 from penstock.gateway.told import told
@@ -43,10 +45,23 @@ class Gateway:
     """What an edge calls. One object per worker, used by all its tasks at once.
 
     ``snapshots`` gives the snapshot of this moment; ``traffic`` says which replica is best; ``places`` is the
-    admission queue; ``settle`` hears every trail once; ``draw`` gives random numbers in [0, 1).
+    admission queue; ``reserving`` holds limits and budgets; ``settle`` hears every trail once; ``doors`` says why
+    nobody is let in, if so; ``learn`` returns when an issuer's signing keys have been asked for again; ``draw`` gives
+    random numbers in [0, 1).
     """
 
-    __slots__ = ("_alarms", "_clock", "_draw", "_places", "_settle", "_snapshots", "_traffic")
+    __slots__ = (
+        "_alarms",
+        "_clock",
+        "_doors",
+        "_draw",
+        "_learn",
+        "_places",
+        "_reserving",
+        "_settle",
+        "_snapshots",
+        "_traffic",
+    )
 
     def __init__(
         self,
@@ -54,21 +69,36 @@ class Gateway:
         snapshots: Callable[[], Snapshot],
         traffic: Traffic,
         places: Places,
+        reserving: Reserving,
         settle: Settle,
+        doors: Callable[[], PenstockError | None],
+        learn: Callable[[str], Awaitable[None]],
         clock: Clock,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._snapshots = snapshots
         self._traffic = traffic
         self._places = places
+        self._reserving = reserving
+        self._doors = doors
+        self._learn = learn
         self._settle = settle
         self._clock = clock
         self._draw = draw
         self._alarms: Alarms | None = None
 
-    def admit(self, presented: str | None) -> Admission:
-        """Lets a caller in by its key, before its body is read. Raises ``PenstockError(INVALID_API_KEY)``."""
-        return admit(presented, self._snapshots())
+    async def admitted(self, presented: str | None, address: str = "") -> Admission:
+        """The same; where a token is signed by a key that is not known yet, the issuer's keys are asked for first."""
+        try:
+            return self.admit(presented, address)
+        except UnknownSigner as unknown:
+            await self._learn(unknown.issuer)
+            return self.admit(presented, address)
+
+    def admit(self, presented: str | None, address: str = "") -> Admission:
+        """Lets a caller in by its key or token, before its body is read; ``address`` is the client's, empty where it
+        has none. Raises ``PenstockError`` (INVALID_API_KEY and its kin, NETWORK_FORBIDDEN, IDENTITIES_STALE)."""
+        return admit(presented, address, self._snapshots())
 
     async def chat(self, call: Call, admission: Admission, terms: Terms = _PLAIN) -> Reply:
         """Answers one call on the client's ``terms``; returns once the first chunk may be released.
@@ -81,19 +111,28 @@ class Gateway:
         trail.add(Arrived(arrived, clock.wall(), call.request_id, call.kind, call.service, call.stream))
         place: Place | None = None
         alarm: Alarm | None = None
+        lease: Lease | None = None
         course: Course | None = None
         try:
+            if (shut := self._doors()) is not None:
+                raise shut
             service = assign(call, admission, trail, clock)
             policy = service.policy
-            alarm = Alarm(_total(policy.deadlines.total_s, terms.timeout_s), self._ticking())
-            place = await placed(self._places, service, admission, terms.priority, alarm, trail, clock)
+            total_s = _total(policy.deadlines.total_s, terms.timeout_s)
+            alarm = Alarm(total_s, self._ticking())
+            lease = await leased(self._reserving, call, admission, service, total_s, alarm)
+            call = lease.held_to(call)
+            priority = claimed(terms.priority, admission.principal)
+            place = await placed(self._places, service, admission, priority, alarm, trail, clock)
             course = Course(service, deployment, self._traffic, _ask(call, service, terms), self._draw)
+            holding = lease
             race = Race(
                 call=call,
                 course=course,
                 engines=admission.snapshot.engines,
                 deadlines=policy.deadlines,
-                watching=lambda: watchers(call, service, trail),
+                watching=lambda tried: watchers(call, service, tried, holding),
+                lease=lease,
                 trail=trail,
                 clock=clock,
             )
@@ -104,11 +143,11 @@ class Gateway:
             if place is not None:
                 place.release()
             if not isinstance(error, PenstockError):
-                self._settle(trail, Ending.CLIENT_GONE, None)
+                self._settle(trail, Ending.CLIENT_GONE, None, lease, None)
                 raise
             if course is not None:
-                error.headers = told(course.last, clock.now() - arrived - trail.away)
-            self._settle(trail, Ending.FAILED, error)
+                error.headers = {**error.headers, **told(course.last, clock.now() - arrived - trail.away)}
+            self._settle(trail, Ending.FAILED, error, lease, None)
             raise
         return Reply(
             won,
@@ -116,9 +155,10 @@ class Gateway:
             alarm=alarm,
             between_s=policy.deadlines.between_tokens_s,
             place=place,
+            lease=lease,
             trail=trail,
             settle=self._settle,
-            headers=told(won.attempt, clock.now() - arrived - trail.away),
+            headers=told(won.attempt, clock.now() - arrived - trail.away) | lease.headers(),
         )
 
     def _ticking(self) -> Alarms:

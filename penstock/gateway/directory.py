@@ -35,12 +35,32 @@ def resolve(name: str, admission: Admission) -> Service:
             "or choose one that GET /v1/models lists.",
             param="model",
         )
-    return service
+    return service if admission.principal.models is None else _narrowed(service, admission.principal.models)
+
+
+def _narrowed(service: Service, models: frozenset[str]) -> Service:
+    """The service with those of its models that the key may use."""
+    left = tuple(model for model in service.models if model in models)
+    if not left:
+        raise PenstockError(
+            MODEL_FORBIDDEN,
+            f"This API key may use none of the models behind '{_shown(service.name)}'. Ask the owner of the key to "
+            "allow one, or choose a service that GET /v1/models lists.",
+            param="model",
+        )
+    return msgspec.structs.replace(service, models=left)
 
 
 def listed(admission: Admission) -> Sequence[Service]:
     services = admission.snapshot.deployment.services.values()
-    return [s for s in services if s.name != WILDCARD and admission.principal.may_use(s.name)]
+    principal = admission.principal
+    return [
+        s
+        for s in services
+        if s.name != WILDCARD
+        and principal.may_use(s.name)
+        and (principal.models is None or not principal.models.isdisjoint(s.models))
+    ]
 
 
 def readiness(deployment: Deployment) -> Readiness:

@@ -19,7 +19,9 @@ from penstock.core.trail import AttemptFailed, AttemptStarted, FirstChunk, Trail
 from penstock.gateway.alarm import Alarm
 from penstock.gateway.hedge import first_of
 from penstock.gateway.plan import Attempt, Course
+from penstock.gateway.reserve import Lease
 from penstock.gateway.snapshot import Engine
+from penstock.gateway.tries import Try
 from penstock.gateway.watch import Watcher
 
 # A stream that says nothing for this many chunks is released as it is, so that what is held stays bounded.
@@ -31,6 +33,7 @@ class Won(msgspec.Struct, frozen=True):
     this closes ``upstream`` and ``attempt.running``."""
 
     attempt: Attempt
+    tried: Try
     upstream: Upstream
     watch: tuple[Watcher, ...]
     first: Sequence[bytes]
@@ -46,7 +49,7 @@ class Won(msgspec.Struct, frozen=True):
 class Race:
     """What every attempt of one request has in common. ``watching`` makes the watchers of one attempt."""
 
-    __slots__ = ("call", "clock", "course", "deadlines", "engines", "trail", "watching")
+    __slots__ = ("call", "clock", "course", "deadlines", "engines", "lease", "trail", "watching")
 
     def __init__(
         self,
@@ -54,7 +57,8 @@ class Race:
         course: Course,
         engines: Mapping[str, Engine],
         deadlines: Deadlines,
-        watching: Callable[[], tuple[Watcher, ...]],
+        watching: Callable[[Try], tuple[Watcher, ...]],
+        lease: Lease,
         trail: Trail,
         clock: Clock,
     ) -> None:
@@ -63,6 +67,7 @@ class Race:
         self.engines = engines
         self.deadlines = deadlines
         self.watching = watching
+        self.lease = lease
         self.trail = trail
         self.clock = clock
 
@@ -90,22 +95,42 @@ async def _until_won(race: Race, alarm: Alarm) -> Won:
     while True:
         attempt = race.course.attempt()
         try:
-            return await _attempt(race, alarm, attempt)
+            tried = await _reserved(race, alarm, attempt)
+        except BaseException:
+            attempt.running.closed()
+            raise
+        try:
+            return await _attempt(race, alarm, attempt, tried)
         except PenstockError as error:
+            tried.failed(error.fault, race.clock.now())
             race.trail.add(AttemptFailed(race.clock.now(), attempt.number, error.fault.code, error.message))
             wait_s = race.course.failed(attempt, error, alarm.left())
         except BaseException:
+            tried.ended = race.clock.now()
             attempt.running.closed()
             raise
         if wait_s:
             await _slept(race, alarm, wait_s)
 
 
-async def _attempt(race: Race, alarm: Alarm, attempt: Attempt) -> Won:
+async def _reserved(race: Race, alarm: Alarm, attempt: Attempt) -> Try:
+    """What the attempt may use is held, and in the journal. Raises ``PenstockError``, which ends the request."""
+    alarm.begin()
+    try:
+        return await race.lease.attempt(attempt.number, attempt.model, attempt.replica)
+    except asyncio.CancelledError:
+        if error := alarm.late():
+            raise error from None
+        raise
+    finally:
+        alarm.rest()
+
+
+async def _attempt(race: Race, alarm: Alarm, attempt: Attempt, tried: Try) -> Won:
     clock, call, deadlines = race.clock, race.call, race.deadlines
     started = clock.now()
     race.trail.add(AttemptStarted(started, attempt.number, attempt.model, attempt.replica.id))
-    watch = race.watching()
+    watch = race.watching(tried)
     first_s = deadlines.first_token_s if call.stream else None
     alarm.begin(first_s, lambda: _silent(attempt, first_s))
     try:
@@ -121,7 +146,7 @@ async def _attempt(race: Race, alarm: Alarm, attempt: Attempt) -> Won:
         race.trail.away += ended - started
     attempt.running.first(ended - started)
     race.trail.add(FirstChunk(ended, attempt.number))
-    return Won(attempt, upstream, watch, first)
+    return Won(attempt, tried, upstream, watch, first)
 
 
 async def _slept(race: Race, alarm: Alarm, wait_s: float) -> None:

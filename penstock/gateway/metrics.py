@@ -40,4 +40,10 @@ ATTEMPTS_FAILED = Counter(
     ("service", "model", "code"),
 )
 
-ROWS = (REQUESTS, DURATION, FIRST_CHUNK, QUEUE_WAIT, TOKENS, ATTEMPTS_FAILED)
+COST = Counter(
+    "penstock_cost_dollars",
+    "What requests cost, in US dollars, by the prices that held.",
+    ("service", "model"),
+)
+
+ROWS = (REQUESTS, DURATION, FIRST_CHUNK, QUEUE_WAIT, TOKENS, COST, ATTEMPTS_FAILED)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Protocol
 
 from penstock.core.clock import Clock
+from penstock.core.identity import Principal
 from penstock.core.policy import Priority, Queue
 from penstock.core.serving import Service
 from penstock.core.trail import Queued, Trail
@@ -27,6 +28,11 @@ class Places(Protocol):
         self, service: str, project: str, priority: int, queue: Queue, concurrency: int | None
     ) -> Place:
         """A place, waited for if need be. Raises ``PenstockError`` (QUEUE_FULL, SHED, QUEUE_TIMEOUT)."""
+
+
+def claimed(asked: Priority | None, principal: Principal) -> Priority:
+    """The priority of a request: that of its key, unless the client asks for a lower one."""
+    return principal.priority if asked is None or asked < principal.priority else asked
 
 
 async def placed(

@@ -13,6 +13,7 @@ from penstock.core.trail import Ending, Trail
 from penstock.gateway.alarm import Alarm
 from penstock.gateway.dispatch import Won, watched
 from penstock.gateway.place import Place
+from penstock.gateway.reserve import Lease
 from penstock.gateway.settle import Settle, Summary
 
 T = TypeVar("T")
@@ -21,7 +22,8 @@ T = TypeVar("T")
 class Reply:
     """One answer on its way. Read by one task; ``aclose`` may come from any, at any moment.
 
-    ``headers`` say what happened before the first chunk, for the HTTP response; ``summary`` is there once closed.
+    ``headers`` say what happened before the first chunk, for the HTTP response; ``summary`` is there once closed,
+    when the journal has it.
     ``between_s`` bounds each silence; ``whole`` says that the first chunk is all there is.
     """
 
@@ -32,6 +34,7 @@ class Reply:
         "_ending",
         "_error",
         "_first",
+        "_lease",
         "_place",
         "_settle",
         "_trail",
@@ -51,6 +54,7 @@ class Reply:
         alarm: Alarm,
         between_s: float | None,
         place: Place | None,
+        lease: Lease,
         trail: Trail,
         settle: Settle,
         headers: Mapping[str, str],
@@ -63,6 +67,7 @@ class Reply:
         self._alarm = alarm
         self._between_s = between_s
         self._place = place
+        self._lease = lease
         self._trail = trail
         self._settle = settle
         self._ending = Ending.CLIENT_GONE
@@ -149,7 +154,7 @@ class Reply:
             if self._place is not None:
                 self._place.release()
             if self.summary is None:
-                self.summary = self._settle(self._trail, self._ending, self._error)
+                self.summary = self._settle(self._trail, self._ending, self._error, self._lease, self._won.tried)
 
     def _broke(self, error: PenstockError) -> None:
         self._ending, self._error = Ending.FAILED, error

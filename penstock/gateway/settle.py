@@ -15,6 +15,7 @@ from penstock.core.chat import Kind, Usage
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.metrics import Meter, Sample
+from penstock.core.money import NANO
 from penstock.core.trail import (
     Admitted,
     Arrived,
@@ -30,6 +31,8 @@ from penstock.core.trail import (
     TrailFact,
 )
 from penstock.gateway import metrics
+from penstock.gateway.reserve import Lease
+from penstock.gateway.tries import Try
 
 _log = logging.getLogger("penstock.gateway")
 
@@ -56,15 +59,19 @@ class Summary(msgspec.Struct, frozen=True):
     duration_s: float
     first_chunk_s: float | None
     usage: Usage | None
+    cost_nano: int
     ending: Ending
     status: int
     code: str
 
 
 class Settle(Protocol):
-    """Hears every trail exactly once, when its request is over, and gives back what it adds up to."""
+    """Hears every trail exactly once, when its request is over, and gives back what it adds up to; ``lease`` is
+    closed. ``won`` is the attempt that the client heard, None: none was."""
 
-    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> Summary: ...
+    def __call__(
+        self, trail: Trail, ending: Ending, error: PenstockError | None, lease: Lease | None, won: Try | None
+    ) -> Summary: ...
 
 
 Rule = Callable[[Summary, Sequence[TrailFact], Meter], None]
@@ -84,8 +91,16 @@ class Settling:
         self._clock = clock
         self._meter = meter
 
-    def __call__(self, trail: Trail, ending: Ending, error: PenstockError | None) -> Summary:
-        trail.add(Closed(self._clock.now(), ending, _status(ending, error), error.fault.code if error else ""))
+    def __call__(
+        self, trail: Trail, ending: Ending, error: PenstockError | None, lease: Lease | None, won: Try | None
+    ) -> Summary:
+        status = _status(ending, error)
+        if won is not None and won.usage is not None:
+            trail.add(Counted(won.usage))
+        cost = 0
+        if lease is not None:
+            cost = lease.close(won if ending is Ending.COMPLETE else None, ENDINGS[ending], status)
+        trail.add(Closed(self._clock.now(), ending, status, error.fault.code if error else "", cost))
         summary = summed(trail.facts)
         for rule in RULES:
             rule(summary, trail.facts, self._meter)
@@ -148,6 +163,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         duration_s=closed.at - arrived.at,
         first_chunk_s=first,
         usage=usage,
+        cost_nano=closed.cost_nano,
         ending=closed.ending,
         status=closed.status,
         code=closed.code,
@@ -183,4 +199,9 @@ def _failed_attempts(summary: Summary, facts: Sequence[TrailFact], meter: Meter)
         meter.record(Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, started[fact.number], fact.code)))
 
 
-RULES: tuple[Rule, ...] = (_requests, _tokens, _queue_wait, _failed_attempts)
+def _cost(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
+    if summary.cost_nano:
+        meter.record(Sample(metrics.COST, summary.cost_nano / NANO, (summary.service, summary.model)))
+
+
+RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _failed_attempts)

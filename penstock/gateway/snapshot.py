@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
+from penstock.access.limits import Rules
 from penstock.core.chat import Call, Upstream
 from penstock.core.identity import Principal
+from penstock.core.money import Price
 from penstock.core.serving import Deployment, Replica
 
 
@@ -21,8 +23,16 @@ class Engine(Protocol):
 class Keyring(Protocol):
     """What the gateway needs of the access room."""
 
-    def find(self, presented: str) -> Principal | None:
-        """Whose key this is; None when it is nobody's."""
+    def find(self, presented: str) -> Principal:
+        """Whose key or token this is. Raises ``PenstockError`` (INVALID_API_KEY, KEY_EXPIRED, KEY_REVOKED,
+        INVALID_TOKEN, IDENTITIES_STALE), and what the room has for a token whose signing key is not known yet."""
+
+
+class Prices(Protocol):
+    """What the gateway needs of the price list."""
+
+    def find(self, names: Sequence[str], at: float) -> Price | None:
+        """The price of a model, under the first of these names that has one, at that time."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -31,6 +41,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     deployment: Deployment
     engines: Mapping[str, Engine]
     keyring: Keyring
+    rules: Rules
+    prices: Prices
 
 
 class Admission(msgspec.Struct, frozen=True):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from penstock.gateway.plan import Attempt
 
 
-def told(last: Attempt | None, overhead_s: float) -> Mapping[str, str]:
+def told(last: Attempt | None, overhead_s: float) -> dict[str, str]:
     """``last`` is the attempt that answered, or the last to fail; ``overhead_s`` the gateway's own time so far."""
     if last is None:
         return {"x-penstock-attempts": "0"}

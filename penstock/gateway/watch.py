@@ -15,9 +15,11 @@ import msgspec
 
 from penstock.core.chat import Call, ChunkView, Kind, WireUsage, chunk_view
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
+from penstock.core.money import dollars
 from penstock.core.serving import Service
 from penstock.core.splice import joined, members
-from penstock.core.trail import Counted, Trail
+from penstock.gateway.reserve import Lease
+from penstock.gateway.tries import Try
 
 Watcher = Callable[[bytes], bytes | None]
 
@@ -30,31 +32,67 @@ _USAGE = b'"usage"'
 _ID_PREFIX = {Kind.CHAT: "chatcmpl-", Kind.COMPLETION: "cmpl-"}
 
 
-def watchers(call: Call, service: Service, trail: Trail) -> tuple[Watcher, ...]:
-    """The watchers of one call, in the order a chunk meets them."""
+def watchers(call: Call, service: Service, tried: Try, lease: Lease) -> tuple[Watcher, ...]:
+    """The watchers of one attempt, in the order a chunk meets them."""
     name = call.service if service.name == "*" else service.name
     prefix = _ID_PREFIX.get(call.kind)
     relabel = Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
-    return (Usual(Tally(trail), relabel, hides=call.stream and not call.usage_chunk),)
+    usual = Usual(
+        Tally(tried),
+        relabel,
+        hides=call.stream and not call.usage_chunk,
+        cost=(lambda: lease.cost(tried)) if call.usage_chunk else None,
+    )
+    most = lease.cap(tried.model)
+    return (usual,) if most is None or not call.stream else (Held(tried, most), usual)
 
 
 class Usual:
     """What every chunk passes, in one call for the many that say nothing of usage."""
 
-    __slots__ = ("_hides", "_relabel", "_tally")
+    __slots__ = ("_cost", "_hides", "_relabel", "_tally", "_tried")
 
-    def __init__(self, tally: Tally, relabel: Relabel, *, hides: bool) -> None:
+    def __init__(self, tally: Tally, relabel: Relabel, *, hides: bool, cost: Callable[[], int] | None = None) -> None:
         self._tally = tally
+        self._tried = tally.tried
         self._relabel = relabel
         self._hides = hides
+        self._cost = cost
 
     def __call__(self, chunk: bytes) -> bytes | None:
+        tried = self._tried
+        tried.chunks += 1
+        tried.bytes += len(chunk)
+        tried.last = chunk
         if chunk.find(_USAGE) < 0:
             return self._relabel(chunk)
         passing: bytes | None = self._tally(chunk)
         if self._hides:
             passing = hide_usage(chunk)
+        elif self._cost is not None:
+            passing = priced(chunk, self._cost())
         return None if passing is None else self._relabel(passing)
+
+
+class Held:
+    """Ends an answer of which there is more than the request was held to: an upstream may not know the bound that
+    it was sent. A chunk is a token at least."""
+
+    __slots__ = ("_most", "_tried")
+
+    def __init__(self, tried: Try, most: int) -> None:
+        self._tried = tried
+        self._most = most
+
+    def __call__(self, chunk: bytes) -> bytes:
+        # Beside the tokens there are the role and the end of each choice, and the usage.
+        if self._tried.chunks > self._most + 2 * self._tried.choices + 1:
+            raise PenstockError(
+                UPSTREAM_GARBLED,
+                f"The engine went on after the {self._most} tokens that the request was held to, because a limit or "
+                "a budget applies. Ask for `max_tokens`, and see whether the upstream keeps to it.",
+            )
+        return chunk
 
 
 class _Used(msgspec.Struct, frozen=True):
@@ -67,10 +105,10 @@ _used_decoder = msgspec.json.Decoder(_Used)
 class Tally:
     """Notes the tokens that the engine reports, on whichever chunk it does that mentions usage."""
 
-    __slots__ = ("_trail",)
+    __slots__ = ("tried",)
 
-    def __init__(self, trail: Trail) -> None:
-        self._trail = trail
+    def __init__(self, tried: Try) -> None:
+        self.tried = tried
 
     def __call__(self, chunk: bytes) -> bytes:
         try:
@@ -78,7 +116,7 @@ class Tally:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _garbled() from error
         if usage is not None:
-            self._trail.add(Counted(usage.counted()))
+            self.tried.usage = usage.counted()
         return chunk
 
 
@@ -88,6 +126,16 @@ def hide_usage(chunk: bytes) -> bytes | None:
     if view.usage is None:
         return chunk
     return joined(members(chunk), usage=None) if view.choices else None
+
+
+def priced(chunk: bytes, cost_nano: int) -> bytes:
+    """Adds ``cost``, in dollars, to the usage of a chunk that carries only that."""
+    view = _viewed(chunk)
+    if view.usage is None or view.choices:
+        return chunk
+    fields = members(chunk)
+    usage = members(bytes(fields["usage"])) | {"cost": msgspec.Raw(dollars(cost_nano).encode())}
+    return joined(fields, usage=usage)
 
 
 class Relabel:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from penstock.access.scopes import check_endpoint
 from penstock.core.errors import (
     METHOD_NOT_ALLOWED,
     MODEL_NOT_FOUND,
@@ -74,10 +75,10 @@ class App:
     def routes(self) -> tuple[Route, ...]:
         """Everything that is served here."""
         return (
-            Route("/v1/chat/completions", {"POST": self._asked(chat.read)}),
-            Route("/v1/completions", {"POST": self._asked(completions.read)}),
-            Route("/v1/embeddings", {"POST": self._asked(embeddings.read)}),
-            Route("/v1/responses", {"POST": self._asked(responses.read)}),
+            Route("/v1/chat/completions", {"POST": self._asked("/v1/chat/completions", chat.read)}),
+            Route("/v1/completions", {"POST": self._asked("/v1/completions", completions.read)}),
+            Route("/v1/embeddings", {"POST": self._asked("/v1/embeddings", embeddings.read)}),
+            Route("/v1/responses", {"POST": self._asked("/v1/responses", responses.read)}),
             Route("/v1/responses/{id}", dict.fromkeys(("GET", "DELETE", "POST"), self._no_response)),
             Route("/v1/models", {"GET": self._list_models}),
             Route("/v1/models/{id}", {"GET": self._retrieve_model, "DELETE": self._delete_model}),
@@ -131,16 +132,17 @@ class App:
             return
         await found(exchange, place)
 
-    def _admit(self, exchange: Exchange) -> Admission:
-        admission = self._gateway.admit(exchange.presented_key())
+    async def _admit(self, exchange: Exchange, path: str) -> Admission:
+        admission = await self._gateway.admitted(exchange.presented_key(), exchange.client)
         exchange.admission = admission
+        check_endpoint(admission.principal, path)
         return admission
 
     # -- what engines answer -------------------------------------------------------------------------------------
 
-    def _asked(self, read: Read) -> Endpoint:
+    def _asked(self, path: str, read: Read) -> Endpoint:
         async def answer(exchange: Exchange, _: str) -> None:
-            admission = self._admit(exchange)
+            admission = await self._admit(exchange, path)
             headers = exchange.headers
             wishes = terms(headers)
             check_head(headers, self._max_body_bytes)
@@ -156,10 +158,11 @@ class App:
     # -- what is known here --------------------------------------------------------------------------------------
 
     async def _list_models(self, exchange: Exchange, _: str) -> None:
-        exchange.reply(200, models.listed(self._gateway.services(self._admit(exchange))))
+        admission = await self._admit(exchange, "/v1/models")
+        exchange.reply(200, models.listed(self._gateway.services(admission)))
 
     async def _retrieve_model(self, exchange: Exchange, name: str) -> None:
-        admission = self._admit(exchange)
+        admission = await self._admit(exchange, "/v1/models")
         if name in ("", "*"):
             raise PenstockError(
                 MODEL_NOT_FOUND, "Name one model after /v1/models/. GET /v1/models lists them all.", param="model"
@@ -167,7 +170,7 @@ class App:
         exchange.reply(200, models.retrieved(name, self._gateway.service(name, admission)))
 
     async def _delete_model(self, exchange: Exchange, _: str) -> None:
-        self._admit(exchange)
+        await self._admit(exchange, "/v1/models")
         error = PenstockError(
             METHOD_NOT_ALLOWED,
             "Models are not deleted through the API. Take the service out of the deployment file instead.",
@@ -175,7 +178,7 @@ class App:
         exchange.fail(error, [(b"allow", b"GET, HEAD, OPTIONS")])
 
     async def _no_response(self, exchange: Exchange, _: str) -> None:
-        self._admit(exchange)
+        await self._admit(exchange, "/v1/responses")
         raise PenstockError(
             RESPONSE_NOT_FOUND,
             "Responses are not stored here, so none can be fetched, changed or deleted. "

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 
 from penstock.core.errors import INTERNAL, STOPPING, UPSTREAM_BROKEN, PenstockError
+from penstock.core.money import dollars
 from penstock.core.policy import Terms
 from penstock.edge.http.dialects import Asked
 from penstock.edge.http.exchange import Exchange, Headers, encoded
@@ -46,7 +47,10 @@ async def pump_whole(exchange: Exchange, gateway: Gateway, asked: Asked, admissi
         await _closed(reply, exchange)
     if not answer:
         raise PenstockError(UPSTREAM_BROKEN, "The engine ended its answer before it had said anything.")
-    exchange.reply(200, asked.wire.whole(answer), encoded(reply.headers.items()))
+    headers = encoded(reply.headers.items())
+    if reply.summary is not None:
+        headers.append((b"x-penstock-cost", dollars(reply.summary.cost_nano).encode()))
+    exchange.reply(200, asked.wire.whole(answer), headers)
 
 
 async def pump_stream(exchange: Exchange, gateway: Gateway, asked: Asked, admission: Admission, terms: Terms) -> None:

@@ -15,7 +15,7 @@ _PRIORITIES = {b"high": Priority.HIGH, b"normal": Priority.NORMAL, b"low": Prior
 def terms(headers: Mapping[bytes, bytes]) -> Terms:
     """Raises ``PenstockError(INVALID_VALUE)`` that names the header."""
     timeout_s: float | None = None
-    priority = Priority.NORMAL
+    priority: Priority | None = None
     if b"x-penstock-timeout" in headers:
         timeout_s = _seconds(headers[b"x-penstock-timeout"])
     if b"x-penstock-priority" in headers:

@@ -13,7 +13,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from penstock.core.errors import PenstockError, envelope
+from penstock.core.errors import PenstockError, UnknownSigner, envelope
 from penstock.core.identity import Principal
 from penstock.core.metrics import Sample
 from penstock.edge.http.access import AccessLine
@@ -81,7 +81,7 @@ class WebSocketConnection(asyncio.Protocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         try:
             check_origin(self._upgrade.headers, self._side.origins)
-            self._principal = self._side.gateway.admit(self._caller.key).principal
+            self._principal = self._admitted()
             if self._side.draining:
                 raise stopping()
             self._write(accept(self._upgrade, self._protocol, self._request_id))
@@ -91,6 +91,13 @@ class WebSocketConnection(asyncio.Protocol):
         self._beat_timer = self._loop.call_later(self._side.times.ping_every_s, self._beat)
         if rest:
             self.data_received(rest)
+
+    def _admitted(self) -> Principal | None:
+        try:
+            return self._side.gateway.admit(self._caller.key, self._caller.client).principal
+        except UnknownSigner:
+            # Each request asks the issuer, and is refused by itself.
+            return None
 
     @property
     def running(self) -> int:

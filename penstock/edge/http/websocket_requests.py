@@ -13,8 +13,10 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.access.scopes import check_endpoint
 from penstock.core.errors import UPSTREAM_BROKEN, PenstockError
 from penstock.core.metrics import Sample
+from penstock.core.money import dollars
 from penstock.edge.http.access import told
 from penstock.edge.http.dialects import Wire
 from penstock.edge.http.dialects.wire import PLAIN
@@ -135,7 +137,8 @@ class SocketRequest:
 
     async def _answer(self) -> None:
         gateway, start = self._side.gateway, self._start
-        self._admission = admission = gateway.admit(self._caller.key)
+        self._admission = admission = await gateway.admitted(self._caller.key, self._caller.client)
+        check_endpoint(admission.principal, start.path)
         asked = READS[start.path](self.request_id, start.body)
         self._asked = asked.call.service
         reply = await gateway.chat(asked.call, admission, start.terms(self._caller.headers))
@@ -150,6 +153,8 @@ class SocketRequest:
             self._over = True
             await reply.aclose()
             self._summary, self._headers = reply.summary, reply.headers
+            if reply.summary is not None:
+                self._headers = {**reply.headers, "x-penstock-cost": dollars(reply.summary.cost_nano)}
         if not asked.call.stream:
             self._say(self._voice.reply(asked.wire.whole(answer)))
 

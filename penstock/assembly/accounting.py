@@ -1,0 +1,180 @@
+"""The supervisor's side of who may call, and how much: it tells the workers, counts for them, and keeps the books."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from penstock.access.book import Book
+from penstock.access.config import AccessSettings
+from penstock.access.limits import budget_counter, until
+from penstock.access.peppers import Pepper
+from penstock.assembly.link import Begin, Doors, Entrance, framed
+from penstock.control.shipping import Shipping
+from penstock.core.accounts import Directory, SigningKeys
+from penstock.core.clock import Clock
+from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
+from penstock.core.leases import Counters, Granted, Need, Refused
+from penstock.core.money import period
+from penstock.core.usage import Opened, Settled
+from penstock.store import LedgerStore
+from penstock.store.config import StateSettings
+
+_log = logging.getLogger(__name__)
+
+_FLUSHED_WITHIN_S = 5.0
+
+
+class Accounting:
+    """``counters`` are those that workers share: Redis, or the supervisor's own book; with ``alone`` the one worker
+    keeps its own, of which ``book`` is the mirror that its journal makes. ``tell`` says a framed message to every
+    worker there is."""
+
+    def __init__(
+        self,
+        *,
+        gateway: str,
+        folder: Path,
+        access: AccessSettings,
+        state: StateSettings,
+        peppers: Sequence[Pepper],
+        ledger: LedgerStore,
+        counters: Counters,
+        book: Book,
+        alone: bool,
+        clock: Clock,
+        tell: Callable[[bytes], None],
+    ) -> None:
+        self._gateway = gateway
+        self._folder = folder
+        self._access = access
+        self._state = state
+        self._peppers = tuple((each.name, each.secret) for each in peppers)
+        self._ledger = ledger
+        self._counters = counters
+        self._book = book
+        self._alone = alone
+        self._clock = clock
+        self._tell = tell
+        self._shipping: Shipping | None = None
+        self._directory = Directory()
+        self._signing: tuple[SigningKeys, ...] = ()
+        self._begun: set[tuple[str, float]] = set()
+        self._stale = self._full = False
+
+    def ship_by(self, shipping: Shipping) -> None:
+        """Said once, before anything else: how journals get into the store."""
+        self._shipping = shipping
+
+    # -- what workers are told -----------------------------------------------------------------------------------
+
+    def first(self, index: int) -> tuple[str, Sequence[bytes]]:
+        """The name of a new worker, and what it is told before all else."""
+        owner = f"{self._gateway}-w{index}-{secrets.token_hex(4)}"
+        book = self._book.state() if self._alone else None
+        begin = Begin(self._gateway, owner, str(self._folder), self._access, self._state, book)
+        messages = [framed(begin), self._entrance({})]
+        if self._stale or self._full:
+            messages.append(framed(self._doors()))
+        return owner, messages
+
+    async def changed(self, directory: Directory) -> None:
+        """The store says something new: budgets that are new begin with what was spent in their period, then every
+        worker hears of it. Raises ``PenstockError`` when the store does not say what was spent."""
+        begun = await self._spent(directory)
+        if begun:
+            self._book.begin(begun)
+            if not self._alone:
+                await self._counters.begin(begun)
+        self._directory = directory
+        self._tell(self._entrance(begun))
+
+    def signed(self, signing: Mapping[str, SigningKeys]) -> None:
+        """Issuers have other keys."""
+        self._signing = tuple(signing.values())
+        self._tell(self._entrance({}))
+
+    def stale(self, stale: bool) -> None:
+        """Whether the store has been away for too long to trust a key."""
+        self._stale = stale
+        self._tell(framed(self._doors()))
+
+    def full(self, full: bool) -> None:
+        """Whether the journal is full."""
+        self._full = full
+        self._tell(framed(self._doors()))
+
+    def _entrance(self, begun: Mapping[str, tuple[int, float]]) -> bytes:
+        return framed(Entrance(self._directory, self._peppers, self._signing, begun))
+
+    def _doors(self) -> Doors:
+        if self._full:
+            return Doors(
+                JOURNAL_FULL.code,
+                "The store has been away for so long that the journal is full, and what is used could not be "
+                "recorded. Bring the store back, or make `state: journal: limit_bytes` larger.",
+            )
+        if self._stale:
+            return Doors(
+                IDENTITIES_STALE.code,
+                "The store has been away for longer than `access: stale_after_s`, and nobody can say which keys are "
+                "still good. Bring the store back.",
+            )
+        return Doors(None)
+
+    async def _spent(self, directory: Directory) -> dict[str, tuple[int, float]]:
+        """Of budgets that were not there before: counters, with what was spent."""
+        now = self._clock.wall()
+        found: dict[str, tuple[int, float]] = {}
+        fresh = []
+        for budget in directory.budgets:
+            begin, end = period(budget.period, now)
+            if (f"{budget.id}:{budget.kind}:{budget.subject}:{budget.service}", begin) not in self._begun:
+                fresh.append((budget, begin, end))
+        if not fresh:
+            return found
+        assert self._shipping is not None
+        try:
+            await self._shipping.flush(_FLUSHED_WITHIN_S)
+        except TimeoutError:
+            _log.warning("a new budget begins without what was used in the last seconds; the store is slow")
+        for budget, begin, end in fresh:
+            spent = await asyncio.to_thread(self._ledger.spent, budget.kind, budget.service, begin)
+            for subject, nano in spent.items():
+                if budget.kind == "global" or budget.subject in ("*", subject):
+                    found[budget_counter(f"{budget.id}:{subject}", begin)] = (nano, until(end))
+            self._begun.add((f"{budget.id}:{budget.kind}:{budget.subject}:{budget.service}", begin))
+        return found
+
+    # -- what workers count --------------------------------------------------------------------------------------
+
+    async def reserve(self, owner: str, lease: str, needs: Sequence[Need]) -> Granted | Refused:
+        """For a worker that shares the supervisor's book."""
+        return await self._counters.reserve(owner, lease, needs)
+
+    async def settle(self, owner: str, lease: str, used: Mapping[str, int]) -> None:
+        """The same."""
+        await self._counters.settle(owner, lease, used)
+
+    def follow(self, owner: str, record: Opened | Settled) -> None:
+        """Keeps the mirror of the only worker's book."""
+        if self._alone:
+            self._book.follow(owner, record)
+
+    async def ended(self, owner: str) -> None:
+        """The worker is gone: what it left open is charged at its bound, and what it held without having sent
+        anything is given back."""
+        assert self._shipping is not None
+        for lease in await self._shipping.ended(owner):
+            await self._counted(self._counters.settle(owner, lease, {}))
+        await self._counted(self._counters.end(owner))
+
+    async def _counted(self, call: object) -> None:
+        try:
+            await call  # type: ignore[misc]
+        except PenstockError as error:
+            # They are rebuilt from the ledger when they are back.
+            _log.warning("a worker's leases are not given back: %s", error.message)

@@ -1,0 +1,120 @@
+"""A worker's side of who may call, and how much: what the supervisor tells it, made ready for the live path."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from penstock import catalog
+from penstock.access.book import Book
+from penstock.access.keyring import Keyring
+from penstock.access.limits import Rules
+from penstock.access.peppers import Pepper
+from penstock.access.prices import PriceList
+from penstock.assembly.asking import Asker
+from penstock.assembly.counting import LinkedCounting, OwnCounting, RemoteCounting
+from penstock.assembly.link import Begin, Entrance, SettleLease, ToldOfSupervisor
+from penstock.core.clock import Clock
+from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
+from penstock.core.identity import Principal
+from penstock.core.leases import Counters
+from penstock.core.usage import Used
+from penstock.gateway.reserve import Count, Counting, Reserving
+from penstock.store.journal import Journal
+
+_log = logging.getLogger(__name__)
+
+_DOORS = {fault.code: fault for fault in (IDENTITIES_STALE, JOURNAL_FULL)}
+
+
+class _Closing(Counting, Protocol):
+    async def aclose(self) -> None: ...
+
+
+def shut(code: str, message: str) -> PenstockError:
+    """Why nobody is let in, as the supervisor said it."""
+    return PenstockError(_DOORS[code], message, retry_after=5.0)
+
+
+class Verifier(Protocol):
+    """Takes tokens in place of keys."""
+
+    def verify(self, presented: str) -> Principal:
+        """Whose token it is. Raises ``PenstockError``."""
+
+
+class View(NamedTuple):
+    """Who may call at this moment, and how much."""
+
+    keyring: Keyring
+    rules: Rules
+    prices: PriceList
+
+
+class Access:
+    """``view`` is what was said last; None before the first ``Entrance``."""
+
+    def __init__(
+        self,
+        begin: Begin,
+        clock: Clock,
+        asker: Asker[ToldOfSupervisor],
+        send: Callable[[SettleLease], None],
+        count: Count,
+    ) -> None:
+        self._begin = begin
+        self._clock = clock
+        self._journal = Journal(Path(begin.folder), begin.owner, sync_s=begin.state.journal.sync_ms / 1000.0)
+        self._book: Book | None = None
+        self._counting = self._made(asker, send)
+        self.reserving = Reserving(
+            self._counting,
+            self._journal,
+            clock,
+            gateway=begin.gateway,
+            owner=begin.owner,
+            on_failure=begin.access.on_failure,
+            cap=begin.access.max_output_tokens,
+            count=count,
+        )
+        self.view: View | None = None
+
+    def take(self, entrance: Entrance) -> None:
+        """What holds from now on."""
+        directory = entrance.directory
+        if self._book is not None:
+            self._book.begin(entrance.begun)
+        tokens = None
+        if self._begin.access.oidc:
+            made: Callable[..., Verifier] = catalog.load("tokens.jwt")
+            signing = {each.issuer: each for each in entrance.signing}
+            tokens = made(self._begin.access.oidc, signing, directory, self._clock.wall)
+        peppers = [Pepper(name, secret) for name, secret in entrance.peppers]
+        before = None if self.view is None else self.view.keyring
+        verify = None if tokens is None else tokens.verify
+        keyring = Keyring(directory, peppers, self._clock.wall, self._used, verify, before)
+        self.view = View(keyring, Rules(directory), PriceList(directory.prices))
+
+    async def aclose(self) -> None:
+        """What was settled is counted, and the journal on disk."""
+        await self._counting.aclose()
+        self._journal.close()
+
+    def _made(self, asker: Asker[ToldOfSupervisor], send: Callable[[SettleLease], None]) -> _Closing:
+        begin = self._begin
+        if begin.book is not None:
+            self._book = Book.from_state(begin.book)
+            return OwnCounting(self._book, begin.owner, self._clock)
+        if begin.access.counters:
+            made: Callable[..., Counters] = catalog.load("counters.redis")
+            return RemoteCounting(made(begin.access.counters, timeout_s=begin.access.counters_timeout_s), begin.owner)
+        return LinkedCounting(asker, send)
+
+    def _used(self, used: Used) -> None:
+        try:
+            self._journal.write(used)
+        except PenstockError as error:
+            # Only when a key was last used is lost.
+            _log.warning("the use of a key is not noted: %s", error.message)

@@ -1,0 +1,96 @@
+"""Keeps what this gateway knows of keys, limits and prices no older than a moment, as long as the store answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from penstock.core.accounts import Directory
+from penstock.core.clock import Clock
+from penstock.core.errors import PenstockError
+from penstock.store import StateStore
+
+EVERY_S = 0.25
+BEAT_S = 2.0
+_ASKED_WITHIN_S = 10.0
+
+_log = logging.getLogger("penstock.control")
+
+
+class Directories:
+    """Asks the store's version ``EVERY_S`` seconds, and at once when ``look`` is called. A change is handed to
+    ``changed``, one at a time, the newest last. ``stale`` hears whether the store has been away for longer than
+    ``stale_after_s``, whenever that changes; ``gateway`` is the name under which this one says that it lives."""
+
+    def __init__(
+        self,
+        state: StateStore,
+        clock: Clock,
+        *,
+        gateway: str,
+        stale_after_s: float,
+        changed: Callable[[Directory], Awaitable[None]],
+        stale: Callable[[bool], None],
+    ) -> None:
+        self._state = state
+        self._clock = clock
+        self._gateway = gateway
+        self._stale_after_s = stale_after_s
+        self._changed = changed
+        self._hear_stale = stale
+        self._asked = asyncio.Event()
+        self._good_at = clock.now()
+        self._beat_at = float("-inf")
+        self._stale = False
+        self._away = False
+        self.version = -1
+        self.alive: frozenset[str] = frozenset({gateway})
+        """The gateways of this store that lived a moment ago."""
+
+    def look(self) -> None:
+        """Something was changed here: see it now."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.once()
+            try:
+                async with asyncio.timeout(EVERY_S):
+                    await self._asked.wait()
+            except TimeoutError:
+                pass
+            self._asked.clear()
+
+    async def once(self) -> None:
+        """Asks once, and hands on what is new."""
+        asked_at = self._clock.now()
+        try:
+            async with asyncio.timeout(_ASKED_WITHIN_S):
+                directory = await asyncio.to_thread(self._newer)
+        except (PenstockError, TimeoutError) as error:
+            if not self._away:
+                _log.error("the store does not answer: %s", error)
+            self._away = True
+        else:
+            if self._away:
+                _log.warning("the store answers again")
+            self._away = False
+            self._good_at = asked_at
+            if directory is not None:
+                await self._changed(directory)
+                self.version = directory.version
+        self._tell(self._clock.now() - self._good_at > self._stale_after_s)
+
+    def _newer(self) -> Directory | None:
+        now = self._clock.now()
+        if now - self._beat_at >= BEAT_S:
+            self.alive = frozenset(self._state.beat(self._gateway, self._clock.wall()))
+            self._beat_at = now
+        return None if self._state.version() == self.version else self._state.directory()
+
+    def _tell(self, stale: bool) -> None:
+        if stale != self._stale:
+            self._stale = stale
+            self._hear_stale(stale)

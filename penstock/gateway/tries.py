@@ -1,0 +1,178 @@
+"""What each attempt of a request used, as far as anybody can know: the rows of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from penstock.access.bounds import Bound
+from penstock.access.charge import cost_nano, tokens_of
+from penstock.core.chat import Usage, chunk_view
+from penstock.core.errors import (
+    BAD_REQUEST,
+    BREAKER_OPEN,
+    CONTENT_REFUSED,
+    CONTEXT_LENGTH_EXCEEDED,
+    INVALID_VALUE,
+    UNSUPPORTED_CONTENT,
+    UNSUPPORTED_OPERATION,
+    UNSUPPORTED_PARAMETER,
+    UPSTREAM_FAILED,
+    UPSTREAM_MODEL_UNKNOWN,
+    UPSTREAM_OVERLOADED,
+    UPSTREAM_RATE_LIMITED,
+    UPSTREAM_REFUSED_KEY,
+    UPSTREAM_UNREACHABLE,
+    Fault,
+)
+from penstock.core.money import Price
+from penstock.core.usage import Tokens
+
+# The upstream answered that it would not do it, or was never reached: nobody charges for that.
+_FREE = frozenset(
+    fault.code
+    for fault in (
+        BAD_REQUEST,
+        BREAKER_OPEN,
+        CONTENT_REFUSED,
+        CONTEXT_LENGTH_EXCEEDED,
+        INVALID_VALUE,
+        UNSUPPORTED_CONTENT,
+        UNSUPPORTED_OPERATION,
+        UNSUPPORTED_PARAMETER,
+        UPSTREAM_FAILED,
+        UPSTREAM_MODEL_UNKNOWN,
+        UPSTREAM_OVERLOADED,
+        UPSTREAM_RATE_LIMITED,
+        UPSTREAM_REFUSED_KEY,
+        UPSTREAM_UNREACHABLE,
+    )
+)
+
+OVERRUN = 64
+"""Tokens that an upstream may have made, for each choice, after the last of which we heard when a stream was broken
+off."""
+
+
+class Charge(msgspec.Struct, frozen=True):
+    """What one attempt comes to. ``estimated``: an upper bound, because the upstream did not say."""
+
+    tokens: Tokens
+    estimated: bool
+    cost_nano: int
+
+
+class Try:
+    """One attempt, for the ledger. ``bound`` is what it may use at most, ``slots`` how many requests its replica
+    works on at once; ``batch`` is whether it is charged as one. Written to by the watchers of the attempt."""
+
+    __slots__ = (
+        "began",
+        "bound",
+        "bytes",
+        "choices",
+        "chunks",
+        "ended",
+        "free",
+        "last",
+        "model",
+        "number",
+        "price",
+        "slots",
+        "stream",
+        "usage",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        model: str,
+        price: Price | None,
+        bound: Bound,
+        *,
+        stream: bool,
+        choices: int,
+        slots: int,
+        began: float,
+    ) -> None:
+        self.number = number
+        self.model = model
+        self.price = price
+        self.bound = bound
+        self.stream = stream
+        self.choices = choices
+        self.slots = slots
+        self.began = began
+        self.ended: float | None = None
+        self.free = False
+        self.usage: Usage | None = None
+        self.chunks = self.bytes = 0
+        self.last = b""
+
+    def failed(self, fault: Fault, at: float) -> None:
+        """It came to nothing, at ``Clock.now`` seconds."""
+        self.ended = at
+        self.free = fault.code in _FREE and not self.chunks
+
+    def charge(self, complete: bool, now: float) -> Charge | None:
+        """What it came to; None when it was for nothing. ``complete``: it was answered to the end."""
+        if self.free:
+            return None
+        held_s = (self.ended or now) - self.began
+        if self.usage is not None and complete:
+            return self._charge(tokens_of(self.usage, self.bound.images), False, held_s)
+        return self._charge(self._estimated(complete), True, held_s)
+
+    def _estimated(self, complete: bool) -> Tokens:
+        bound = self.bound
+        said = self.usage
+        if said is not None:
+            told = tokens_of(said, bound.images)
+            output = min(max(bound.output, told.output), told.output + OVERRUN * self.choices)
+            return msgspec.structs.replace(told, output=output)
+        if not (self.stream or complete):
+            return _tokens(bound)
+        more = 0 if complete else OVERRUN * self.choices
+        return Tokens(input=bound.input, output=min(bound.output, self._heard() + more), images=bound.images)
+
+    def _heard(self) -> int:
+        """Tokens in what has come: at most one for each byte of text, and for each chunk one that shows none."""
+        if not self.chunks:
+            return 0
+        frame = len(self.last) - _text(self.last)
+        return max(0, self.bytes - frame * self.chunks) + self.chunks
+
+    def _charge(self, tokens: Tokens, estimated: bool, held_s: float) -> Charge:
+        return _charged(self.price, tokens, estimated, held_s, self.slots)
+
+
+def at_most(price: Price | None, bound: Bound, *, held_s: float, slots: int) -> Charge:
+    """What an attempt comes to when nothing is heard of it; ``held_s`` is how long it may hold its replica."""
+    return _charged(price, _tokens(bound), True, held_s, slots)
+
+
+def _tokens(bound: Bound) -> Tokens:
+    return Tokens(input=bound.input, output=bound.output, images=bound.images)
+
+
+def _charged(price: Price | None, tokens: Tokens, estimated: bool, held_s: float, slots: int) -> Charge:
+    cost = 0 if price is None else cost_nano(price, tokens, held_s=held_s, slots=slots)
+    return Charge(tokens, estimated, cost)
+
+
+def _text(chunk: bytes) -> int:
+    """Bytes of text in the chunk."""
+    try:
+        choices = chunk_view(chunk).choices
+    except msgspec.DecodeError:
+        return 0
+    size = 0
+    for choice in choices:
+        delta = choice.delta or choice.message
+        parts: Sequence[str | None] = (choice.text,)
+        if delta is not None:
+            calls = [call.function.arguments for call in delta.tool_calls or () if call.function is not None]
+            parts = (choice.text, delta.content, delta.reasoning_content, delta.refusal, *calls)
+        size += sum(len(msgspec.json.encode(part)) - 2 for part in parts if part)
+    return size
