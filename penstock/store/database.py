@@ -57,24 +57,33 @@ class Database:
         with self._said(), self._alone(), self._engine.connect() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
-                if patience_s is not None and self.kind == "postgresql":
-                    importlib.import_module(_POSTGRESQL).allow(connection, patience_s)
+                self._allow(connection, patience_s)
                 yield connection
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[sql.Connection]:
-        """A transaction that reads one snapshot: what others commit meanwhile is not seen."""
+    def read(self, patience_s: float | None = None) -> Iterator[sql.Connection]:
+        """A transaction that reads one snapshot: what others commit meanwhile is not seen. ``patience_s`` as in
+        ``begin``."""
         with self._said(), self._engine.connect() as connection:
             if self.kind == "postgresql":
                 connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             with connection.begin() as transaction:
+                self._allow(connection, patience_s)
                 yield connection
                 transaction.rollback()
+
+    def _allow(self, connection: sql.Connection, patience_s: float | None) -> None:
+        if patience_s is not None and self.kind == "postgresql":
+            importlib.import_module(_POSTGRESQL).allow(connection, patience_s)
 
     def close(self) -> None:
         """Ends every connection that is not in use, and refuses new transactions. Idempotent."""
         self._closed = True
         self._engine.dispose()
+
+    def _allow(self, connection: sql.Connection, patience_s: float | None) -> None:
+        if patience_s is not None and self.kind == "postgresql":
+            importlib.import_module(_POSTGRESQL).allow(connection, patience_s)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import sqlalchemy as sql
 
-METADATA = sql.MetaData(
-    naming_convention={"pk": "%(table_name)s_pkey", "uq": "%(table_name)s_%(column_0_N_name)s_key"}
-)
+METADATA = sql.MetaData()
+"""Every table of a store; those of the ledger and of the audit join it where they are declared."""
 
 TEXT = sql.Text().with_variant(sql.Text(collation="C"), "postgresql")
 """Ordered by its bytes, in both databases and whatever the locale."""
