@@ -46,12 +46,16 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """Tokens as the engine counted them. ``cached`` is the part of ``prompt`` that a prefix cache served."""
+    """Tokens as the engine counted them. ``cached`` is the part of ``prompt`` that a prefix cache served,
+    ``cache_write`` the part that was put into one at a price of its own; audio is a part of either."""
 
     prompt: int = 0
     completion: int = 0
     cached: int = 0
     reasoning: int = 0
+    cache_write: int = 0
+    audio_prompt: int = 0
+    audio_completion: int = 0
 
 
 class Upstream(Protocol):
@@ -129,10 +133,17 @@ class Choice(msgspec.Struct, frozen=True):
 
 class _PromptDetails(msgspec.Struct, frozen=True):
     cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class _CompletionDetails(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+
+
+_NO_DETAILS = _PromptDetails()
+_NOTHING_MORE = _CompletionDetails()
 
 
 class WireUsage(msgspec.Struct, frozen=True):
@@ -145,13 +156,21 @@ class WireUsage(msgspec.Struct, frozen=True):
     completion_tokens_details: _CompletionDetails | None = None
 
     def counted(self) -> Usage:
-        """The same in our words; what the engine left out is 0."""
-        details, out = self.prompt_tokens_details, self.completion_tokens_details
+        """The same in our words; what the engine left out is 0.
+
+        Some servers leave the tokens of a model's reasoning out of ``completion_tokens`` and count them in
+        ``total_tokens`` only; they are output all the same.
+        """
+        details, out = self.prompt_tokens_details or _NO_DETAILS, self.completion_tokens_details or _NOTHING_MORE
+        prompt = max(0, self.prompt_tokens or 0)
         return Usage(
-            prompt=self.prompt_tokens or 0,
-            completion=self.completion_tokens or 0,
-            cached=(details.cached_tokens or 0) if details else 0,
-            reasoning=(out.reasoning_tokens or 0) if out else 0,
+            prompt=prompt,
+            completion=max(0, self.completion_tokens or 0, (self.total_tokens or 0) - prompt),
+            cached=max(0, details.cached_tokens or 0),
+            reasoning=max(0, out.reasoning_tokens or 0),
+            cache_write=max(0, details.cache_write_tokens or 0),
+            audio_prompt=max(0, details.audio_tokens or 0),
+            audio_completion=max(0, out.audio_tokens or 0),
         )
 
 
