@@ -34,7 +34,7 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What tokens must have in `aud`."""
     jwks_url: str = ""
     """Where its public keys are. Default: what `ISSUER/.well-known/openid-configuration` says."""
-    algorithms: list[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]] = ["RS256", "ES256"]
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = ("RS256", "ES256")
     """Signatures that are accepted. There are only asymmetric ones."""
     user_claim: Name = "sub"
     """The claim that names the user. A user of the gateway with this subject, where there is one, decides what may be

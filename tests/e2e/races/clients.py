@@ -1,0 +1,111 @@
+"""Many clients that want more than they may have, while workers are killed under them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from tests.e2e.running import Penstock
+
+CLIENTS = 64
+MAX_TOKENS = 20
+PATIENCE_S = 30.0
+CANCELLED = 0.05
+
+
+@dataclass
+class Seen:
+    """What the clients saw. ``statuses`` counts answers, 0 where there was none; ``whole``, ``broken`` and ``left``
+    are request ids: answered to the end, broken off by the gateway, left by the client. ``codes`` counts errors."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    whole: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    left: set[str] = field(default_factory=set)
+    kills: int = 0
+
+
+async def hammer(gateways: Sequence[Penstock], key: str, seconds: float, kill_every_s: float) -> Seen:
+    """All clients at once, each asking again as soon as it has its answer, for so long."""
+    seen, numbers = Seen(), itertools.count()
+    until = time.monotonic() + seconds
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session:
+        killing = asyncio.create_task(_kill(gateways, kill_every_s, until, seen))
+        await asyncio.gather(*(_client(session, gateways, key, until, numbers, seen) for _ in range(CLIENTS)))
+        await killing
+    return seen
+
+
+async def _kill(gateways: Sequence[Penstock], every_s: float, until: float, seen: Seen) -> None:
+    while time.monotonic() + every_s + 1 < until:
+        await asyncio.sleep(every_s)  # pace: a worker dies so often
+        workers = [each.pid for one in gateways for each in one.family() if "penstock.assembly.worker" in each.command]
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(random.choice(workers), signal.SIGKILL)
+            seen.kills += 1
+
+
+async def _client(
+    session: aiohttp.ClientSession,
+    gateways: Sequence[Penstock],
+    key: str,
+    until: float,
+    numbers: itertools.count[int],
+    seen: Seen,
+) -> None:
+    while time.monotonic() < until:
+        id = f"race-{next(numbers)}"
+        gateway = random.choice(gateways)
+        stream = random.random() < 0.5
+        body: dict[str, object] = {
+            "model": "mock",
+            "messages": [{"role": "user", "content": f"{id} " + "word " * random.randint(1, 30)}],
+            "max_tokens": MAX_TOKENS,
+            "stream": stream,
+        }
+        headers = {"authorization": f"Bearer {key}", "x-request-id": id}
+        try:
+            await _one(session, gateway, id, body, headers, stream, seen)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+            seen.broken.add(id)
+            seen.statuses[0] += 1
+            await asyncio.sleep(0.05)  # pace: a client that was cut off takes a breath
+
+
+async def _one(
+    session: aiohttp.ClientSession,
+    gateway: Penstock,
+    id: str,
+    body: dict[str, object],
+    headers: dict[str, str],
+    stream: bool,
+    seen: Seen,
+) -> None:
+    async with session.post(f"{gateway.base_url}/chat/completions", json=body, headers=headers) as response:
+        seen.statuses[response.status] += 1
+        if response.status != 200:
+            seen.codes[(await response.json())["error"]["code"]] += 1
+            await asyncio.sleep(0.02)  # pace: a client that is refused does not spin
+            return
+        if stream and random.random() < CANCELLED:
+            await response.content.readany()
+            seen.left.add(id)
+            response.close()
+            return
+        text = await response.read()
+        if stream and b"[DONE]" not in text:
+            seen.broken.add(id)
+        else:
+            seen.whole.add(id)
