@@ -1,0 +1,52 @@
+"""The table of the ledger, as the newest migration leaves it.
+
+It is for reading too: somebody may well open it with SQL. So no column has the name of a word of SQL (``user`` is the
+database's own user in PostgreSQL), and money and counts are whole numbers.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sql
+
+from penstock.store.tables import METADATA, TEXT
+
+TOKENS = (
+    "input_tokens",
+    "cached_read_tokens",
+    "cached_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+    "images",
+)
+"""The columns of ``Tokens``, in the order of its fields."""
+
+LEDGER = sql.Table(
+    "ledger",
+    METADATA,
+    sql.Column("received_at", sql.Double, primary_key=True, autoincrement=False),
+    sql.Column("request_id", TEXT, primary_key=True),
+    sql.Column("attempt", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("gateway", TEXT, nullable=False),
+    sql.Column("settled_at", sql.Double, nullable=False),
+    sql.Column("project", TEXT, nullable=False),
+    sql.Column("key_id", TEXT, nullable=False),
+    sql.Column("user_id", TEXT, nullable=False),
+    sql.Column("team", TEXT, nullable=False),
+    sql.Column("service", TEXT, nullable=False),
+    sql.Column("model", TEXT, nullable=False),
+    sql.Column("kind", TEXT, nullable=False),
+    sql.Column("purpose", TEXT, nullable=False),
+    sql.Column("ending", TEXT, nullable=False),
+    sql.Column("status", sql.Integer, nullable=False),
+    *(sql.Column(name, sql.BigInteger, nullable=False) for name in TOKENS),
+    sql.Column("estimated", sql.Boolean, nullable=False),
+    sql.Column("cost_nano", sql.BigInteger, nullable=False),
+    sql.Column("price", TEXT, nullable=False),
+    sql.Index("ledger_request_id", "request_id"),
+    sql.Index("ledger_project", "project", "received_at"),
+    sql.Index("ledger_key_id", "key_id", "received_at"),
+)
+"""The time is part of the key, and stands first in it: a request id is taken from the client where it sends one, and
+the newest rows lie together."""
