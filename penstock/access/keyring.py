@@ -11,7 +11,7 @@ from penstock.access.keys import digest
 from penstock.access.peppers import Pepper
 from penstock.access.roles import permissions_of
 from penstock.core.accounts import EVERYWHERE, Directory, KeyRecord
-from penstock.core.errors import INVALID_API_KEY, KEY_EXPIRED, KEY_REVOKED, PenstockError
+from penstock.core.errors import INVALID_API_KEY, INVALID_TOKEN, KEY_EXPIRED, KEY_REVOKED, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.policy import Priority
 from penstock.core.usage import Used
@@ -26,6 +26,21 @@ _TELL_EVERY_S = 60.0
 # One key may be presented in several spellings, with blanks around it say.
 _SPARE_SPELLINGS = 10_000
 _NOTHING = frozenset[str]()
+
+
+class UnknownKid(PenstockError):
+    """A token is signed by a key of ``issuer`` that is not among those known here. The issuer may have changed its
+    keys since they were fetched: fetch them, and check again, once."""
+
+    __slots__ = ("issuer", "kid")
+
+    def __init__(self, issuer: str, kid: str) -> None:
+        super().__init__(
+            INVALID_TOKEN,
+            f"The token is signed by the key {kid[:80]!r}, which {issuer} does not list. Get a new token from it.",
+        )
+        self.issuer = issuer
+        self.kid = kid
 
 
 class _Match(msgspec.Struct, frozen=True):
