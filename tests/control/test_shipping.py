@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.control.shipping import ShippingPace
+from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.store.journal_folder import segments
+from tests.control.shipping_house import House
+from tests.control.timing import until
+from tests.store.records import audited, entry, opened, settled, used
+
+WITHIN_S = 5.0
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path / "journal")
+    yield house
+    house.close()
+
+
+async def test_what_is_written_comes_into_the_store(house: House) -> None:
+    async with house.shipping() as shipping:
+        owner, journal = house.writer()
+        journal.write(opened("a"))
+        journal.write(opened("a", 2))
+        journal.write(settled("a", 2))
+        journal.write_all([audited("x"), used("k_1")])
+        await shipping.flush(WITHIN_S)
+        assert house.store.rows == {("req_a", 2): entry("req_a", 2)}
+        assert list(house.store.acts_by_id) == ["x"]
+        assert house.store.keys == [used("k_1")]
+        assert house.followed == [(owner, opened("a")), (owner, opened("a", 2)), (owner, settled("a", 2))]
+        assert house.orphaned == []
+        assert shipping.waiting() == 0
+
+
+async def test_what_nobody_settled_is_charged_at_its_bound(house: House) -> None:
+    async with house.shipping() as shipping:
+        owner, journal = house.writer()
+        journal.write(opened("a"))
+        journal.write(opened("b", 1))
+        journal.write(opened("b", 2))
+        journal.write(settled("a"))
+        await shipping.flush(WITHIN_S)
+        assert house.orphaned == []
+        shipping.ended(owner)
+        await shipping.caught_up(WITHIN_S)
+        assert house.orphaned == [(owner, "b")]
+        await shipping.flush(WITHIN_S)
+        rows = house.store.rows
+        assert rows.keys() == {("req_a", 1), ("req_b", 1), ("req_b", 2)}
+        for attempt in (1, 2):
+            row = rows["req_b", attempt]
+            assert (row.ending, row.status, row.estimated) == ("worker_lost", 500, True)
+            assert row.cost_nano == opened("b").bound.cost_nano
+            assert row.settled_at == house.time.wall()
+        await until(lambda: house.files() == [])
+        shipping.ended(owner)
+        await shipping.flush(WITHIN_S)
+        assert len(rows) == 3
+
+
+async def test_one_that_ends_does_not_end_the_others(house: House) -> None:
+    gone, journal = house.writer()
+    other, going_on = house.writer()
+    journal.write(opened("a"))
+    going_on.write(opened("b"))
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+        assert sorted(house.orphaned) == [(gone, "a"), (other, "b")], "of an earlier life everybody has ended"
+        new, journal = house.writer()
+        journal.write(opened("c"))
+        await shipping.flush(WITHIN_S)
+        shipping.ended(gone)
+        shipping.ended("somebody-else")
+        await shipping.flush(WITHIN_S)
+        assert (new, "c") not in house.orphaned
+        assert len(house.orphaned) == 2
+
+
+async def test_an_earlier_life_is_settled_once(house: House) -> None:
+    owner, journal = house.writer(segment_bytes=1_000)
+    for number in range(20):
+        journal.write(opened(f"l{number}"))
+        if number % 3:
+            journal.write(settled(f"l{number}"))
+    house.store.failures = 3
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+        assert house.orphaned == [(owner, f"l{number}") for number in range(0, 20, 3)]
+        assert len(house.store.rows) == 20
+        await until(lambda: house.files() == [])
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+    assert len(house.store.rows) == 20
+    assert [key for key, row in house.store.rows.items() if row.ending == "worker_lost"] == [
+        (f"req_l{number}", 1) for number in range(0, 20, 3)
+    ]
+
+
+async def test_a_request_that_lasts_holds_back_one_record_and_not_the_journal(house: House) -> None:
+    async with house.shipping() as shipping:
+        owner, journal = house.writer(segment_bytes=2_000)
+        journal.write(opened("long"))
+        for number in range(200):
+            journal.write(opened(f"l{number}"))
+            journal.write(settled(f"l{number}"))
+        await shipping.flush(WITHIN_S)
+        await until(lambda: len(house.files()) == 2)
+        assert house.files()[0] == f"{owner}-000000.journal"
+    house.store.rows.clear()
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+        assert (owner, opened("long")) in house.followed
+        assert house.orphaned[0] == (owner, "long")
+        await until(lambda: house.files() == [])
+    assert house.store.rows["req_long", 1].ending == "worker_lost"
+
+
+async def test_what_was_carried_is_not_followed_twice(house: House) -> None:
+    async with house.shipping() as shipping:
+        owner, journal = house.writer(segment_bytes=1_000)
+        for number in range(10):
+            journal.write(opened(f"l{number}"))
+        await shipping.flush(WITHIN_S)
+        await until(
+            lambda: f"{owner}-000000.journal" in house.files() and f"{owner}-000001.journal" not in house.files()
+        )
+        journal.write(settled("l9"))
+        await shipping.flush(WITHIN_S)
+        assert len(house.followed) == 11
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+        assert len(house.followed) == len(set(map(repr, house.followed)))
+        assert house.orphaned == [(owner, f"l{number}") for number in range(9)]
+
+
+# -- a store that is away ------------------------------------------------------------------------------------------------
+
+
+async def test_while_the_store_is_away_nothing_is_lost_and_following_goes_on(house: House) -> None:
+    house.store.away = True
+    async with house.shipping() as shipping:
+        _, journal = house.writer(segment_bytes=10_000)
+        for number in range(100):
+            journal.write(opened(f"l{number}"))
+            journal.write(settled(f"l{number}"))
+            journal.write(audited(f"x{number}"))
+        await shipping.caught_up(WITHIN_S)
+        assert len(house.followed) == 200
+        with pytest.raises(TimeoutError):
+            await shipping.flush(0.05)
+        written = sum(each.size for each in next(iter(segments(house.folder).values())))
+        assert shipping.waiting() == written
+        assert house.store.rows == {}
+        house.store.away = False
+        house.store.failures = 5
+        await shipping.flush(WITHIN_S)
+        assert shipping.waiting() == 0
+    assert len(house.store.rows) == len(house.store.acts_by_id) == 100
+    assert house.store.largest <= house.pace.rows
+
+
+async def test_a_store_with_a_defect_is_tried_again(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    append, told = house.store.append, []
+
+    def defect(entries: object) -> int:
+        house.store.append = append  # type: ignore[method-assign]
+        told.append(entries)
+        raise ZeroDivisionError
+
+    house.store.append = defect  # type: ignore[method-assign,assignment]
+    async with house.shipping() as shipping:
+        _, journal = house.writer()
+        journal.write(settled("a"))
+        await shipping.flush(WITHIN_S)
+    assert told
+    assert ("req_a", 1) in house.store.rows
+    assert any(record.exc_info for record in caplog.records)
+
+
+async def test_it_says_when_too_much_waits_and_when_it_does_not(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    house.limit_bytes = 20_000
+    house.store.away = True
+    async with house.shipping() as shipping:
+        _, journal = house.writer(segment_bytes=4_000)
+        for _ in range(40):
+            journal.write(settled("a"))
+        await shipping.caught_up(WITHIN_S)
+        assert not shipping.full
+        assert 10_000 < shipping.waiting() < 20_000
+        for _ in range(20):
+            journal.write(settled("a"))
+        await until(lambda: shipping.full)
+        assert house.changes == [True]
+        house.store.away = False
+        await until(lambda: not shipping.full)
+        assert house.changes == [True, False]
+    assert house.changes == [True, False]
+
+
+async def test_full_is_left_only_when_a_tenth_is_free(house: House) -> None:
+    house.limit_bytes = 4_000
+    house.store.away = True
+    house.pace = ShippingPace(tick_s=0.002, rows=1, backoff_s=0.001, backoff_most_s=0.002)
+    async with house.shipping() as shipping:
+        _, journal = house.writer()
+        for _ in range(11):
+            journal.write(settled("a"))
+        await until(lambda: shipping.full)
+        seen: list[tuple[int, bool]] = []
+        append = house.store.append
+
+        def watched(entries: object) -> int:
+            seen.append((shipping.waiting(), shipping.full))
+            return append(entries)  # type: ignore[arg-type]
+
+        house.store.append = watched  # type: ignore[method-assign,assignment]
+        house.store.away = False
+        await shipping.flush(WITHIN_S)
+    assert seen[0][0] >= 4_000
+    assert any(3_600 <= waiting < 4_000 for waiting, _ in seen)
+    assert all(full is (waiting >= 3_600) for waiting, full in seen)
+
+
+# -- looking up ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_request_can_be_looked_up_at_once(house: House) -> None:
+    async with house.shipping() as shipping:
+        owner, journal = house.writer()
+        house.store.away = True
+        journal.write(opened("a"))
+        journal.write(opened("b"))
+        journal.write(settled("a", 1, 2))
+        assert await shipping.lookup("req_a", WITHIN_S) == (entry("req_a", 1), entry("req_a", 2))
+        with pytest.raises(PenstockError) as caught:
+            await shipping.lookup("req_b", WITHIN_S)
+        assert caught.value.fault is STORE_UNAVAILABLE
+        house.store.away = False
+        await shipping.flush(WITHIN_S)
+        assert await shipping.lookup("req_a", WITHIN_S) == (entry("req_a", 1), entry("req_a", 2))
+        assert await shipping.lookup("req_b", WITHIN_S) == ()
+        shipping.ended(owner)
+        assert [row.ending for row in await shipping.lookup("req_b", WITHIN_S)] == ["worker_lost"]
+
+
+async def test_no_more_is_remembered_than_was_said(house: House) -> None:
+    house.store.away = True
+    async with house.shipping() as shipping:
+        _, journal = house.writer()
+        for number in range(house.pace.remember + 1):
+            journal.write(settled(f"l{number}"))
+        with pytest.raises(PenstockError):
+            await shipping.lookup("req_l0", WITHIN_S)
+        assert await shipping.lookup("req_l1", WITHIN_S) == (entry("req_l1"),)
+
+
+# -- files that are not as they were written -------------------------------------------------------------------------------
+
+
+async def test_a_damaged_segment_is_kept_and_the_next_is_read(house: House) -> None:
+    owner, journal = house.writer(segment_bytes=2_000)
+    for number in range(12):
+        journal.write(settled(f"l{number}"))
+    first = segments(house.folder)[owner][0].path
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 1
+    first.write_bytes(data)
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+        await until(lambda: house.files() == [f"{owner}-000001.damaged"])
+        assert shipping.damaged == 1
+        assert shipping.waiting() == 0
+    assert {("req_l0", 1), ("req_l11", 1)} <= house.store.rows.keys()
+    assert len(house.store.rows) < 12
+
+
+async def test_a_torn_end_is_no_damage(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    owner, journal = house.writer()
+    journal.write(opened("a"))
+    journal.write(settled("a"))
+    path = segments(house.folder)[owner][0].path
+    path.write_bytes(path.read_bytes()[:-1])
+    async with house.shipping() as shipping:
+        await shipping.flush(WITHIN_S)
+        await until(lambda: house.files() == [])
+        assert shipping.damaged == 0
+    assert house.store.rows["req_a", 1].ending == "worker_lost"
+
+
+async def test_a_segment_that_somebody_took_away_holds_nothing_up(house: House) -> None:
+    house.store.away = True
+    async with house.shipping() as shipping:
+        owner, journal = house.writer()
+        journal.write(settled("a"))
+        await shipping.caught_up(WITHIN_S)
+        segments(house.folder)[owner][0].path.unlink()
+        house.store.away = False
+        _, other = house.writer()
+        other.write(settled("b"))
+        await shipping.flush(WITHIN_S)
+        assert ("req_b", 1) in house.store.rows
+        assert shipping.waiting() == 0
