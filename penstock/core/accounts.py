@@ -193,8 +193,9 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One administrative act on a directory of ``version``: all of it or nothing. ``put`` adds a record or replaces
-    the one of its id (a price: of its model and ``since``); ``remove`` names records that go."""
+    """One administrative act on a directory of ``version``: all of it or nothing. ``remove`` names records that go,
+    by id (a role: by name; a price: ``MODEL@SINCE``, in seconds); then ``put`` adds a record or replaces the one of
+    its id (a price: of its model and ``since``)."""
 
     version: int
     put: tuple[Record, ...] = ()

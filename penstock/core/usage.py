@@ -112,12 +112,14 @@ class Audited(msgspec.Struct, frozen=True, tag="audited", array_like=True):
 
 class Used(msgspec.Struct, frozen=True, tag="used", array_like=True):
     """A key was used, at most told once a minute for each. ``digest`` is that of the key under ``pepper`` when the
-    pepper has been changed since it was made, else empty."""
+    pepper has been changed since it was made, else empty; it takes the place of ``replaces`` and of nothing else, as
+    the key may have been rotated before this arrives."""
 
     key_id: str
     at: float
     digest: bytes = b""
     pepper: str = ""
+    replaces: bytes = b""
 
 
 JournalRecord = Opened | Settled | Audited | Used

@@ -13,7 +13,8 @@ from typing import Literal
 
 import msgspec
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
@@ -72,10 +73,6 @@ class Database:
                 yield connection
                 transaction.rollback()
 
-    def _allow(self, connection: sql.Connection, patience_s: float | None) -> None:
-        if patience_s is not None and self.kind == "postgresql":
-            importlib.import_module(_POSTGRESQL).allow(connection, patience_s)
-
     def close(self) -> None:
         """Ends every connection that is not in use, and refuses new transactions. Idempotent."""
         self._closed = True
@@ -110,7 +107,7 @@ class Database:
             yield
         except DBAPIError as error:
             raise explained(self._place, error.orig or error) from error
-        except (SQLAlchemyError, sqlite3.Error, OSError, msgspec.DecodeError) as error:
+        except (PoolTimeout, PendingRollbackError, sqlite3.Error, msgspec.DecodeError) as error:
             raise explained(self._place, error) from error
 
 

@@ -1,4 +1,4 @@
-"""Both stores keep the contract; the one on disk keeps its file too."""
+"""The stores of keys alone: both promise the same, and the one on disk keeps its file too."""
 
 from __future__ import annotations
 
@@ -10,14 +10,64 @@ from pathlib import Path
 import pytest
 
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
-from penstock.store import StateStore
+from penstock.core.serving import KeyRecord
 from penstock.store.memory import MemoryStore
 from penstock.store.sqlite import MIGRATIONS, SqliteStore
-from tests.contracts.store import MADE_AT, StoreContract, record
+
+Store = MemoryStore | SqliteStore
+MADE_AT = 1_700_000_000.9
+
+
+def record(name: str, digest: bytes = b"", services: tuple[str, ...] | None = None) -> KeyRecord:
+    return KeyRecord(name, digest or name.encode() * 4, "default", "admin", services)
+
+
+class StoreContract:
+    def make(self) -> Store:
+        """A new, empty store made at ``MADE_AT``."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def store(self):
+        store = self.make()
+        yield store
+        store.close()
+
+    def test_a_new_store_is_empty_and_knows_its_age(self, store: Store) -> None:
+        assert list(store.keys()) == []
+        assert store.created_at() == 1_700_000_000
+
+    def test_keys_come_back_whole_in_the_order_of_their_ids(self, store: Store) -> None:
+        records = [record("b"), record("a", b"\x00\xff" * 16, ()), record("c", services=("chat", "*", "日本"))]
+        for each in records:
+            store.put_key(each)
+        assert list(store.keys()) == sorted(records, key=lambda r: r.id)
+
+    def test_a_key_with_the_same_id_is_replaced(self, store: Store) -> None:
+        store.put_key(record("a", b"1" * 32))
+        store.put_key(record("b"))
+        store.put_key(record("a", b"2" * 32, ("chat",)))
+        assert list(store.keys()) == [record("a", b"2" * 32, ("chat",)), record("b")]
+
+    def test_two_keys_never_share_a_digest(self, store: Store) -> None:
+        store.put_key(record("a", b"1" * 32))
+        with pytest.raises(PenstockError, match="same as another key") as caught:
+            store.put_key(record("b", b"1" * 32))
+        assert caught.value.fault is STORE_UNAVAILABLE
+        assert list(store.keys()) == [record("a", b"1" * 32)]
+        store.put_key(record("a", b"1" * 32))
+
+    def test_closing_twice_is_well_and_a_closed_store_says_so(self, store: Store) -> None:
+        store.close()
+        store.close()
+        for call in (store.keys, store.created_at, lambda: store.put_key(record("a"))):
+            with pytest.raises(PenstockError, match="closed") as caught:
+                call()
+            assert caught.value.fault is STORE_UNAVAILABLE
 
 
 class TestMemory(StoreContract):
-    def make(self) -> StateStore:
+    def make(self) -> Store:
         return MemoryStore(MADE_AT)
 
 
@@ -26,17 +76,17 @@ class TestSqlite(StoreContract):
     def _directory(self, tmp_path: Path) -> None:
         self.path = tmp_path / "home" / "state.db"
 
-    def make(self) -> StateStore:
+    def make(self) -> Store:
         return SqliteStore(self.path, MADE_AT)
 
-    def test_it_outlives_the_process(self, store: StateStore) -> None:
+    def test_it_outlives_the_process(self, store: Store) -> None:
         store.put_key(record("a"))
         other = SqliteStore(self.path, MADE_AT + 100)
         assert list(other.keys()) == [record("a")]
         assert other.created_at() == int(MADE_AT)
         other.close()
 
-    def test_its_files_are_their_owners_alone(self, store: StateStore) -> None:
+    def test_its_files_are_their_owners_alone(self, store: Store) -> None:
         store.put_key(record("a"))
         files = list(self.path.parent.iterdir())
         assert len(files) > 1

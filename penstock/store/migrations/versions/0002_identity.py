@@ -93,9 +93,7 @@ def downgrade() -> None:
             " ORDER BY k.id"
         )
     ).mappings()
-    kept = [
-        _older(row) for row in rows if row["role"] in MAY_CALL and not set(json.loads(row["scopes"])) - {"services"}
-    ]
+    kept = [_older(row) for row in rows if row["role"] in MAY_CALL and _scoped(row["scopes"]) <= {"services"}]
     for table in TABLES:
         op.drop_table(table)
     sqlite = connection.dialect.name == "sqlite"
@@ -117,6 +115,10 @@ def downgrade() -> None:
             ).bindparams(sql.bindparam("digest", type_=sql.LargeBinary)),
             row,
         )
+
+
+def _scoped(scopes: str) -> set[str]:
+    return {name for name, bound in json.loads(scopes).items() if bound is not None}
 
 
 def _older(row: sql.RowMapping) -> dict[str, object]:
