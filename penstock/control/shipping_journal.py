@@ -145,6 +145,9 @@ class Batch:
                 most -= len(records)
                 most_bytes -= reader.offset - before
             if reader.offset > part.shipped:
+                # The store must not know of what a machine that stops could yet take back: a lease would be lost
+                # whose rows are there.
+                reader.sync()
                 self.moved.append((part, reader.offset))
             if reader.offset < until:
                 return

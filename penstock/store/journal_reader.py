@@ -62,6 +62,14 @@ class JournalReader:
             os.close(fd)
         return records
 
+    def sync(self) -> None:
+        """What was read is on the disk when this returns, whoever wrote it. Raises ``OSError``."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
     def finish(self) -> bool:
         """Nothing is written here any more, and all was read. Whether bytes are left that are no whole frame; when
         good frames are among them it is ``damaged``, else a last one that was torn. Raises ``OSError``."""

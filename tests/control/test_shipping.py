@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,6 +230,25 @@ async def test_full_is_left_only_when_a_tenth_is_free(house: House) -> None:
     assert seen[0][0] >= 4_000
     assert any(3_600 <= waiting < 4_000 for waiting, _ in seen)
     assert all(full is (waiting >= 3_600) for waiting, full in seen)
+
+
+async def test_the_store_knows_nothing_that_the_disk_may_lose(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def refuses(fd: int) -> None:
+        sizes.append(os.fstat(fd).st_size)
+        raise OSError(5, "Input/output error")
+
+    async with house.shipping() as shipping:
+        owner, journal = house.writer()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", refuses)
+            journal.write(settled("a"))
+            await until(lambda: len(sizes) > 2)
+            assert house.store.rows == {}
+            assert set(sizes) == {segments(house.folder)[owner][0].size}
+        await shipping.flush(WITHIN_S)
+        assert ("req_a", 1) in house.store.rows
 
 
 # -- looking up ----------------------------------------------------------------------------------------------------------
