@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -87,6 +87,15 @@ class Pouring(Protocol):
         none; and may return whenever it likes. Raises what ``sink`` raises. What ``sink`` was given is not read
         again.
         """
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """What an ``Upstream`` may offer beside: how much the engine has counted of an answer that is broken off."""
+
+    def so_far(self) -> Usage | None:
+        """The prompt's tokens, and those of the answer up to the last chunk that was read; None when the engine has
+        not said. May be asked at any time, closed or not."""
 
 
 # -- looking inside a chunk --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.core.chat import Usage
 from penstock.core.errors import UPSTREAM_BROKEN, UPSTREAM_GARBLED, PenstockError
 from penstock.engines.faults import Origin, event_error
 
@@ -79,16 +80,17 @@ _whole = msgspec.json.Decoder(_Message)
 
 
 def wire_usage(usage: _Usage) -> dict[str, object]:
-    """OpenAI's ``usage``: there what was cached is part of the prompt, here it is counted beside it."""
-    cached = usage.cache_read_input_tokens or 0
-    prompt = (usage.input_tokens or 0) + cached + (usage.cache_creation_input_tokens or 0)
+    """OpenAI's ``usage``: there what was cached is part of the prompt, here it is counted beside it.
+    ``cache_write_tokens`` is what was put into the cache, at a price of its own; OpenAI has no such word."""
+    cached, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
+    prompt = (usage.input_tokens or 0) + cached + written
     out = usage.output_tokens or 0
     details = usage.output_tokens_details
     return {
         "prompt_tokens": prompt,
         "completion_tokens": out,
         "total_tokens": prompt + out,
-        "prompt_tokens_details": {"cached_tokens": cached},
+        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
         "completion_tokens_details": {"reasoning_tokens": details.thinking_tokens if details else 0},
     }
 
@@ -188,6 +190,10 @@ class Events:
             UPSTREAM_BROKEN,
             f"The upstream of model {self._origin.model!r} ended its stream before message_stop; try again",
         )
+
+    def so_far(self) -> Usage | None:
+        # It says what it has written only at the end.
+        return None
 
     def _chunks(self, event: _Event) -> list[bytes]:
         match event.type:

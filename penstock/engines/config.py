@@ -118,6 +118,9 @@ class OpenAI(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 
     base_url: str = "https://api.openai.com/v1"
     """Where its API begins, `/v1` included."""
+    continuous_usage: bool = False
+    """Ask for the tokens so far with each chunk, so that an answer that is broken off is charged exactly. vLLM does
+    that; most others refuse to be asked."""
 
 
 class Anthropic(_Hosted, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="engine", tag="anthropic"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from penstock.core.chat import Upstream, WireUsage, chunk_view
+from penstock.core.chat import Counting, Upstream, Usage, WireUsage, chunk_view
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.splice import joined, members
 
@@ -44,6 +44,19 @@ class Fanout:
                 return chunks
         last, self._last = self._last, None
         return () if last is None or self._closed else (self._summed(last),)
+
+    def so_far(self) -> Usage | None:
+        """The parts' own counts, added up; None unless each has one."""
+        counted = [part.so_far() if isinstance(part, Counting) else None for part in self._parts]
+        known = [each for each in counted if each is not None]
+        if len(known) < len(counted):
+            return None
+        first = [each for each, again in zip(known, self._repeats, strict=True) if not again]
+        return Usage(
+            prompt=sum(each.prompt for each in first),
+            completion=sum(each.completion for each in known),
+            cached=sum(each.cached for each in first),
+        )
 
     async def aclose(self) -> None:
         self._closed = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from penstock.core.chat import Sink
+from penstock.core.chat import Sink, Usage
 from penstock.core.errors import PenstockError
 from penstock.engines.http import Response
 from penstock.engines.sse import SseSplitter
@@ -27,6 +27,9 @@ class Reading(Protocol):
 
     def end(self) -> None:
         """The body has ended. Sets ``complete``, or raises ``PenstockError`` when the answer had not."""
+
+    def so_far(self) -> Usage | None:
+        """As ``core.chat.Counting`` has it."""
 
 
 class Streamed:
@@ -97,6 +100,9 @@ class Streamed:
                 return
         if not piece:
             self._reading.end()
+
+    def so_far(self) -> Usage | None:
+        return self._reading.so_far()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.core.chat import Call, Kind, Upstream, chunk_view
+from penstock.core.chat import Call, Counting, Kind, Upstream, Usage, chunk_view
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import (
     UNSUPPORTED_OPERATION,
@@ -31,6 +31,7 @@ from penstock.engines.hosted import PREPARED, endpoint, probed, refusal
 from penstock.engines.hosted_answers import Streamed, Whole
 from penstock.engines.http import Http, Prepared
 from penstock.engines.llamacpp_answers import LlamaEvents
+from penstock.engines.llamacpp_count import count
 from penstock.engines.llamacpp_embeddings import Embedded
 from penstock.engines.llamacpp_errors import refused
 from penstock.engines.llamacpp_request import Part, embedding_bodies, parts
@@ -89,6 +90,12 @@ class LlamaCpp:
         url = endpoint(replica.base_url.removesuffix("/v1"), "/health")
         origin = Origin(self._name, self._name, (replica.key,))
         await probed(self._http, url, _signed(replica.key), self._clock.wall(), origin)
+
+    async def count(self, call: Call, replica: Replica) -> int | None:
+        """The tokens of the call's prompt, as the copy will report them; None when it does not say within 2 s."""
+        if call.kind not in _DOES[self._settings.task]:
+            return None
+        return await count(call, replica, self._name, self._http, _signed(replica.key))
 
     def sockets(self) -> tuple[int, int]:
         """As the port says."""
@@ -156,6 +163,10 @@ def _signed(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 
+def _so_far(upstream: Upstream) -> Usage | None:
+    return upstream.so_far() if isinstance(upstream, Counting) else None
+
+
 class Place:
     """Requests that one call holds of what a copy takes at once; given back once, however often it is said."""
 
@@ -189,6 +200,9 @@ class Placed:
     async def read(self) -> Sequence[bytes]:
         return await self._inner.read()
 
+    def so_far(self) -> Usage | None:
+        return _so_far(self._inner)
+
     async def aclose(self) -> None:
         if not self._given:
             self._given = True
@@ -220,6 +234,9 @@ class Assembled:
                         UPSTREAM_GARBLED, "llama.cpp sent a chunk that is not JSON; try again"
                     ) from error
         return () if self._closed else (assembly.whole(),)
+
+    def so_far(self) -> Usage | None:
+        return _so_far(self._inner)
 
     async def aclose(self) -> None:
         self._closed = True

@@ -1,8 +1,8 @@
 """What llama.cpp's events mean, and where they differ from OpenAI's wire. Pure.
 
-Reports on how far a prompt has been read are left out; other chunks are passed on as they came. Taken apart are only
-those of a forced tool call, which arrives as text, and the log probabilities of a text completion, which llama.cpp
-writes in the shape of chat.
+Reports on how far a prompt has been read, and on how much has been said, are left out; other chunks are passed on as
+they came. Taken apart are only those of a forced tool call, which arrives as text, and the log probabilities of a
+text completion, which llama.cpp writes in the shape of chat.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 
 import msgspec
 
-from penstock.core.chat import Call, Choice, ChunkView, Kind, chunk_view
+from penstock.core.chat import Call, Choice, ChunkView, Kind, Usage, WireUsage, chunk_view
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.splice import joined, members
 from penstock.engines.faults import Origin
@@ -35,7 +35,28 @@ class _Logprobs(msgspec.Struct, frozen=True):
     content: tuple[_Token, ...] | None = None
 
 
+class _Timings(msgspec.Struct, frozen=True):
+    """``cache_n`` tokens of the prompt were there already, ``prompt_n`` were read."""
+
+    cache_n: int = 0
+    prompt_n: int = 0
+    predicted_n: int = 0
+
+
+class _Progress(msgspec.Struct, frozen=True):
+    total: int = 0
+
+
+class _Told(msgspec.Struct, frozen=True):
+    usage: WireUsage | None = None
+    timings: _Timings | None = None
+    prompt_progress: _Progress | None = None
+
+
 _logprobs = msgspec.json.Decoder(_Logprobs)
+_told = msgspec.json.Decoder(_Told)
+_TIMINGS = b',"timings":{'
+_USAGE = b'"usage":'
 
 
 class LlamaEvents:
@@ -47,6 +68,8 @@ class LlamaEvents:
         self._scored = call.kind is Kind.COMPLETION and given(call, "logprobs") is not None
         self._offset = 0
         self._reading_prompt = True
+        self._wanted = given(call, "timings_per_token") == b"true"
+        self._heard = b""
 
     @property
     def complete(self) -> bool:
@@ -59,8 +82,14 @@ class LlamaEvents:
     def take(self, name: bytes, data: bytes, chunks: list[bytes]) -> None:
         if self._reading_prompt:
             if b'"prompt_progress":' in data:
+                self._heard = data
                 return
             self._reading_prompt = not data.startswith(b"{")
+        at = data.rfind(_TIMINGS)
+        if at >= 0:
+            self._heard = data
+            if not self._wanted and data.find(_USAGE) < 0:
+                data = data[:at] + b"}"
         if self._calls is None and not self._scored:
             self._events.take(name, data, chunks)
             return
@@ -75,6 +104,19 @@ class LlamaEvents:
 
     def end(self) -> None:
         self._events.end()
+
+    def so_far(self) -> Usage | None:
+        """By the last chunk that said it; while the prompt is read, all of the prompt."""
+        try:
+            told = _told.decode(self._heard) if self._heard else _Told()
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if told.usage is not None:
+            return told.usage.counted()
+        if (timings := told.timings) is not None:
+            prompt = timings.cache_n + timings.prompt_n
+            return Usage(prompt=prompt, completion=timings.predicted_n, cached=timings.cache_n)
+        return None if told.prompt_progress is None else Usage(prompt=told.prompt_progress.total)
 
     def _called(self, chunk: bytes, view: ChunkView) -> bytes:
         """The chunk of a forced call: its text as pieces of the call, its end as the end of one."""

@@ -59,7 +59,13 @@ def parts(call: Call, model: str) -> tuple[Part, ...]:
         "n_cmpl": None,
         "best_of": None,
         "user": None,
+        # How much it is so far, with each chunk: what an answer that is broken off has used.
+        "timings_per_token": True,
+        # Its own word for max_tokens, which would win over it.
+        "n_predict": None,
     }
+    if call.max_tokens is None and (most := member(call, "n_predict", _INT)) is not None and most >= 0:
+        owned["max_tokens"] = most
     forced = False
     if call.kind is Kind.CHAT:
         forced = _chat(call, owned)
@@ -145,7 +151,7 @@ def _renamed(call: Call) -> list[dict[str, msgspec.Raw]]:
 
 
 def _completion(call: Call, owned: dict[str, object]) -> None:
-    if given(call, "max_tokens") is None:
+    if given(call, "max_tokens") is None and "max_tokens" not in owned:
         owned["max_tokens"] = _COMPLETION_TOKENS
     if given(call, "logprobs") is not None:
         owned["logprobs"] = max(_alternatives(call, "logprobs"), 1)

@@ -24,6 +24,7 @@ from penstock.engines.openai_answers import Events, whole, whole_as_chunks
 
 _TRUE = msgspec.Raw(b"true")
 _ASK_USAGE = msgspec.Raw(b'{"include_usage":true}')
+_ASK_EACH = msgspec.Raw(b'{"include_usage":true,"continuous_usage_stats":true}')
 
 
 class OpenAI:
@@ -38,6 +39,7 @@ class OpenAI:
         self._own_auth = any(header.lower() == "authorization" for header in settings.headers)
         self._keys = HostedKeys(name, () if self._own_auth else usable_keys(settings.api_key), self._clock)
         self._takes_stream_options = True
+        self._continuous = settings.continuous_usage
         self._sent = msgspec.Raw(msgspec.json.encode(self._model))
         self._plainly = Origin(name, self._model, self._secrets)
         self._http = Http(
@@ -98,11 +100,15 @@ class OpenAI:
             )
         if kind.startswith(b"application/json"):
             return Whole(response, partial(whole_as_chunks, call.kind, origin))
-        return Streamed(response, Events(call.choices, origin))
+        return Streamed(response, Events(call.choices, origin, counted=self._counts(call)))
 
     async def _probed(self, base_url: str, key: str) -> None:
         origin = Origin(self._name, self._model, (*self._secrets, key) if key else self._secrets)
         await probed(self._http, endpoint(base_url, "/models"), self._signed(key), self._clock.wall(), origin)
+
+    def _counts(self, call: Call) -> bool:
+        # Of several choices each chunk counts only its own.
+        return self._continuous and self._takes_stream_options and call.choices == 1
 
     def _origin(self, call: Call, replica: Replica) -> Origin:
         if self._model != "*" and not replica.key:
@@ -130,15 +136,15 @@ class OpenAI:
                 fields.pop("stream", None)
             else:
                 fields["stream"] = _TRUE
-                if options := _stream_options(given, ask_usage):
+                if options := _stream_options(given, ask_usage, self._counts(call)):
                     fields["stream_options"] = options
         return splice.joined(fields)
 
 
-def _stream_options(given: msgspec.Raw | None, ask_usage: bool) -> msgspec.Raw | None:
+def _stream_options(given: msgspec.Raw | None, ask_usage: bool, ask_each: bool) -> msgspec.Raw | None:
     """The client's options with ours; None when nothing is left of them."""
     if given is None or bytes(given) == b"null":
-        return _ASK_USAGE if ask_usage else None
+        return (_ASK_EACH if ask_each else _ASK_USAGE) if ask_usage else None
     try:
         options = splice.members(bytes(given))
     except msgspec.DecodeError as exc:
@@ -148,6 +154,8 @@ def _stream_options(given: msgspec.Raw | None, ask_usage: bool) -> msgspec.Raw |
     options.pop("include_usage", None)
     if ask_usage:
         options["include_usage"] = _TRUE
+        if ask_each:
+            options["continuous_usage_stats"] = _TRUE
     return msgspec.Raw(splice.joined(options)) if options else None
 
 

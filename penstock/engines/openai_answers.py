@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock.core import splice
-from penstock.core.chat import Kind
+from penstock.core.chat import Kind, Usage, chunk_view
 from penstock.core.errors import UPSTREAM_BROKEN, UPSTREAM_GARBLED, PenstockError
 from penstock.engines.faults import Origin, event_error
 
@@ -17,6 +17,8 @@ _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 # A number, and with `find` a text, is looked for in bytes in half the time.
 _BREAK = ord("\n")
 _ERROR = b'"error"'
+_COUNT = b',"usage":{'
+_NO_CHOICES = b'"choices":[]'
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LIST = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
@@ -24,12 +26,15 @@ _LIST = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 class Events:
     """What the events of a stream mean; see ``hosted_answers.Reading``.
 
-    Complete at ``[DONE]``, or at the end of the body if one of the last chunks had a finish reason.
+    Complete at ``[DONE]``, or at the end of the body if one of the last chunks had a finish reason. ``counted``: the
+    server was asked to say with each chunk how much it is so far.
     """
 
-    def __init__(self, choices: int, origin: Origin) -> None:
+    def __init__(self, choices: int, origin: Origin, *, counted: bool = False) -> None:
         self.complete = False
         self._origin = origin
+        self._counted = counted
+        self._heard = b""
         self._last: deque[bytes] = deque(maxlen=choices + 4)
 
     def take(self, name: bytes, data: bytes, chunks: list[bytes]) -> None:
@@ -38,6 +43,8 @@ class Events:
                 self._raise_error(data)
             # The next wire has one line per chunk too.
             chunk = self._on_one_line(data) if _BREAK in data else data
+            if self._counted:
+                chunk = self._without_count(chunk)
             chunks.append(chunk)
             self._last.append(chunk)
         elif data == b"[DONE]":
@@ -52,6 +59,23 @@ class Events:
                 f"The upstream of model {self._origin.model!r} ended its stream before the answer's end; try again",
             )
         self.complete = True
+
+    def so_far(self) -> Usage | None:
+        """Known where each chunk says it, which is taken off them."""
+        try:
+            usage = chunk_view(self._heard).usage if self._heard else None
+        except msgspec.DecodeError:
+            return None
+        return None if usage is None else usage.counted()
+
+    def _without_count(self, chunk: bytes) -> bytes:
+        at = chunk.rfind(_COUNT)
+        if at < 0:
+            return chunk
+        self._heard = chunk
+        # As vLLM writes it, at the end; of another shape it is for whoever shows chunks to take it off.
+        last = chunk.find(b"}", at) == len(chunk) - 2 and chunk.find(_NO_CHOICES) < 0
+        return chunk[:at] + b"}" if last else chunk
 
     def _on_one_line(self, event: bytes) -> bytes:
         try:
