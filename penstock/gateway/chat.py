@@ -131,7 +131,9 @@ class Gateway:
                 course=course,
                 engines=admission.snapshot.engines,
                 deadlines=policy.deadlines,
-                watching=lambda tried: watchers(call, service, tried, holding),
+                watching=lambda tried: watchers(
+                    call, service, tried, lambda: holding.cost(tried), holding.cap(tried.model)
+                ),
                 lease=lease,
                 trail=trail,
                 clock=clock,

@@ -23,7 +23,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
 from penstock.core.leases import Granted, Level, Need, Refused
 from penstock.core.money import Price
-from penstock.core.serving import Model, Replica, Service
+from penstock.core.serving import Deployment, Replica, Service
 from penstock.core.usage import Entry, Held, JournalRecord, Opened, Settled
 from penstock.gateway.alarm import Alarm
 from penstock.gateway.refused import capital, limit_headers, refusal
@@ -256,7 +256,7 @@ class Lease:
         found = self._bounds.get(model)
         if found is None:
             snapshot = self._admission.snapshot
-            price = snapshot.prices.find(_names(snapshot.deployment.models[model], self._call.service), self._at)
+            price = snapshot.prices.find(_names(model, snapshot.deployment, self._call.service), self._at)
             bound = bound_of(self._call, price=price, cap=self._reserving.cap)
             if self._exact is not None:
                 bound = msgspec.structs.replace(bound, input=min(bound.input, self._exact))
@@ -374,7 +374,8 @@ def _summed(charges: Sequence[Charge]) -> Amounts:
     )
 
 
-def _names(model: Model, asked: str) -> tuple[str, ...]:
+def _names(model: str, deployment: Deployment, asked: str) -> tuple[str, ...]:
     """Under which names a model's price may stand."""
-    upstream = asked if model.upstream == "*" else model.upstream
-    return (model.name, upstream) if upstream and upstream != model.name else (model.name,)
+    known = deployment.models.get(model)
+    upstream = "" if known is None else asked if known.upstream == "*" else known.upstream
+    return (model, upstream) if upstream and upstream != model else (model,)

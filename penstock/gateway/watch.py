@@ -18,7 +18,6 @@ from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.money import dollars
 from penstock.core.serving import Service
 from penstock.core.splice import joined, members
-from penstock.gateway.reserve import Lease
 from penstock.gateway.tries import Try
 
 Watcher = Callable[[bytes], bytes | None]
@@ -32,8 +31,11 @@ _USAGE = b'"usage"'
 _ID_PREFIX = {Kind.CHAT: "chatcmpl-", Kind.COMPLETION: "cmpl-"}
 
 
-def watchers(call: Call, service: Service, tried: Try, lease: Lease) -> tuple[Watcher, ...]:
-    """The watchers of one attempt, in the order a chunk meets them."""
+def watchers(
+    call: Call, service: Service, tried: Try, cost: Callable[[], int], most: int | None
+) -> tuple[Watcher, ...]:
+    """The watchers of one attempt, in the order a chunk meets them. ``cost`` gives what the request comes to, in
+    nano-dollars, once the attempt has told its usage; ``most`` is the output in tokens that it is held to."""
     name = call.service if service.name == "*" else service.name
     prefix = _ID_PREFIX.get(call.kind)
     relabel = Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
@@ -41,9 +43,8 @@ def watchers(call: Call, service: Service, tried: Try, lease: Lease) -> tuple[Wa
         Tally(tried),
         relabel,
         hides=call.stream and not call.usage_chunk,
-        cost=(lambda: lease.cost(tried)) if call.usage_chunk else None,
+        cost=cost if call.usage_chunk else None,
     )
-    most = lease.cap(tried.model)
     return (usual,) if most is None or not call.stream else (Held(tried, most), usual)
 
 

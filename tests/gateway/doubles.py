@@ -5,14 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from penstock.access.book import Book
+from penstock.access.config import OnFailure
+from penstock.access.limits import Rules
+from penstock.assembly.counting import OwnCounting
+from penstock.core.accounts import Directory
 from penstock.core.chat import Call, Kind
-from penstock.core.errors import Fault, PenstockError
+from penstock.core.clock import Clock
+from penstock.core.errors import INVALID_API_KEY, Fault, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.metrics import Sample
-from penstock.core.policy import Ask, Queue
+from penstock.core.money import Price
+from penstock.core.policy import Ask, Priority, Queue
 from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Service
 from penstock.core.splice import members
+from penstock.core.usage import JournalRecord
 from penstock.gateway.chat import Gateway
+from penstock.gateway.reserve import Count, Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
 
@@ -81,8 +90,46 @@ class OneKey:
     def __init__(self, principal: Principal) -> None:
         self._principal = principal
 
-    def find(self, presented: str) -> Principal | None:
-        return self._principal if presented == "key" else None
+    def find(self, presented: str) -> Principal:
+        if presented != "key":
+            raise PenstockError(INVALID_API_KEY, "The API key is not valid here.")
+        return self._principal
+
+
+class NoPrices:
+    """Nothing has a price."""
+
+    def find(self, names: Sequence[str], at: float) -> Price | None:
+        return None
+
+
+class Records(list[JournalRecord]):
+    """A journal that is kept in memory."""
+
+    def write(self, record: JournalRecord) -> None:
+        self.append(record)
+
+
+OWNER = Principal(
+    key_id="admin", project="default", role="owner", permissions=frozenset({"call"}), priority=Priority.HIGH
+)
+
+
+async def uncounted(_: Call, __: Service) -> int | None:
+    return None
+
+
+async def unlearned(_: str) -> None:
+    """There is no issuer."""
+
+
+def reserving(clock: Clock, journal: Records | None = None, count: Count = uncounted) -> Reserving:
+    """Counts in memory, and fails open as it comes."""
+    records = Records() if journal is None else journal
+    return Reserving(
+        OwnCounting(Book(), "w0", clock), records, clock, gateway="g", owner="w0", on_failure=OnFailure(), cap=4096,
+        count=count,
+    )  # fmt: skip
 
 
 class Samples:
@@ -191,7 +238,7 @@ def snapshot(
         services={s.name: s for s in services},
         replicas=replicas,
     )
-    return Snapshot(deployment, engines, OneKey(Principal("admin", "default", "owner")))
+    return Snapshot(deployment, engines, OneKey(OWNER), Rules(Directory()), NoPrices())
 
 
 def gateway(
@@ -202,7 +249,10 @@ def gateway(
         snapshots=lambda: of,
         traffic=traffic or OpenRoad(),
         places=places or OpenPlaces(),
+        reserving=reserving(clock),
         settle=Settling(clock, meter),
+        doors=lambda: None,
+        learn=unlearned,
         clock=clock,
         draw=lambda: 0.5,
     )

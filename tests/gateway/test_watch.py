@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.access.bounds import Bound
 from penstock.core.chat import Kind
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.serving import Service
-from penstock.core.trail import Counted, Trail
+from penstock.gateway.tries import Try
 from penstock.gateway.watch import Relabel, Tally, hide_usage, watchers
 from tests.gateway.doubles import ROLE, USAGE, call, piece
+
+
+def tried() -> Try:
+    """An attempt, for the ledger."""
+    return Try(1, "m", None, Bound(10, 10), stream=True, choices=1, slots=1, began=0.0)
 
 
 def _chunk(id: object, model: object, content: str, spaced: bool = False, choices_first: bool = False) -> bytes:
@@ -52,14 +58,15 @@ def test_bytes_that_are_not_ours_stay_as_they_came() -> None:
 @pytest.mark.parametrize("chunk", [b"[]", b"", b'{"\xff":1}', b'{"usage":"\xff"}'])
 def test_what_is_not_an_object_is_the_upstreams_fault(chunk: bytes) -> None:
     with pytest.raises(PenstockError) as garbled:
-        Relabel("chat", "1")(Tally(Trail())(chunk))
+        Relabel("chat", "1")(Tally(tried())(chunk))
     assert garbled.value.fault is UPSTREAM_GARBLED
 
 
 def test_a_usage_chunk_nobody_asked_for_is_withheld_and_counted_all_the_same() -> None:
-    trail = Trail()
-    assert Tally(trail)(USAGE) == USAGE
-    assert [f.usage.prompt for f in trail.facts if isinstance(f, Counted)] == [7]
+    attempt = tried()
+    assert Tally(attempt)(USAGE) == USAGE
+    assert attempt.usage is not None
+    assert attempt.usage.prompt == 7
     assert hide_usage(USAGE) is None
 
 
@@ -75,18 +82,22 @@ def test_usage_on_a_chunk_that_says_more_is_taken_off_it() -> None:
 )
 def test_usage_is_shown_when_asked_for_and_on_whole_replies(stream: bool, asked: bool, shown: bool) -> None:
     passing: bytes | None = USAGE
-    for watcher in watchers(call(stream=stream, usage_chunk=asked), Service("chat", ("m",)), Trail()):
+    for watcher in watchers(
+        call(stream=stream, usage_chunk=asked), Service("chat", ("m",)), tried(), lambda: 1_500_000, None
+    ):
         passing = watcher(passing) if passing is not None else None
     assert (passing is not None) is shown
 
 
 def test_the_star_service_answers_under_the_name_the_client_sent() -> None:
-    *_, relabel = watchers(call("gpt-x"), Service("*", ("m",)), Trail())
+    *_, relabel = watchers(call("gpt-x"), Service("*", ("m",)), tried(), int, None)
     assert json.loads(relabel(ROLE) or b"")["model"] == "gpt-x"
 
 
 def test_embeddings_keep_having_no_id() -> None:
-    *_, relabel = watchers(call(kind=Kind.EMBEDDING, stream=False), Service("chat", ("m",)), Trail())
+    *_, relabel = watchers(
+        call(kind=Kind.EMBEDDING, stream=False), Service("chat", ("m",)), tried(), lambda: 1_500_000, None
+    )
     assert json.loads(relabel(b'{"object":"list","data":[],"model":"x"}') or b"") == {
         "object": "list",
         "data": [],

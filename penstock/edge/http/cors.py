@@ -14,7 +14,9 @@ ANY = "*"
 # What a page's script may read of a reply, beside its body. "*" does not stand for all of them in every browser.
 _EXPOSED = (
     b"x-request-id, x-should-retry, retry-after, retry-after-ms, x-penstock-model, x-penstock-replica, "
-    b"x-penstock-attempts, x-penstock-fallbacks, x-penstock-overhead-us"
+    b"x-penstock-attempts, x-penstock-fallbacks, x-penstock-overhead-us, x-penstock-cost, "
+    b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+    b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
 _METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 # Header names, as many as a page would ask for. They are sent back as they came: "*" leaves `authorization` out.

@@ -9,10 +9,13 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from penstock.access.limits import Rules
+from penstock.core.accounts import Directory
 from penstock.core.chat import Call, Kind
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
 from penstock.core.identity import Principal
+from penstock.core.policy import Priority
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.access import AccessLine
 from penstock.edge.http.app import App
@@ -24,9 +27,10 @@ from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
-from tests.gateway.doubles import OneKey, Samples, ScriptedUpstream, Step
+from tests.gateway.doubles import NoPrices, OneKey, Samples, ScriptedUpstream, Step, reserving, unlearned
 
 DEADLINE_S = 10.0
+K1 = Principal(key_id="k1", project="default", role="owner", permissions=frozenset({"call"}), priority=Priority.HIGH)
 Answer = Sequence[Step] | BaseException
 Script = Callable[[Call], Answer]
 
@@ -165,13 +169,16 @@ async def site(
     settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
 ) -> AsyncIterator[Site]:
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
-    snapshot = Snapshot(deployment(), {"m": engine}, OneKey(Principal("k1", "default", "owner")))
+    snapshot = Snapshot(deployment(), {"m": engine}, OneKey(K1), Rules(Directory()), NoPrices())
     clock = SystemClock()
     gateway = Gateway(
         snapshots=lambda: snapshot,
         traffic=Traffic(clock, random.Random(1)),
         places=LocalPlaces(clock),
+        reserving=reserving(clock),
         settle=Settling(clock, samples),
+        doors=lambda: None,
+        learn=unlearned,
         clock=clock,
     )
     app = App(

@@ -22,7 +22,7 @@ CHAT_PATH = "/v1/chat/completions"
 def test_no_wishes() -> None:
     headers = {b"x-session": b"7"}
     wishes = terms(headers)
-    assert (wishes.timeout_s, wishes.priority) == (None, Priority.NORMAL)
+    assert (wishes.timeout_s, wishes.priority) == (None, None)
     assert wishes.headers is headers
 
 

@@ -150,7 +150,7 @@ async def test_a_key_that_is_taken_back_opens_nothing_more() -> None:
         assert "chunk" in (await asked(client, frame("a")))[0]
         site.keyring.revoked = True
         error, _ = await asked(client, frame("b"))
-        assert (code(error), error["status"]) == ("invalid_api_key", 401)
+        assert (code(error), error["status"]) == ("key_revoked", 401)
 
 
 # -- several at once ---------------------------------------------------------------------------------------------

@@ -14,7 +14,10 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from penstock.access.limits import Rules
+from penstock.core.accounts import Directory
 from penstock.core.clock import SystemClock
+from penstock.core.errors import KEY_REVOKED, PenstockError
 from penstock.core.identity import Principal
 from penstock.edge.http.access import AccessLine
 from penstock.edge.http.websocket import PATH, SocketTimes, WebSocketSide
@@ -25,8 +28,8 @@ from penstock.gateway.snapshot import Engine as AnyEngine
 from penstock.gateway.snapshot import Snapshot
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
-from tests.edge.http.serving import DEADLINE_S, deployment
-from tests.gateway.doubles import OneKey, Samples
+from tests.edge.http.serving import DEADLINE_S, K1, deployment
+from tests.gateway.doubles import NoPrices, OneKey, Samples, reserving, unlearned
 
 Frame = dict[str, object]
 KEY = {"authorization": "Bearer key"}
@@ -37,8 +40,10 @@ class Revocable(OneKey):
 
     revoked = False
 
-    def find(self, presented: str) -> Principal | None:
-        return None if self.revoked else super().find(presented)
+    def find(self, presented: str) -> Principal:
+        if self.revoked:
+            raise PenstockError(KEY_REVOKED, "The API key was revoked.")
+        return super().find(presented)
 
 
 class _Listener(asyncio.Protocol):
@@ -101,13 +106,16 @@ async def socket_site(
 ) -> AsyncIterator[SocketSite]:
     """Nothing may be left when it ends: no task, no socket, and the log has a line for every socket."""
     samples, lines, clock = Samples(), list[AccessLine](), SystemClock()
-    keyring = Revocable(Principal("k1", "default", "owner"))
-    snapshot = Snapshot(deployment(), {"m": engine}, keyring)
+    keyring = Revocable(K1)
+    snapshot = Snapshot(deployment(), {"m": engine}, keyring, Rules(Directory()), NoPrices())
     gateway = Gateway(
         snapshots=lambda: snapshot,
         traffic=Traffic(clock, random.Random(1)),
         places=LocalPlaces(clock),
+        reserving=reserving(clock),
         settle=Settling(clock, samples),
+        doors=lambda: None,
+        learn=unlearned,
         clock=clock,
     )
     side = WebSocketSide(
