@@ -85,7 +85,7 @@ class RedisLink:
                 max_connections=CONNECTIONS,
                 timeout=None,
                 socket_timeout=None,
-                socket_connect_timeout=None,
+                socket_connect_timeout=timeout_s,
                 retry=Retry(NoBackoff(), 0),
                 retry_on_error=[],
             )
