@@ -80,7 +80,6 @@ NETWORK_FORBIDDEN = Fault(
 PERMISSION_DENIED = Fault(
     "permission_denied", 403, "permission_error", "The role of the key does not have the permission that this needs."
 )
-ADMIN_ONLY = Fault("admin_only", 403, "permission_error", "The route takes an admin's key.")
 ORIGIN_FORBIDDEN = Fault(
     "origin_forbidden",
     403,

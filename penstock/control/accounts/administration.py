@@ -51,8 +51,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Administration:
-    """``peppers`` the current one first, ``clock`` seconds since the epoch; ``changed`` is called, from a thread of
-    this object, after each change of the directory. May be asked by many at once, from one loop."""
+    """``peppers`` the current one first, ``clock`` seconds since the epoch; ``changed`` is called, on the loop,
+    after each change of the directory. May be asked by many at once, from one loop."""
 
     def __init__(
         self,
@@ -87,7 +87,8 @@ class Administration:
         self._waiting += 1
         try:
             async with asyncio.timeout(WITHIN_S):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._carried_out, ask)
+                loop = asyncio.get_running_loop()
+                answer, changed = await loop.run_in_executor(self._threads, self._carried_out, ask)
         except TimeoutError:
             raise PenstockError(
                 OUT_OF_RESOURCES,
@@ -97,6 +98,9 @@ class Administration:
             ) from None
         finally:
             self._waiting -= 1
+        if changed:
+            self._changed()
+        return answer
 
     async def note(self, act: Act) -> None:
         """Adds to the audit what was done elsewhere, a new deployment say. Raises ``PenstockError``."""
@@ -110,7 +114,8 @@ class Administration:
 
     # -- in a thread -------------------------------------------------------------------------------------------------
 
-    def _carried_out(self, ask: Ask) -> Answer:
+    def _carried_out(self, ask: Ask) -> tuple[Answer, bool]:
+        """The answer, and whether the directory was changed."""
         operation = BY_NAME.get(ask.operation)
         if operation is None:
             raise PenstockError(
@@ -131,19 +136,20 @@ class Administration:
             return self._written(operation, turn, asked, ask)
         if operation.reads is not None:
             answer = operation.reads(self._sources, turn, asked, ask)
-            return Answer(status=operation.status, body=msgspec.json.encode(answer))
-        return self._exported(turn)
+            return Answer(status=operation.status, body=msgspec.json.encode(answer)), False
+        return self._exported(turn), False
 
-    def _written(self, operation: Operation, turn: Turn, asked: object, ask: Ask) -> Answer:
+    def _written(self, operation: Operation, turn: Turn, asked: object, ask: Ask) -> tuple[Answer, bool]:
         assert operation.writes is not None
         once = once_key(ask)
         for tried in range(_TRIES):
             if once and (known := self._state.once(once)) is not None:
-                return self._again(known, ask)
+                return self._again(known, ask), False
             directory = self._state.directory()
             outcome = operation.writes(directory, turn, asked)
             body = msgspec.json.encode(outcome.answer)
-            if outcome.put or outcome.remove:
+            changes = bool(outcome.put or outcome.remove)
+            if changes:
                 change = Change(
                     version=directory.version,
                     put=outcome.put,
@@ -163,8 +169,7 @@ class Administration:
                     # Those who collide do not meet again at the same moment.
                     time.sleep(random.uniform(0.0, 0.002 * 2 ** min(tried, 6)))
                     continue
-                self._changed()
-            return Answer(status=operation.status, body=_with_secret(body, outcome.secret))
+            return Answer(status=operation.status, body=_with_secret(body, outcome.secret)), changes
         raise AssertionError("every way out of the loop returns or raises")
 
     def _again(self, known: Once, ask: Ask) -> Answer:

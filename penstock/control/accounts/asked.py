@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import msgspec
 
 from penstock.control.accounts.operations import Operation
-from penstock.control.accounts.turn import near
+from penstock.control.accounts.turn import near, storable
 from penstock.core.administration import Actor
 from penstock.core.errors import INVALID_VALUE, MISSING_PARAMETER, PERMISSION_DENIED, PenstockError
+
+_LONGEST_VALUE = 4096
 
 
 def check_permission(operation: Operation, actor: Actor) -> None:
@@ -44,6 +46,12 @@ def check_query(operation: Operation, query: Mapping[str, str]) -> None:
             raise PenstockError(
                 INVALID_VALUE, f"There is no query parameter '{shown}' here. {near(name, known)}", param=shown
             )
+        if len(query[name]) > _LONGEST_VALUE or not storable(query[name]):
+            raise PenstockError(
+                INVALID_VALUE,
+                f"The query parameter '{name}' is too long, or holds a character that no name has. Mend it.",
+                param=name,
+            )
 
 
 def read_body(operation: Operation, body: bytes) -> msgspec.Struct | None:
@@ -53,6 +61,8 @@ def read_body(operation: Operation, body: bytes) -> msgspec.Struct | None:
         return None
     if not body.strip():
         raise PenstockError(MISSING_PARAMETER, "The request has no body. Send a JSON object.")
+    if b"\\u0000" in body:
+        raise PenstockError(INVALID_VALUE, "The request body holds a NUL character, which is not kept. Take it out.")
     try:
         return msgspec.json.decode(body, type=operation.request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

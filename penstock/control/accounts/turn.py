@@ -159,6 +159,11 @@ def near(word: str, known: Iterable[str]) -> str:
     )
 
 
+def storable(text: str) -> bool:
+    """Whether a database can be asked for the text."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 # -- times and pages ---------------------------------------------------------------------------------------------
 
 

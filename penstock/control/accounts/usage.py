@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import msgspec
 
 from penstock.control.accounts.sight import not_found
-from penstock.control.accounts.turn import Page, Turn, after_of, cursor, invalid, limit_of, near, time_of
+from penstock.control.accounts.turn import Page, Turn, after_of, cursor, invalid, limit_of, near, storable, time_of
 from penstock.core.administration import Actor
 from penstock.core.errors import NOT_FOUND, PenstockError
 from penstock.core.money import dollars
@@ -126,7 +126,8 @@ def _after(turn: Turn) -> tuple[float, str, int] | None:
 
 def request(ledger: LedgerStore, turn: Turn) -> RequestUsage:
     """What one request used. Raises ``PenstockError(NOT_FOUND)``, too when it was another's."""
-    rows = [row for row in ledger.request(turn.target) if _sees(turn.actor, row)]
+    known = ledger.request(turn.target) if storable(turn.target) and len(turn.target) <= 128 else ()
+    rows = [row for row in known if _sees(turn.actor, row)]
     if not rows:
         shown_id = turn.target if len(turn.target) <= 128 else turn.target[:128] + "..."
         raise PenstockError(

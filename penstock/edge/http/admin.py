@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from penstock.core.errors import (
-    ADMIN_ONLY,
-    BODY_TOO_LARGE,
-    INVALID_VALUE,
-    PenstockError,
-)
+from penstock.core.administration import Answer, Ask
+from penstock.core.errors import BODY_TOO_LARGE, INVALID_VALUE, PenstockError
 from penstock.core.serving import Applied
+from penstock.edge.http.administration import Admit, administrative_routes, let_in
 from penstock.edge.http.exchange import Exchange
-from penstock.edge.http.routes import Endpoint, Route
-from penstock.gateway.snapshot import Admission
+from penstock.edge.http.routes import Endpoint, Needs, Route
 
-ROLE = "admin"
 LONGEST_DEPLOYMENT = 1 << 20
 """Bytes of a deployment file that is sent."""
 
@@ -87,6 +82,9 @@ class Control(Protocol):
         """Serves ``text`` from now on, or says what that would change. Raises ``PenstockError`` (BAD_DEPLOYMENT with
         a line for every mistake), and nothing has changed then."""
 
+    async def administer(self, ask: Ask) -> Answer:
+        """Carries out an operation of ``penstock.control.accounts.operations``. Raises ``PenstockError``."""
+
 
 def summed(workers: Sequence[WorkerLive]) -> Live:
     """All of them as one."""
@@ -115,28 +113,33 @@ def _together(one: ReplicaLive, other: ReplicaLive) -> ReplicaLive:
     )
 
 
-class Admin:
-    """The routes below ``/admin``. ``admit`` lets a caller in by its key, as the gateway does."""
+_LIVE = Needs(("live:read",), everywhere=True)
+_DEPLOYED = Needs(("deployment:read",), everywhere=True)
+_DEPLOY = Needs(("deployment:write",), everywhere=True)
 
-    def __init__(self, control: Control, admit: Callable[[str | None], Admission]) -> None:
+
+class Admin:
+    """The routes below ``/admin``, and what a caller may ask of its own usage. ``admit`` lets a caller in by its key,
+    and the address of the client, as the gateway does."""
+
+    def __init__(self, control: Control, admit: Admit) -> None:
         self._control = control
         self._admit = admit
 
     def routes(self) -> tuple[Route, ...]:
+        deployment = {
+            "GET": self._only(_DEPLOYED, "/admin/deployment", self._deployment),
+            "PUT": self._only(_DEPLOY, "/admin/deployment", self._apply),
+        }
         return (
-            Route("/admin/live", {"GET": self._only(self._live)}),
-            Route("/admin/deployment", {"GET": self._only(self._deployment), "PUT": self._only(self._apply)}),
+            Route("/admin/live", {"GET": self._only(_LIVE, "/admin/live", self._live)}, {"GET": _LIVE}),
+            Route("/admin/deployment", deployment, {"GET": _DEPLOYED, "PUT": _DEPLOY}),
+            *administrative_routes(self._control, self._admit),
         )
 
-    def _only(self, found: Endpoint) -> Endpoint:
+    def _only(self, needs: Needs, path: str, found: Endpoint) -> Endpoint:
         async def admitted(exchange: Exchange, place: str) -> None:
-            exchange.admission = self._admit(exchange.presented_key())
-            if exchange.admission.principal.role != ROLE:
-                raise PenstockError(
-                    ADMIN_ONLY,
-                    "This route takes an admin's key. The admin key of this gateway is in the file 'credentials' "
-                    "of its home folder ($PENSTOCK_HOME).",
-                )
+            await let_in(exchange, self._admit, needs, path)
             await found(exchange, place)
 
         return admitted
