@@ -49,7 +49,7 @@ class _Match(msgspec.Struct, frozen=True):
     record: KeyRecord
     principal: Principal
     until: float
-    moved: tuple[bytes, str]
+    moved: tuple[bytes, str, bytes]
 
 
 class Keyring:
@@ -135,9 +135,10 @@ class Keyring:
             until = _until(record, current)
             if why := self._refusal(record, current, until, now):
                 raise why
-            moved = (b"", "")
-            if current and pepper is not self._peppers[0]:
-                moved = (digest(self._peppers[0].secret, presented), self._peppers[0].name)
+            newest = self._peppers[0]
+            moved = (b"", "", b"")
+            if pepper is not newest:
+                moved = (digest(newest.secret, presented), newest.name, hashed)
             return _Match(record, self._principal(record), until, moved)
         raise PenstockError(
             INVALID_API_KEY,

@@ -169,17 +169,17 @@ def test_a_key_moves_to_the_new_pepper_when_it_is_used_and_the_old_pepper_can_go
     used: list[Used] = []
     record = key(SECRET, under=OLD)
     ring(record, used=used).find(SECRET)
-    assert used == [Used("app", NOW, digest(NEW.secret, SECRET), NEW.name)]
+    assert used == [Used("app", NOW, digest(NEW.secret, SECRET), NEW.name, record.digest)]
     moved = msgspec.structs.replace(record, digest=used[0].digest, pepper=used[0].pepper)
     assert Keyring(directory(moved), (NEW,), Hand(), used.append).find(SECRET).key_id == "app"
     assert used[1:] == [Used("app", NOW)]
 
 
-def test_an_old_secret_in_its_grace_never_takes_the_place_of_the_new_one() -> None:
+def test_an_old_secret_in_its_grace_says_which_of_the_two_it_is() -> None:
     used: list[Used] = []
-    record = key("new", previous_digest=digest(OLD.secret, SECRET), previous_pepper=OLD.name, previous_until=NOW + 9)
-    ring(record, used=used).find(SECRET)
-    assert used == [Used("app", NOW)]
+    before = digest(OLD.secret, SECRET)
+    ring(key("new", previous_digest=before, previous_pepper=OLD.name, previous_until=NOW + 9), used=used).find(SECRET)
+    assert used == [Used("app", NOW, digest(NEW.secret, SECRET), NEW.name, before)]
 
 
 def test_use_is_told_once_a_minute_for_each_key_over_directories_and_secrets() -> None:
