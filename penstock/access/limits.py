@@ -13,7 +13,8 @@ from penstock.core.identity import Principal
 from penstock.core.leases import Hold, Need
 from penstock.core.money import dollars, period
 
-_WINDOWS = {"minute": 60.0, "day": 86400.0}
+WINDOWS = {"minute": 60.0, "day": 86400.0}
+"""Seconds, by ``Limit.per``."""
 # Looked at for an hour after its period has ended, so that what began in it can still settle.
 _LINGERS_S = 3600.0
 # Of a budget in all: the year 3237, which every store can write.
@@ -137,7 +138,7 @@ def needs(applying: Applying, amounts: Amounts, at: float) -> list[Need]:
         if about.metric == "concurrent":
             found.append(Need(rule.counter, Hold.HELD, about.amount, amounts.requests))
         else:
-            window_s = _WINDOWS[about.per]
+            window_s = WINDOWS[about.per]
             found.append(Need(rule.counter, Hold.SLIDING, about.amount, counted(about, amounts), window_s))
     for rule in applying.budgets:
         about = rule.about

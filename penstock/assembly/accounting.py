@@ -10,7 +10,7 @@ from pathlib import Path
 
 from penstock.access.book import Book
 from penstock.access.config import AccessSettings
-from penstock.access.limits import budget_counter, until
+from penstock.access.limits import WINDOWS, Amounts, budget_counter, counted, until
 from penstock.access.peppers import Pepper
 from penstock.assembly.link import Begin, Doors, Entrance, framed
 from penstock.control.shipping import Shipping
@@ -63,6 +63,7 @@ class Accounting:
         self._directory = Directory()
         self._signing: tuple[SigningKeys, ...] = ()
         self._begun: set[tuple[str, float]] = set()
+        self._orphans: dict[str, list[str]] = {}
         self._stale = self._full = False
 
     def ship_by(self, shipping: Shipping) -> None:
@@ -84,6 +85,8 @@ class Accounting:
     async def changed(self, directory: Directory) -> None:
         """The store says something new: budgets that are new begin with what was spent in their period, then every
         worker hears of it. Raises ``PenstockError`` when the store does not say what was spent."""
+        if not self._directory.version:
+            await self._look_back(directory)
         begun = await self._spent(directory)
         if begun:
             self._book.begin(begun)
@@ -125,6 +128,21 @@ class Accounting:
             )
         return Doors(None)
 
+    async def _look_back(self, directory: Directory) -> None:
+        """The book of a gateway that was started again knows what was used in windows that are not over."""
+        now = self._clock.wall()
+        for limit in directory.limits:
+            if limit.per not in WINDOWS:
+                continue
+            window_s = WINDOWS[limit.per]
+            rows = await asyncio.to_thread(
+                lambda: tuple(self._ledger.counted(limit.kind, limit.service, now - window_s, window_s / 600))  # noqa: B023
+            )
+            for subject, at, requests, input, output in rows:
+                if limit.kind == "global" or limit.subject in ("*", subject):
+                    amount = counted(limit, Amounts(requests, input, output, 0))
+                    self._book.remember(f"{limit.id}:{subject}", amount, window_s, at)
+
     async def _spent(self, directory: Directory) -> dict[str, tuple[int, float]]:
         """Of budgets that were not there before: counters, with what was spent."""
         now = self._clock.wall()
@@ -164,17 +182,27 @@ class Accounting:
         if self._alone:
             self._book.follow(owner, record)
 
+    def orphaned(self, owner: str, lease: str) -> None:
+        """The owner is gone, and nobody will settle the lease."""
+        if owner in self._orphans:
+            self._orphans[owner].append(lease)
+
     async def ended(self, owner: str) -> None:
         """The worker is gone: what it left open is charged at its bound, and what it held without having sent
         anything is given back."""
         assert self._shipping is not None
-        for lease in await self._shipping.ended(owner):
-            await self._counted(self._counters.settle(owner, lease, {}))
-        await self._counted(self._counters.end(owner))
-
-    async def _counted(self, call: object) -> None:
+        self._orphans[owner] = []
+        self._shipping.ended(owner)
         try:
-            await call  # type: ignore[misc]
+            await self._shipping.caught_up(_FLUSHED_WITHIN_S)
+        except TimeoutError:
+            _log.error(
+                "the journal of %s cannot be read in time; what it left open is given back at its bound", owner
+            )
+        try:
+            for lease in self._orphans.pop(owner):
+                await self._counters.settle(owner, lease, {})
+            await self._counters.end(owner)
         except PenstockError as error:
             # They are rebuilt from the ledger when they are back.
             _log.warning("a worker's leases are not given back: %s", error.message)

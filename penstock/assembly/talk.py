@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
+from penstock.assembly.accounting import Accounting
 from penstock.assembly.asking import Answerer, Asker
 from penstock.assembly.gathering import Gathering, Stand
 from penstock.assembly.link import (
     Acquire,
+    Administer,
     Apply,
     Ask,
     Cancel,
     Denied,
+    Holding,
     Last,
+    Learn,
     Link,
     LinkBroken,
     Listening,
@@ -29,6 +33,8 @@ from penstock.assembly.link import (
     Oldest,
     Refused,
     Release,
+    Reserve,
+    SettleLease,
     Standing,
     Stop,
     Text,
@@ -40,8 +46,10 @@ from penstock.assembly.link import (
     supervisor_end,
 )
 from penstock.assembly.shared import Desk
+from penstock.core import administration
 from penstock.core.errors import PenstockError
 from penstock.core.serving import Applied
+from penstock.core.usage import Held
 from penstock.gateway.place import Places
 from penstock.observe.totals import Report
 
@@ -55,21 +63,25 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Office:
     """What the supervisor does for its workers. ``apply`` and ``text`` are the deployment's: ``text`` is that of the
-    file which is served, ``apply`` serves another one."""
+    file which is served, ``apply`` serves another one. ``learn`` asks an issuer for its signing keys."""
 
     gathering: Gathering
     places: Places
     apply: Callable[[str, bool], Awaitable[Applied]]
     text: Callable[[], str]
+    accounting: Accounting
+    administer: Callable[[administration.Ask], Awaitable[administration.Answer]]
+    learn: Callable[[str], Awaitable[None]]
 
 
 class Talk:
     """``up`` is set once the worker serves, ``ended`` done once its link is gone. ``refused`` is why it cannot serve
     what it was told to; ``oldest`` the version of the oldest deployment that a request of it holds, -1 until it says.
-    ``moved`` is called when that changes."""
+    ``moved`` is called when that changes. ``owner`` is the worker's name, once it has been told."""
 
     def __init__(self, index: int, pid: int, office: Office, moved: Callable[[], None]) -> None:
         self.index = index
+        self.owner = ""
         self.pid = pid
         self.up = asyncio.Event()
         self.refused: str | None = None
@@ -80,6 +92,7 @@ class Talk:
         self._asker: Asker[ToldOfWorker] = Asker(self._link.send)
         self._answerer: Answerer[ToldOfSupervisor] = Answerer(self._answer, self._link.send)
         self._desk = Desk(office.places)
+        self._settled: set[asyncio.Task[None]] = set()
 
     @property
     def ended(self) -> asyncio.Future[None]:
@@ -98,6 +111,20 @@ class Talk:
     async def open(self, sock: socket.socket) -> None:
         """Takes the socket over."""
         await self._link.open(sock)
+
+    def begin(self) -> None:
+        """Tells it who it is, and who may call; before all else."""
+        self.owner, messages = self._office.accounting.first(self.index)
+        for message in messages:
+            self._link.send_frame(message)
+
+    def say(self, message: bytes) -> None:
+        """Says something ``framed``; never waits."""
+        self._link.send_frame(message)
+
+    async def holding(self, within_s: float) -> tuple[tuple[str, tuple[Held, ...]], ...]:
+        """What its open leases hold. Raises as ``report`` does."""
+        return await self._ask(Holding(), tuple[tuple[str, tuple[Held, ...]], ...], within_s)
 
     async def tell(self, update: bytes) -> None:
         """Says a ``framed`` update; returns once the worker has room for the next one."""
@@ -140,6 +167,10 @@ class Talk:
         self._asker.broken()
         await self._answerer.aclose()
         self._desk.close()
+        if self._settled:
+            await asyncio.wait(self._settled)
+        if self.owner:
+            await self._office.accounting.ended(self.owner)
         self._office.gathering.left(self.index)
 
     async def _ask(self, question: ToldOfWorker, answer: type[T], within_s: float) -> T:
@@ -157,6 +188,8 @@ class Talk:
                     self._desk.release(message.id)
             case Told() | Denied():
                 self._asker.hear(message)
+            case SettleLease(lease, used):
+                self._settling(lease, used)
             case Oldest(version):
                 self.oldest = version
                 self._moved()
@@ -167,6 +200,12 @@ class Talk:
                 self.up.set()
             case Refused():
                 self.refused = message.message
+
+    def _settling(self, lease: str, used: Mapping[str, int]) -> None:
+        # The supervisor's own book: a step, without a wait.
+        task = asyncio.get_running_loop().create_task(self._office.accounting.settle(self.owner, lease, used))
+        self._settled.add(task)
+        task.add_done_callback(self._settled.discard)
 
     async def _answer(self, number: int, question: ToldOfSupervisor) -> object:
         match question:
@@ -181,3 +220,10 @@ class Talk:
                 return self._office.text()
             case Apply():
                 return await self._office.apply(question.text, question.dry_run)
+            case Reserve(lease, needs):
+                return await self._office.accounting.reserve(self.owner, lease, needs)
+            case Administer(ask):
+                return await self._office.administer(ask)
+            case Learn(issuer):
+                await self._office.learn(issuer)
+                return None

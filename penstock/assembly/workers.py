@@ -12,13 +12,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from penstock.assembly import talk as talks
+from penstock.assembly.accounting import Accounting
 from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import LinkBroken, Update, framed
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.talk import Office, Talk
+from penstock.core import administration
 from penstock.core.clock import Clock
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import Applied
+from penstock.core.usage import Held
 from penstock.fleet.child import Child, in_words
 from penstock.fleet.restart import Again, History, after_end, after_refusal
 from penstock.gateway.place import Places
@@ -35,7 +38,7 @@ class WorkerLoop:
 
     ``say`` hears, in one line each, what people should know. ``listening`` is set once a worker has answered for
     the first time. ``argv`` is run with three more arguments: two descriptors, link and socket, and the worker's
-    index. ``places`` are those that several workers share; ``apply`` and ``text`` are as ``Office`` has them.
+    index. ``places`` are those that several workers share; the rest is as ``Office`` has it.
     """
 
     def __init__(
@@ -49,6 +52,9 @@ class WorkerLoop:
         places: Places,
         apply: Callable[[str, bool], Awaitable[Applied]],
         text: Callable[[], str],
+        accounting: Accounting,
+        administer: Callable[[administration.Ask], Awaitable[administration.Answer]],
+        learn: Callable[[str], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         argv: Sequence[str] = ARGV,
     ) -> None:
@@ -60,7 +66,8 @@ class WorkerLoop:
         self._clock = clock
         self._sleep = sleep
         self._argv = argv
-        self._office = Office(Gathering(ROWS, {"supervisor": os.getpid()}), places, apply, text)
+        gathering = Gathering(ROWS, {"supervisor": os.getpid()})
+        self._office = Office(gathering, places, apply, text, accounting, administer, learn)
         self._newest = framed(update)
         self._changed = asyncio.Event()
         self._talks: set[Talk] = set()
@@ -72,6 +79,20 @@ class WorkerLoop:
         """What to serve from now on; of several that a worker has not been told yet it hears the last."""
         self._newest = framed(update)
         self._changed = _rung(self._changed)
+
+    def tell(self, message: bytes) -> None:
+        """Says something ``framed`` to every worker there is."""
+        for talk in self._talks:
+            talk.say(message)
+
+    async def holding(self, within_s: float) -> tuple[tuple[str, str, tuple[Held, ...]], ...]:
+        """What all workers' open leases hold: owner, lease, and what. Raises ``TimeoutError`` and ``PenstockError``
+        when one does not say."""
+        found: list[tuple[str, str, tuple[Held, ...]]] = []
+        for talk in tuple(self._talks):
+            if talk.up.is_set():
+                found += ((talk.owner, lease, held) for lease, held in await talk.holding(within_s))
+        return tuple(found)
 
     def stop(self, announce: bool) -> None:
         """How the workers end once ``run`` is cancelled: whether they say so first, for ``drain.announce_s``."""
@@ -129,6 +150,7 @@ class WorkerLoop:
             # Before its places are given back it must be unable to use them.
             held.push_async_callback(child.stop, 0.0)
             await talk.open(ours)
+            talk.begin()
             self._talks.add(talk)
             telling = asyncio.create_task(self._tell(talk))
             held.push_async_callback(_cancelled, telling)
