@@ -7,6 +7,7 @@ import importlib
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -178,7 +179,7 @@ def _open_sqlite(path: Path, patience_s: float) -> Database:
     def prepare(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         # None: the driver begins no transaction by itself, so that ours hold table changes too.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
+        _log_ahead(connection, patience_s)
         connection.execute("PRAGMA synchronous=FULL")
 
     @sql.event.listens_for(engine, "begin")
@@ -197,6 +198,19 @@ def _open_sqlite(path: Path, patience_s: float) -> Database:
         database.close()
         raise
     return database
+
+
+def _log_ahead(connection: sqlite3.Connection, patience_s: float) -> None:
+    # For this one lock SQLite does not wait by itself: two that open a new file at once would collide.
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.005)
 
 
 def _make_private(path: Path) -> None:

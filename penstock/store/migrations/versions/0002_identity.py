@@ -1,4 +1,8 @@
-"""Projects, people, scopes of keys, roles, limits, budgets, prices; the version of all of them."""
+"""Projects, people, scopes of keys, roles, limits, budgets, prices; the version of all of them.
+
+Going back puts the tables aside as ``..._kept``, with every row; going forward again takes them up from there, with
+the keys that an older Penstock has made or replaced meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -32,31 +36,20 @@ def upgrade() -> None:
     """A key of before keeps its services as its scope. An admin's administers everything, as it did."""
     connection = op.get_bind()
     old = connection.execute(sql.text("SELECT id, digest, project, role, services FROM keys ORDER BY id")).all()
-    made_at = float(connection.execute(sql.text("SELECT value FROM settings WHERE name = 'created_at'")).scalar_one())
     op.drop_table("keys")
-    op.create_table(
-        "directory_version",
-        sql.Column("one", sql.SmallInteger, primary_key=True, autoincrement=False),
-        sql.Column("version", sql.BigInteger, nullable=False),
-    )
-    _make_people()
-    _make_keys()
-    _make_bounds()
-    op.create_table(
-        "once",
-        sql.Column("key", TEXT, primary_key=True),
-        sql.Column("request", sql.LargeBinary, nullable=False),
-        sql.Column("status", sql.Integer, nullable=False),
-        sql.Column("answer", sql.LargeBinary, nullable=False),
-        sql.Column("at", sql.Double, nullable=False),
-    )
-    op.create_table(
-        "gateways",
-        sql.Column("id", TEXT, primary_key=True),
-        sql.Column("seen_at", sql.Double, nullable=False),
-    )
-    connection.execute(sql.text("INSERT INTO directory_version (one, version) VALUES (1, 1)"))
-    for project in sorted({"default", *(row.project for row in old)}):
+    if sql.inspect(connection).has_table("keys_kept"):
+        for table in TABLES:
+            op.rename_table(f"{table}_kept", table)
+        op.execute("UPDATE directory_version SET version = version + 1")
+    else:
+        _make_people()
+        _make_keys()
+        _make_bounds()
+        _make_records()
+        op.execute("INSERT INTO directory_version (one, version) VALUES (1, 1)")
+    made_at = float(connection.execute(sql.text("SELECT value FROM settings WHERE name = 'created_at'")).scalar_one())
+    known = set(connection.execute(sql.text("SELECT id FROM projects")).scalars())
+    for project in sorted({"default", *(row.project for row in old)} - known):
         connection.execute(
             sql.text(
                 "INSERT INTO projects (id, name, priority, capture, created_at) VALUES (:id, '', 'normal', '', :at)"
@@ -64,26 +57,37 @@ def upgrade() -> None:
             {"id": project, "at": made_at},
         )
     for row in old:
-        services = None if row.services is None else json.loads(row.services)
-        connection.execute(
-            sql.text(
-                'INSERT INTO keys (id, digest, pepper, project, role, name, "user", team, scopes, priority,'
-                " created_at, created_by, previous_pepper)"
-                " VALUES (:id, :digest, '', :project, :role, '', '', '', :scopes, '', :at, '', '')"
-            ).bindparams(sql.bindparam("digest", type_=sql.LargeBinary)),
-            {
-                "id": row.id,
-                "digest": row.digest,
-                "project": "*" if (row.project, row.role) == ("default", "admin") else row.project,
-                "role": row.role,
-                "scopes": json.dumps({} if services is None else {"services": services}, ensure_ascii=False),
-                "at": made_at,
-            },
-        )
+        _take(connection, row, made_at)
+
+
+def _take(connection: sql.Connection, row: sql.Row[tuple[str, bytes, str, str, str | None]], made_at: float) -> None:
+    """A key of the older shape, unless it is there; one that was given another digest meanwhile is as it is now."""
+    binary = sql.bindparam("digest", type_=sql.LargeBinary)
+    same = sql.text("SELECT id FROM keys WHERE id = :id AND digest = :digest").bindparams(binary)
+    if connection.execute(same, {"id": row.id, "digest": row.digest}).first():
+        return
+    other = sql.text("DELETE FROM keys WHERE id = :id OR digest = :digest").bindparams(binary)
+    connection.execute(other, {"id": row.id, "digest": row.digest})
+    services = None if row.services is None else json.loads(row.services)
+    connection.execute(
+        sql.text(
+            'INSERT INTO keys (id, digest, pepper, project, role, name, "user", team, scopes, priority,'
+            " created_at, created_by, previous_pepper)"
+            " VALUES (:id, :digest, '', :project, :role, '', '', '', :scopes, '', :at, '', '')"
+        ).bindparams(binary),
+        {
+            "id": row.id,
+            "digest": row.digest,
+            "project": "*" if (row.project, row.role) == ("default", "admin") else row.project,
+            "role": row.role,
+            "scopes": json.dumps({} if services is None else {"services": services}, ensure_ascii=False),
+            "at": made_at,
+        },
+    )
 
 
 def downgrade() -> None:
-    """Keeps each key that the older shape can hold without giving it more than it has: those that neither end nor are
+    """Gives the older shape each key that it can hold without allowing it more: those that neither end nor are
     revoked, have no scope but services, and may call. Who administers one project only does not any more."""
     connection = op.get_bind()
     rows = connection.execute(
@@ -93,9 +97,9 @@ def downgrade() -> None:
             " ORDER BY k.id"
         )
     ).mappings()
-    kept = [_older(row) for row in rows if row["role"] in MAY_CALL and _scoped(row["scopes"]) <= {"services"}]
+    held = [_older(row) for row in rows if row["role"] in MAY_CALL and _scoped(row["scopes"]) <= {"services"}]
     for table in TABLES:
-        op.drop_table(table)
+        op.rename_table(table, f"{table}_kept")
     sqlite = connection.dialect.name == "sqlite"
     binary, strict = ("BLOB", " STRICT") if sqlite else ("BYTEA", "")
     op.execute(
@@ -107,7 +111,7 @@ def downgrade() -> None:
             services TEXT
         ){strict}"""
     )
-    for row in kept:
+    for row in held:
         connection.execute(
             sql.text(
                 "INSERT INTO keys (id, digest, project, role, services)"
@@ -132,6 +136,27 @@ def _older(row: sql.RowMapping) -> dict[str, object]:
         "role": ("admin" if everywhere else "developer") if administers else row["role"],
         "services": None if services is None else json.dumps(services, ensure_ascii=False),
     }
+
+
+def _make_records() -> None:
+    op.create_table(
+        "directory_version",
+        sql.Column("one", sql.SmallInteger, primary_key=True, autoincrement=False),
+        sql.Column("version", sql.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "once",
+        sql.Column("key", TEXT, primary_key=True),
+        sql.Column("request", sql.LargeBinary, nullable=False),
+        sql.Column("status", sql.Integer, nullable=False),
+        sql.Column("answer", sql.LargeBinary, nullable=False),
+        sql.Column("at", sql.Double, nullable=False),
+    )
+    op.create_table(
+        "gateways",
+        sql.Column("id", TEXT, primary_key=True),
+        sql.Column("seen_at", sql.Double, nullable=False),
+    )
 
 
 def _make_people() -> None:

@@ -1,0 +1,281 @@
+"""A store of any age is brought to the newest shape, once, whole or not at all, and can go back."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import sqlalchemy as sql
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from penstock.core.accounts import EVERYWHERE, Change, Directory, KeyRecord, Project, Scopes, User
+from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.core.serving import KeyRecord as OldKey
+from penstock.store import audit_tables, ledger_table, migrations
+from penstock.store.database import Database, open_database, sqlite_url
+from penstock.store.migrations import migrate, revisions
+from penstock.store.rows import read_directory
+from penstock.store.sql import SqlStore
+from penstock.store.sqlite import SqliteStore
+from penstock.store.tables import METADATA
+from tests.postgres import postgres, postgres_url
+
+__all__ = ["audit_tables", "ledger_table", "postgres", "postgres_url"]
+
+MADE_AT = 1_700_000_000.9
+
+
+class NoAudit:
+    def append_in(self, connection: sql.Connection, acts: object) -> int:
+        raise AssertionError("nothing here has an act")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return sqlite_url(tmp_path / "100%.db") if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = open_database(url)
+    yield database
+    database.close()
+
+
+def directory(database: Database) -> Directory:
+    with database.read() as connection:
+        return read_directory(connection)
+
+
+def everything(database: Database) -> dict[str, list[tuple[object, ...]]]:
+    """Every row of every table, but Alembic's own."""
+    with database.read() as connection:
+        names = sorted({*sql.inspect(connection).get_table_names()} - {"alembic_version"})
+        # The version of the directory grows whenever it may have changed.
+        names = [name for name in names if not name.startswith("directory_version") and not name.endswith("_kept")]
+        return {
+            name: sorted((tuple(row) for row in connection.execute(sql.text(f'SELECT * FROM "{name}"'))), key=repr)
+            for name in names
+        }
+
+
+def put(database: Database, *records: KeyRecord | Project | User) -> None:
+    version = directory(database).version
+    SqlStore(database, NoAudit(), lambda: MADE_AT).change(Change(version=version, put=records))
+
+
+def test_the_newest_shape_is_that_of_the_tables(database: Database) -> None:
+    assert migrate(database, now=MADE_AT) == revisions()[-1]
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+
+
+def test_every_step_goes_forward_and_back_and_keeps_what_was_written_before(database: Database) -> None:
+    steps = revisions()
+    assert steps[0] == "0001"
+    seen: dict[str, dict[str, list[tuple[object, ...]]]] = {}
+    for revision in steps:
+        assert migrate(database, now=MADE_AT, to=revision) == revision
+        seen[revision] = everything(database)
+    for revision in reversed(steps):
+        migrate(database, now=MADE_AT + 1, to=revision)
+        assert everything(database) == seen[revision]
+    migrate(database, now=MADE_AT + 2)
+    assert everything(database) == seen[steps[-1]]
+
+
+def test_keys_of_the_first_shape_go_up_and_down_whole(database: Database) -> None:
+    migrate(database, now=MADE_AT, to="0001")
+    rows = [
+        {"id": "admin", "digest": b"\x00\xff" * 16, "project": "default", "role": "admin", "services": None},
+        {"id": "b", "digest": b"b" * 32, "project": "red", "role": "developer", "services": '["chat", "日本"]'},
+        {"id": "c", "digest": b"c" * 32, "project": "red", "role": "developer", "services": "[]"},
+    ]
+    keys = sql.table("keys", *(sql.column(name) for name in rows[0]))
+    with database.begin() as connection:
+        connection.execute(sql.insert(keys), rows)
+    before = everything(database)
+    migrate(database, now=MADE_AT + 1)
+    found = directory(database)
+    assert found.version == 1
+    assert found.projects == (Project(id="default", created_at=1.7e9), Project(id="red", created_at=1.7e9))
+    made = {"created_at": 1.7e9}
+    assert found.keys == (
+        KeyRecord(id="admin", digest=b"\x00\xff" * 16, project=EVERYWHERE, role="admin", **made),
+        KeyRecord(
+            id="b",
+            digest=b"b" * 32,
+            project="red",
+            role="developer",
+            scopes=Scopes(services=("chat", "日本")),
+            **made,
+        ),
+        KeyRecord(id="c", digest=b"c" * 32, project="red", role="developer", scopes=Scopes(services=()), **made),
+    )
+    migrate(database, now=MADE_AT + 2, to="0001")
+    assert everything(database) == before
+
+
+def test_going_back_gives_no_key_more_than_it_had(database: Database) -> None:
+    migrate(database, now=MADE_AT)
+
+    def key(id: str, role: str = "developer", project: str = "default", **more: object) -> KeyRecord:
+        return KeyRecord(id=id, digest=id.encode(), project=project, role=role, **more)  # type: ignore[arg-type]
+
+    put(
+        database,
+        Project(id="gone", archived_at=1.0),
+        User(id="out", disabled_at=1.0),
+        key("kept"),
+        key("kept-services", scopes=Scopes(services=("chat",))),
+        key("everywhere", "owner", EVERYWHERE),
+        key("project-admin", "admin"),
+        key("revoked", revoked_at=1.0),
+        key("expires", expires_at=9e9),
+        key("networks", scopes=Scopes(networks=("10.0.0.0/8",))),
+        key("viewer", "viewer"),
+        key("custom", "tester"),
+        key("archived", project="gone"),
+        key("disabled", user="out"),
+    )
+    before = directory(database)
+    migrate(database, now=MADE_AT, to="0001")
+    assert [(row[0], row[2], row[3], row[4]) for row in everything(database)["keys"]] == [
+        ("everywhere", "default", "admin", None),
+        ("kept", "default", "developer", None),
+        ("kept-services", "default", "developer", '["chat"]'),
+        ("project-admin", "default", "developer", None),
+    ]
+    migrate(database, now=MADE_AT)
+    after = directory(database)
+    assert after.version > before.version
+    assert msgspec.structs.replace(after, version=before.version) == before
+    migrate(database, now=MADE_AT, to="0001")
+
+
+def test_a_key_that_was_replaced_in_the_older_shape_is_the_one_that_counts(database: Database) -> None:
+    migrate(database, now=MADE_AT)
+    put(
+        database,
+        KeyRecord(id="admin", digest=b"1", project=EVERYWHERE, role="admin", revoked_at=1.0),
+        KeyRecord(id="a", digest=b"2", project="default", role="developer", name="kept", user="ada"),
+    )
+    migrate(database, now=MADE_AT, to="0001")
+    keys = sql.table("keys", *(sql.column(name) for name in ("id", "digest", "project", "role")))
+    with database.begin() as connection:
+        connection.execute(sql.insert(keys).values(id="admin", digest=b"3", project="default", role="admin"))
+    migrate(database, now=MADE_AT)
+    assert directory(database).keys == (
+        KeyRecord(id="a", digest=b"2", project="default", role="developer", name="kept", user="ada"),
+        KeyRecord(id="admin", digest=b"3", project=EVERYWHERE, role="admin", created_at=1.7e9),
+    )
+
+
+def test_a_store_from_before_there_were_revisions_opens(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    old = SqliteStore(path, MADE_AT)
+    old.put_key(OldKey("admin", b"a" * 32, "default", "admin"))
+    old.close()
+    database = open_database(sqlite_url(path))
+    migrate(database, now=MADE_AT + 1)
+    store = SqlStore(database, NoAudit(), lambda: MADE_AT)
+    assert store.created_at() == int(MADE_AT)
+    assert [(each.id, each.digest, each.project) for each in store.directory().keys] == [("admin", b"a" * 32, "*")]
+    with pytest.raises(PenstockError, match="newer Penstock"):
+        SqliteStore(path, MADE_AT)
+    migrate(database, now=MADE_AT, to="0001")
+    database.close()
+    old = SqliteStore(path, MADE_AT)
+    assert list(old.keys()) == [OldKey("admin", b"a" * 32, "default", "admin")]
+    old.close()
+
+
+def test_a_store_of_a_newer_penstock_is_left_alone(database: Database) -> None:
+    migrate(database, now=MADE_AT)
+    with database.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    before = everything(database)
+    with pytest.raises(PenstockError, match=r"newer Penstock \(revision 9999") as caught:
+        migrate(database, now=MADE_AT)
+    assert caught.value.fault is STORE_UNAVAILABLE
+    assert everything(database) == before
+
+
+def test_a_number_that_no_penstock_wrote_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("PRAGMA user_version = 77")
+    other.close()
+    database = open_database(sqlite_url(tmp_path / "other.db"))
+    with pytest.raises(PenstockError, match="newer Penstock"):
+        migrate(database, now=MADE_AT)
+    database.close()
+
+
+def test_a_step_that_fails_leaves_the_store_as_it_was(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate(database, now=MADE_AT)
+    put(database, KeyRecord(id="a", digest=b"a", project="default", role="developer"))
+    before = everything(database)
+    scripts = tmp_path / "scripts"
+    shutil.copytree(migrations.SCRIPTS, scripts)
+    (scripts / "versions" / "9998_broken.py").write_text(
+        f"from alembic import op\nrevision = '9998'\ndown_revision = '{revisions()[-1]}'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE extra (x INTEGER)')\n    op.execute('CREATE TABLE keys (x INTEGER)')\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "SCRIPTS", scripts)
+        with pytest.raises(PenstockError) as caught:
+            migrate(database, now=MADE_AT)
+    assert caught.value.fault is STORE_UNAVAILABLE
+    assert everything(database) == before
+    migrate(database, now=MADE_AT)
+
+
+def test_an_unknown_revision_is_no_aim(database: Database) -> None:
+    with pytest.raises(ValueError, match="no revision '0000'"):
+        migrate(database, now=MADE_AT, to="0000")
+
+
+_GATEWAY = """
+import logging, sys
+from penstock.store.database import open_database
+from penstock.store.migrations import migrate
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+database = open_database(sys.argv[1], patience_s=20)
+print("ready", flush=True)
+sys.stdin.readline()
+print(migrate(database, now=1.0))
+"""
+
+
+def test_gateways_that_start_together_migrate_once(url: str) -> None:
+    gateways = [
+        subprocess.Popen(
+            [sys.executable, "-c", _GATEWAY, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    try:
+        for each in gateways:
+            assert each.stdout
+            assert each.stdout.readline() == "ready\n"
+        for each in gateways:
+            assert each.stdin
+            each.stdin.write("\n")
+            each.stdin.flush()
+        said = "".join(each.communicate(timeout=60)[0] for each in gateways)
+    finally:
+        for each in gateways:
+            each.kill()
+            each.wait()
+    assert said.count("was brought from revision none") == 1
+    assert said.splitlines().count(revisions()[-1]) == len(gateways)
