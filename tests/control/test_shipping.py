@@ -66,6 +66,21 @@ async def test_what_nobody_settled_is_charged_at_its_bound(house: House) -> None
         assert len(rows) == 3
 
 
+async def test_an_end_that_is_told_twice_is_one(house: House) -> None:
+    async with house.shipping() as shipping:
+        owner, journal = house.writer()
+        journal.write(opened("a"))
+        await shipping.caught_up(WITHIN_S)
+        house.store.away = True
+        for _ in range(2):
+            shipping.ended(owner)
+            await shipping.caught_up(WITHIN_S)
+        assert house.orphaned == [(owner, "a")]
+        house.store.away = False
+        await shipping.flush(WITHIN_S)
+        assert list(house.store.rows) == [("req_a", 1)]
+
+
 async def test_one_that_ends_does_not_end_the_others(house: House) -> None:
     gone, journal = house.writer()
     other, going_on = house.writer()

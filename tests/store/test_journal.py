@@ -143,6 +143,24 @@ def test_rotated_segments_are_synced_whole(tmp_path: Path) -> None:
     assert {each.size for each in segments(tmp_path)["w0"]} <= set(disk.sizes())
 
 
+def test_what_is_written_during_the_last_sync_is_synced_too(tmp_path: Path) -> None:
+    going, syncing, disk = threading.Event(), threading.Event(), Disk()
+
+    def slow(fd: int) -> None:
+        syncing.set()
+        assert going.wait(5)
+        disk.fdatasync(fd)
+
+    writing = Journal(tmp_path, "w0", sync_s=0.001, fdatasync=slow)
+    assert syncing.wait(5)
+    writing.write(opened("a"))
+    closing = threading.Thread(target=writing.close)
+    closing.start()
+    going.set()
+    closing.join(5)
+    assert segments(tmp_path)["w0"][0].size == disk.sizes()[-1]
+
+
 def test_a_disk_that_fails_to_sync_takes_nothing_more_until_it_does(tmp_path: Path) -> None:
     disk = Disk()
     writing = Journal(tmp_path, "w0", sync_s=0.001, fdatasync=disk.fdatasync)
