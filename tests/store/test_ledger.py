@@ -51,6 +51,16 @@ class Kept(LedgerContract):
         assert ledger.forget(NOON + 4) == 40
         assert ledger.sums(UsageQuery(), [])[0].rows == 60
 
+    def test_going_back_and_forth_keeps_every_row(self) -> None:
+        ledger = self.make()
+        rows = [entry(str(n), received_at=NOON + n) for n in range(20)]
+        ledger.append(rows)
+        for back in ("0002", "0001", "0002"):
+            migrate(self.database, now=0.0, to=back)
+            migrate(self.database, now=0.0)
+            assert list(ledger.entries(UsageQuery(), None, 100)) == rows
+        assert ledger.append([*rows, entry("after")]) == 1
+
 
 class TestSqlite(Kept):
     @pytest.fixture(autouse=True)
