@@ -31,9 +31,15 @@ from penstock.store.journal_folder import CARRIED, carry, segments, set_aside
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_Place = tuple[int, float]
 
 _EMPTY_AGAIN = 0.9
 """Of the bound: full until less than that waits."""
+
+
+def _place(entry: Entry) -> _Place:
+    """Among the rows of one request id: clients choose ids, and may choose the same one twice."""
+    return entry.attempt, entry.received_at
 
 
 class ShippingPace(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +92,7 @@ class Shipping:
         self._pace = pace
         self._journals: dict[str, OwnerJournal] = {}
         self._ending = set(segments(folder))
-        self._unshipped: OrderedDict[str, dict[int, Entry]] = OrderedDict()
+        self._unshipped: OrderedDict[str, dict[_Place, Entry]] = OrderedDict()
         self._complaint = ""
         self._passes_begun = 0
         self._passes_done = 0
@@ -137,19 +143,19 @@ class Shipping:
                 )
 
     async def lookup(self, request_id: str, within_s: float = 2.0) -> Sequence[Entry]:
-        """The rows of one request, by attempt, shipped or not. While the store is away: those that are not shipped,
-        when there are any, else raises ``PenstockError(STORE_UNAVAILABLE)``. Raises ``TimeoutError`` when the
-        journals cannot be read in time."""
+        """The rows with this request id, by attempt, shipped or not. While the store is away: those that are not
+        shipped, when there are any, else raises ``PenstockError(STORE_UNAVAILABLE)``. Raises ``TimeoutError`` when
+        the journals cannot be read in time."""
         await self.caught_up(within_s)
-        rows = dict(self._unshipped.get(request_id, ()))
+        rows = dict(self._unshipped.get(request_id, {}))
         try:
             stored = await _in_thread(self._ledger.request, request_id)
         except PenstockError:
             if not rows:
                 raise
             stored = ()
-        rows.update((entry.attempt, entry) for entry in stored)
-        return tuple(rows[attempt] for attempt in sorted(rows))
+        rows.update((_place(entry), entry) for entry in stored)
+        return tuple(rows[place] for place in sorted(rows))
 
     # -- following ---------------------------------------------------------------------------------------------------
 
@@ -242,7 +248,7 @@ class Shipping:
 
     def _remember(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            self._unshipped.setdefault(entry.request_id, {})[entry.attempt] = entry
+            self._unshipped.setdefault(entry.request_id, {})[_place(entry)] = entry
         while len(self._unshipped) > self._pace.remember:
             self._unshipped.popitem(last=False)
 
@@ -306,7 +312,7 @@ class Shipping:
         for entry in batch.entries:
             attempts = self._unshipped.get(entry.request_id)
             if attempts is not None:
-                attempts.pop(entry.attempt, None)
+                attempts.pop(_place(entry), None)
                 if not attempts:
                     del self._unshipped[entry.request_id]
         self._weigh()

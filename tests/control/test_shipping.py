@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from penstock.control.shipping import ShippingPace
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.core.usage import Settled
 from penstock.store.journal_folder import segments
 from tests.control.shipping_house import House
 from tests.control.timing import until
@@ -286,6 +288,16 @@ async def test_a_request_can_be_looked_up_at_once(house: House) -> None:
         assert await shipping.lookup("req_b", WITHIN_S) == ()
         shipping.ended(owner)
         assert [row.ending for row in await shipping.lookup("req_b", WITHIN_S)] == ["worker_lost"]
+
+
+async def test_requests_that_share_an_id_are_both_found(house: House) -> None:
+    house.store.away = True
+    async with house.shipping() as shipping:
+        _, journal = house.writer()
+        later = msgspec.structs.replace(entry("same", 1), received_at=entry("same").received_at + 1, project="blue")
+        journal.write(Settled("b", (later,), {}))
+        journal.write(settled("a", 1, 2, request="same"))
+        assert await shipping.lookup("same", WITHIN_S) == (entry("same", 1), later, entry("same", 2))
 
 
 async def test_no_more_is_remembered_than_was_said(house: House) -> None:
