@@ -17,7 +17,8 @@ from penstock.control.accounts import usage
 from penstock.control.accounts.asked import check_permission, check_query, read_body
 from penstock.control.accounts.keys import KeySecret
 from penstock.control.accounts.minting import minted, once_key, request_digest, told_again
-from penstock.control.accounts.operations import BY_NAME, Operation, Sources
+from penstock.control.accounts.operation import Operation, Sources
+from penstock.control.accounts.operations import BY_NAME
 from penstock.control.accounts.turn import Outcome, Turn, conflict
 from penstock.core.accounts import Change, Once
 from penstock.core.administration import Answer, Ask

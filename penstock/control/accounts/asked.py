@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from penstock.control.accounts.operations import Operation
+from penstock.control.accounts.operation import Operation
 from penstock.control.accounts.turn import near, storable
 from penstock.core.administration import Actor
 from penstock.core.errors import INVALID_VALUE, MISSING_PARAMETER, PERMISSION_DENIED, PenstockError

@@ -3,68 +3,33 @@ and the command line are drawn from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
 
 import msgspec
 
 from penstock.access.price_form import PriceForm
 from penstock.control.accounts import audit, budgets, keys, limits, prices, projects, roles, teams, usage, users
-from penstock.control.accounts.turn import Gone, Outcome, Turn
-from penstock.core.accounts import Directory
-from penstock.core.administration import Ask
-from penstock.store import AuditStore, LedgerStore
-
-
-class Sources(msgspec.Struct, frozen=True):
-    """What can be read. ``directory`` is looked up when it is called."""
-
-    directory: Callable[[], Directory]
-    ledger: LedgerStore
-    audit: AuditStore
-
-
-Reads = Callable[[Sources, Turn, Any, Ask], msgspec.Struct]
-Writes = Callable[[Directory, Turn, Any], Outcome]
-
-
-class Parameter(msgspec.Struct, frozen=True):
-    """Something that the query may say; ``type`` is a word of JSON Schema."""
-
-    name: str
-    about: str
-    type: Literal["string", "integer"] = "string"
-
-
-class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """``path`` may hold ``{id}``. Any one of ``permissions`` is enough; ``everywhere``: only of an actor that
-    administers the whole gateway. ``request`` is the struct of the body, None: there is none; ``optional``: it may be
-    left out. ``answer`` is that of the reply, of one row where it is ``listed``, None: it is a file. One of ``reads``
-    and ``writes`` carries it out, but for a file. Only what ``writes`` heeds an ``idempotency-key``."""
-
-    name: str
-    method: Literal["GET", "POST", "PATCH", "DELETE"]
-    path: str
-    permissions: tuple[str, ...]
-    summary: str
-    everywhere: bool = False
-    request: type[msgspec.Struct] | None = None
-    optional: bool = False
-    answer: type[msgspec.Struct] | None = None
-    listed: bool = False
-    query: tuple[Parameter, ...] = ()
-    status: int = 200
-    reads: Reads | None = None
-    writes: Writes | None = None
-
-
-BASE = "/admin/v1"
-
-_PAGES = (
-    Parameter("limit", "How much a page holds, 1 to 200. Default: 50.", "integer"),
-    Parameter("after", "`next` of the page before."),
+from penstock.control.accounts.operation import (
+    BASE,
+    PAGES,
+    Operation,
+    Parameter,
+    Sources,
+    acting,
+    changing,
+    creating,
+    getting,
+    listing,
+    of_directory,
+    of_ledger,
+    removing,
 )
+from penstock.control.accounts.turn import Turn
+from penstock.core.administration import Ask
+
+__all__ = ["BASE", "BY_NAME", "OPERATIONS", "Operation", "Parameter"]
+
 _PROJECT = Parameter("project", "Only of this project.")
 _SPAN = (
     Parameter("since", "From this time on: a day (UTC), an RFC 3339 time, or seconds since 1970."),
@@ -82,14 +47,6 @@ _USAGE = (
 )
 
 
-def _of_directory(run: Callable[[Directory, Turn, None], msgspec.Struct]) -> Reads:
-    return lambda sources, turn, _, __: run(sources.directory(), turn, None)
-
-
-def _of_ledger(run: Callable[[LedgerStore, Turn], msgspec.Struct]) -> Reads:
-    return lambda sources, turn, _, __: run(sources.ledger, turn)
-
-
 def _budget(sources: Sources, turn: Turn, _: object, __: Ask) -> msgspec.Struct:
     return budgets.with_spent(budgets.one(sources.directory(), turn, None), turn.now, sources.ledger.spent)
 
@@ -98,126 +55,15 @@ def _budgets(sources: Sources, turn: Turn, _: object, __: Ask) -> msgspec.Struct
     return budgets.page_with_spent(budgets.listed(sources.directory(), turn, None), turn.now, sources.ledger.spent)
 
 
-def _list(
-    what: str, answer: type[msgspec.Struct], run: Reads, *query: Parameter, about: str = "", path: str = ""
-) -> Operation:
-    return Operation(
-        name=f"{what}.list",
-        method="GET",
-        path=f"{BASE}/{path or what}",
-        permissions=(f"{what}:read",),
-        summary=about or f"The {what} that the key may see, by id",
-        answer=answer,
-        listed=True,
-        query=(*query, *_PAGES),
-        reads=run,
-    )
-
-
-def _get(what: str, one: str, answer: type[msgspec.Struct], run: Reads) -> Operation:
-    return Operation(
-        name=f"{what}.get",
-        method="GET",
-        path=f"{BASE}/{what}/{{id}}",
-        permissions=(f"{what}:read",),
-        summary=f"One {one}",
-        answer=answer,
-        reads=run,
-    )
-
-
-def _create(
-    what: str,
-    one: str,
-    request: type[msgspec.Struct],
-    answer: type[msgspec.Struct],
-    run: Writes,
-    *,
-    everywhere: bool = False,
-    summary: str = "",
-) -> Operation:
-    return Operation(
-        name=f"{what}.create",
-        method="POST",
-        path=f"{BASE}/{what}",
-        permissions=(f"{what}:write",),
-        summary=summary or f"Make a {one}",
-        everywhere=everywhere,
-        request=request,
-        answer=answer,
-        status=201,
-        writes=run,
-    )
-
-
-def _change(
-    what: str,
-    one: str,
-    request: type[msgspec.Struct],
-    answer: type[msgspec.Struct],
-    run: Writes,
-    *,
-    everywhere: bool = False,
-) -> Operation:
-    return Operation(
-        name=f"{what}.change",
-        method="PATCH",
-        path=f"{BASE}/{what}/{{id}}",
-        permissions=(f"{what}:write",),
-        summary=f"Change a {one}",
-        everywhere=everywhere,
-        request=request,
-        answer=answer,
-        writes=run,
-    )
-
-
-def _delete(what: str, one: str, run: Writes, *, everywhere: bool = False) -> Operation:
-    return Operation(
-        name=f"{what}.delete",
-        method="DELETE",
-        path=f"{BASE}/{what}/{{id}}",
-        permissions=(f"{what}:write",),
-        summary=f"Remove a {one}",
-        everywhere=everywhere,
-        answer=Gone,
-        writes=run,
-    )
-
-
-def _act(
-    what: str,
-    verb: str,
-    summary: str,
-    answer: type[msgspec.Struct],
-    run: Writes,
-    *,
-    request: type[msgspec.Struct] | None = None,
-    everywhere: bool = False,
-) -> Operation:
-    return Operation(
-        name=f"{what}.{verb}",
-        method="POST",
-        path=f"{BASE}/{what}/{{id}}/{verb}",
-        permissions=(f"{what}:write",),
-        summary=summary,
-        everywhere=everywhere,
-        request=request,
-        optional=True,
-        answer=answer,
-        writes=run,
-    )
-
-
 _KIND = Parameter("kind", "Only on this kind: key, user, team, project, service or global.")
 _SUBJECT = Parameter("subject", "Only on the one of this id or name.")
 
 OPERATIONS: tuple[Operation, ...] = (
-    _list("projects", projects.ProjectView, _of_directory(projects.listed)),
-    _create("projects", "project", projects.CreateProject, projects.ProjectView, projects.create, everywhere=True),
-    _get("projects", "project", projects.ProjectView, _of_directory(projects.one)),
-    _change("projects", "project", projects.ChangeProject, projects.ProjectView, projects.change),
-    _act(
+    listing("projects", projects.ProjectView, of_directory(projects.listed)),
+    creating("projects", "project", projects.CreateProject, projects.ProjectView, projects.create, everywhere=True),
+    getting("projects", "project", projects.ProjectView, of_directory(projects.one)),
+    changing("projects", "project", projects.ChangeProject, projects.ProjectView, projects.change),
+    acting(
         "projects",
         "archive",
         "Refuse the keys of a project from now on; its ledger stays",
@@ -225,28 +71,28 @@ OPERATIONS: tuple[Operation, ...] = (
         projects.archive,
         everywhere=True,
     ),
-    _act("projects", "restore", "Undo its archiving", projects.ProjectView, projects.restore, everywhere=True),
-    _list("teams", teams.TeamView, _of_directory(teams.listed), _PROJECT),
-    _create("teams", "team", teams.CreateTeam, teams.TeamView, teams.create),
-    _get("teams", "team", teams.TeamView, _of_directory(teams.one)),
-    _change("teams", "team", teams.ChangeTeam, teams.TeamView, teams.change),
-    _delete("teams", "team", teams.delete),
-    _list("users", users.UserView, _of_directory(users.listed), _PROJECT),
-    _create(
+    acting("projects", "restore", "Undo its archiving", projects.ProjectView, projects.restore, everywhere=True),
+    listing("teams", teams.TeamView, of_directory(teams.listed), _PROJECT),
+    creating("teams", "team", teams.CreateTeam, teams.TeamView, teams.create),
+    getting("teams", "team", teams.TeamView, of_directory(teams.one)),
+    changing("teams", "team", teams.ChangeTeam, teams.TeamView, teams.change),
+    removing("teams", "team", teams.delete),
+    listing("users", users.UserView, of_directory(users.listed), _PROJECT),
+    creating(
         "users", "user", users.CreateUser, users.UserView, users.create, summary="Make a person or a service account"
     ),
-    _get("users", "user", users.UserView, _of_directory(users.one)),
-    _change("users", "user", users.ChangeUser, users.UserView, users.change),
-    _list(
+    getting("users", "user", users.UserView, of_directory(users.one)),
+    changing("users", "user", users.ChangeUser, users.UserView, users.change),
+    listing(
         "keys",
         keys.KeyView,
-        _of_directory(keys.listed),
+        of_directory(keys.listed),
         _PROJECT,
         Parameter("user", "Only those that act for this user."),
         Parameter("team", "Only of this team."),
         Parameter("role", "Only of this role."),
     ),
-    _create(
+    creating(
         "keys",
         "key",
         keys.CreateKey,
@@ -254,9 +100,9 @@ OPERATIONS: tuple[Operation, ...] = (
         keys.create,
         summary="Make a key; its secret is told once",
     ),
-    _get("keys", "key", keys.KeyView, _of_directory(keys.one)),
-    _change("keys", "key", keys.ChangeKey, keys.KeyView, keys.change),
-    _act(
+    getting("keys", "key", keys.KeyView, of_directory(keys.one)),
+    changing("keys", "key", keys.ChangeKey, keys.KeyView, keys.change),
+    acting(
         "keys",
         "rotate",
         "Give a key a new secret; the one before works for a while",
@@ -264,30 +110,30 @@ OPERATIONS: tuple[Operation, ...] = (
         keys.rotate,
         request=keys.RotateKey,
     ),
-    _act("keys", "revoke", "Refuse a key from now on, for good", keys.KeyView, keys.revoke),
-    _list("roles", roles.RoleView, _of_directory(roles.listed), about="The roles and their permissions, by name"),
-    _create("roles", "role", roles.CreateRole, roles.RoleView, roles.create, everywhere=True),
-    _get("roles", "role", roles.RoleView, _of_directory(roles.one)),
-    _change("roles", "role", roles.ChangeRole, roles.RoleView, roles.change, everywhere=True),
-    _delete("roles", "role", roles.delete, everywhere=True),
-    _list("limits", limits.LimitView, _of_directory(limits.listed), _KIND, _SUBJECT),
-    _create("limits", "limit", limits.CreateLimit, limits.LimitView, limits.create, summary="Set a limit"),
-    _get("limits", "limit", limits.LimitView, _of_directory(limits.one)),
-    _change("limits", "limit", limits.ChangeLimit, limits.LimitView, limits.change),
-    _delete("limits", "limit", limits.delete),
-    _list("budgets", budgets.BudgetView, _budgets, _KIND, _SUBJECT),
-    _create("budgets", "budget", budgets.CreateBudget, budgets.BudgetView, budgets.create, summary="Set a budget"),
-    _get("budgets", "budget", budgets.BudgetView, _budget),
-    _change("budgets", "budget", budgets.ChangeBudget, budgets.BudgetView, budgets.change),
-    _delete("budgets", "budget", budgets.delete),
-    _list(
+    acting("keys", "revoke", "Refuse a key from now on, for good", keys.KeyView, keys.revoke),
+    listing("roles", roles.RoleView, of_directory(roles.listed), about="The roles and their permissions, by name"),
+    creating("roles", "role", roles.CreateRole, roles.RoleView, roles.create, everywhere=True),
+    getting("roles", "role", roles.RoleView, of_directory(roles.one)),
+    changing("roles", "role", roles.ChangeRole, roles.RoleView, roles.change, everywhere=True),
+    removing("roles", "role", roles.delete, everywhere=True),
+    listing("limits", limits.LimitView, of_directory(limits.listed), _KIND, _SUBJECT),
+    creating("limits", "limit", limits.CreateLimit, limits.LimitView, limits.create, summary="Set a limit"),
+    getting("limits", "limit", limits.LimitView, of_directory(limits.one)),
+    changing("limits", "limit", limits.ChangeLimit, limits.LimitView, limits.change),
+    removing("limits", "limit", limits.delete),
+    listing("budgets", budgets.BudgetView, _budgets, _KIND, _SUBJECT),
+    creating("budgets", "budget", budgets.CreateBudget, budgets.BudgetView, budgets.create, summary="Set a budget"),
+    getting("budgets", "budget", budgets.BudgetView, _budget),
+    changing("budgets", "budget", budgets.ChangeBudget, budgets.BudgetView, budgets.change),
+    removing("budgets", "budget", budgets.delete),
+    listing(
         "prices",
         prices.PriceView,
-        _of_directory(prices.listed),
+        of_directory(prices.listed),
         Parameter("model", "Only of this model."),
         about="The prices that were set here, by model and time",
     ),
-    _create(
+    creating(
         "prices",
         "price",
         PriceForm,
@@ -296,8 +142,8 @@ OPERATIONS: tuple[Operation, ...] = (
         everywhere=True,
         summary="Set the price of a model from a time on, in place of the one since the same time",
     ),
-    _get("prices", "price", prices.PriceView, _of_directory(prices.one)),
-    _delete("prices", "price", prices.delete, everywhere=True),
+    getting("prices", "price", prices.PriceView, of_directory(prices.one)),
+    removing("prices", "price", prices.delete, everywhere=True),
     Operation(
         name="usage.sums",
         method="GET",
@@ -310,9 +156,9 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("by", "Group by these, with commas: project, team, user, key, service, model, day, hour."),
             *_USAGE,
             Parameter("limit", "How much a page holds, 1 to 1000. Default: 50.", "integer"),
-            _PAGES[1],
+            PAGES[1],
         ),
-        reads=_of_ledger(usage.sums),
+        reads=of_ledger(usage.sums),
     ),
     Operation(
         name="usage.entries",
@@ -322,8 +168,8 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="The rows of the ledger, oldest first",
         answer=usage.EntryView,
         listed=True,
-        query=(*_USAGE, *_PAGES),
-        reads=_of_ledger(usage.entries),
+        query=(*_USAGE, *PAGES),
+        reads=of_ledger(usage.entries),
     ),
     Operation(
         name="usage.export",
@@ -331,7 +177,11 @@ OPERATIONS: tuple[Operation, ...] = (
         path=f"{BASE}/usage/export",
         permissions=("usage:read", "usage:own"),
         summary="The rows of the ledger as a file",
-        query=(Parameter("format", "`csv` or `parquet`. Default: `csv`."), *_USAGE),
+        query=(
+            Parameter("format", "`csv` or `parquet`. Default: `csv`."),
+            *_USAGE,
+            Parameter("after", "Only rows after this place, as `next` of a page of them has it."),
+        ),
     ),
     Operation(
         name="usage.request",
@@ -340,7 +190,7 @@ OPERATIONS: tuple[Operation, ...] = (
         permissions=("usage:read", "usage:own"),
         summary="What one request used and cost",
         answer=usage.RequestUsage,
-        reads=_of_ledger(usage.request),
+        reads=of_ledger(usage.request),
     ),
     Operation(
         name="audit.list",
@@ -357,7 +207,7 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("action", "Only this action; `keys.*`: all that begin so."),
             Parameter("kind", "`administrative`, or `content` for prompts and replies. Default: both."),
             Parameter("request_id", "Only of this request."),
-            *_PAGES,
+            *PAGES,
         ),
         reads=lambda sources, turn, _, __: audit.listed(sources.audit, turn),
     ),

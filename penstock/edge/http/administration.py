@@ -11,7 +11,8 @@ import msgspec
 
 from penstock.access.scopes import check_endpoint
 from penstock.control.accounts.asked import check_query
-from penstock.control.accounts.operations import OPERATIONS, Operation
+from penstock.control.accounts.operation import Operation
+from penstock.control.accounts.operations import OPERATIONS
 from penstock.control.accounts.turn import near
 from penstock.core.administration import Answer, Ask
 from penstock.core.errors import BODY_TOO_LARGE, INVALID_VALUE, PenstockError
@@ -19,6 +20,7 @@ from penstock.core.identity import Principal
 from penstock.edge.http.body import check_head, parsed
 from penstock.edge.http.dialects.checked import Head
 from penstock.edge.http.exchange import Exchange, encoded
+from penstock.edge.http.exporting import export
 from penstock.edge.http.routes import Endpoint, Needs, Route, actor_of
 from penstock.gateway.snapshot import Admission
 
@@ -89,6 +91,9 @@ def _endpoint(operation: Operation, control: Administers, admit: Admit) -> Endpo
             address=exchange.client,
             request_id=exchange.request_id,
         )
+        if operation.answer is None:
+            await export(exchange, control.administer, ask)
+            return
         told = await control.administer(ask)
         exchange.reply(told.status, told.body, encoded([_UNKEPT, *told.headers.items()]))
 

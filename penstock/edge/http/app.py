@@ -26,7 +26,7 @@ from penstock.edge.http.exchange import ClientGoneError, Exchange
 from penstock.edge.http.listening import Listening
 from penstock.edge.http.metrics import RESPONSES
 from penstock.edge.http.pump import pump_stream, pump_whole, stopping, unexpected
-from penstock.edge.http.routes import Endpoint, Route, Router, allow_header, endpoint
+from penstock.edge.http.routes import CALL, OPEN, Endpoint, Needs, Route, Router, allow_header, endpoint
 from penstock.edge.http.terms import terms
 from penstock.edge.http.websocket import PATH as WEBSOCKET_PATH
 from penstock.edge.http.websocket import WebSocketSide, not_upgraded
@@ -75,18 +75,23 @@ class App:
     def routes(self) -> tuple[Route, ...]:
         """Everything that is served here."""
         return (
-            Route("/v1/chat/completions", {"POST": self._asked("/v1/chat/completions", chat.read)}),
-            Route("/v1/completions", {"POST": self._asked("/v1/completions", completions.read)}),
-            Route("/v1/embeddings", {"POST": self._asked("/v1/embeddings", embeddings.read)}),
-            Route("/v1/responses", {"POST": self._asked("/v1/responses", responses.read)}),
-            Route("/v1/responses/{id}", dict.fromkeys(("GET", "DELETE", "POST"), self._no_response)),
-            Route("/v1/models", {"GET": self._list_models}),
-            Route("/v1/models/{id}", {"GET": self._retrieve_model, "DELETE": self._delete_model}),
-            Route(WEBSOCKET_PATH, {"GET": not_upgraded}),
-            Route("/healthz", {"GET": self._healthz}),
-            Route("/readyz", {"GET": self._readyz}),
-            Route("/metrics", {"GET": self._metrics}),
-            Route("/openapi.json", {"GET": self._openapi_json}),
+            _route("/v1/chat/completions", CALL, POST=self._asked("/v1/chat/completions", chat.read)),
+            _route("/v1/completions", CALL, POST=self._asked("/v1/completions", completions.read)),
+            _route("/v1/embeddings", CALL, POST=self._asked("/v1/embeddings", embeddings.read)),
+            _route("/v1/responses", CALL, POST=self._asked("/v1/responses", responses.read)),
+            _route(
+                "/v1/responses/{id}",
+                CALL,
+                **dict.fromkeys(("GET", "DELETE", "POST"), self._no_response),
+            ),
+            _route("/v1/models", CALL, GET=self._list_models),
+            _route("/v1/models/{id}", CALL, GET=self._retrieve_model, DELETE=self._delete_model),
+            # What is no WebSocket is told so; one that is asks for the key itself.
+            _route(WEBSOCKET_PATH, OPEN, GET=not_upgraded),
+            _route("/healthz", OPEN, GET=self._healthz),
+            _route("/readyz", OPEN, GET=self._readyz),
+            _route("/metrics", OPEN, GET=self._metrics),
+            _route("/openapi.json", OPEN, GET=self._openapi_json),
             *(self._admin.routes() if self._admin is not None else ()),
         )
 
@@ -136,6 +141,7 @@ class App:
         admission = await self._gateway.admitted(exchange.presented_key(), exchange.client)
         exchange.admission = admission
         check_endpoint(admission.principal, path)
+        CALL.check(admission.principal)
         return admission
 
     # -- what engines answer -------------------------------------------------------------------------------------
@@ -197,3 +203,7 @@ class App:
 
     async def _openapi_json(self, exchange: Exchange, _: str) -> None:
         exchange.reply(200, self._openapi)
+
+
+def _route(path: str, needs: Needs, **endpoints: Endpoint) -> Route:
+    return Route(path, endpoints, dict.fromkeys(endpoints, needs))
