@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy.dialects import postgresql, sqlite
 
 from penstock.core.usage import Act, AuditQuery, AuditRow, Finding, Head
-from penstock.store.audit_chain import GENESIS, Link, follow, key_name, redaction_target, sign_head
+from penstock.store.audit_chain import GENESIS, Link, follow, head_fault, key_name, redaction_target, sign_head
 from penstock.store.audit_tables import AUDIT, CONTENT, HEADS
 from penstock.store.audit_verify import verify_chain
 from penstock.store.database import Database
@@ -45,8 +45,8 @@ _HEAD = sql.select(*_raw(HEADS, "number", "key", "digest", "at", "signature"))
 class SqlAudit:
     """``AuditStore`` in a database whose migrations have run.
 
-    ``signer`` signs this gateway's heads; ``trusted`` are the keys of others whose heads are in the same store.
-    ``witness`` keeps every head outside of it before it is stored, so that nobody who can only write the database can
+    ``signer`` signs heads, and may be one for all gateways; ``trusted`` are other keys that have signed heads in the
+    same store, an older one say. ``witness`` keeps every head outside of it before it is stored, so that nobody who can only write the database can
     cut the chain unseen; when it raises, so does ``head``, and nothing is stored. ``wall`` tells seconds since the
     epoch.
     """
@@ -63,6 +63,7 @@ class SqlAudit:
         self._signer = signer
         self._witness = witness
         self._wall = wall
+        self._told = 0  # the number of the newest head that the witness has
         self._name = key_name(signer.public_key())
         self._keys = {key_name(key): key for key in (*trusted, signer.public_key())}
 
@@ -116,7 +117,7 @@ class SqlAudit:
                 return gone
 
     def head(self) -> Head | None:
-        """This gateway's newest; the others sign for themselves."""
+        """The newest of its own key. The witness has it when this returns, whoever signed it."""
         mine = _HEAD.where(HEADS.c.key == self._name).order_by(HEADS.c.number.desc()).limit(1)
         with self._database.read() as connection:
             number, digest = self._end(connection)
@@ -125,9 +126,13 @@ class SqlAudit:
             return None
         # A chain that became shorter is not signed for: the head of the longer one is what gives it away.
         if newest is not None and newest.number >= number:
-            return _head(newest)
+            head = _head(newest)
+            # Another gateway with the same key may have signed it, or this one before a crash.
+            if head.number > self._told and not head_fault(head, self._keys):
+                self._tell(head)
+            return head
         head = sign_head(self._signer, number, digest, self._wall())
-        self._witness(head)
+        self._tell(head)
         dialect = sqlite if self._database.kind == "sqlite" else postgresql
         with self._database.begin() as connection:
             values = {name: getattr(head, name) for name in Head.__struct_fields__}
@@ -141,6 +146,10 @@ class SqlAudit:
         stored = iter(()) if top is None else self._heads(top)
         given = sorted(heads, key=lambda head: head.number)
         return verify_chain(self._links(), heapq.merge(stored, given, key=lambda head: head.number), self._keys)
+
+    def _tell(self, head: Head) -> None:
+        self._witness(head)
+        self._told = head.number
 
     def _lock(self, connection: sql.Connection) -> None:
         if self._database.kind == "postgresql":

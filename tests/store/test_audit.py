@@ -163,6 +163,18 @@ class Kept(AuditContract):
         assert self.faults(second) == {"head"}
         assert [first.head(), second.head()] == heads
 
+    def test_gateways_of_one_key_are_each_witness(self) -> None:
+        first = self.make()
+        one, second = self.witnessed, self.make()
+        first.append_acts([("a", act())])
+        head = first.head()
+        assert second.head() == head
+        assert second.head() == head
+        assert one == self.witnessed == [head]
+        self.run("UPDATE audit_heads SET number = 9")
+        second.head()
+        assert self.witnessed == [head]
+
     def test_a_witness_that_fails_leaves_no_head(self) -> None:
         def full(head: Head) -> None:
             raise PenstockError(STORE_UNAVAILABLE, "The disk is full.")
