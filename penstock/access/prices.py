@@ -9,7 +9,6 @@ import datetime
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from importlib import resources
 from typing import NamedTuple
 
@@ -63,17 +62,18 @@ class _Found(NamedTuple):
 
 
 class PriceList:
-    """All prices, for the life of one directory. ``own`` are the operator's, in any order.
+    """All prices, for the life of one directory. ``own`` are the operator's, in any order; ``before`` is a list
+    whose shipped prices are taken, so that they need not be read again, which takes some milliseconds.
 
     To be asked from one thread at a time.
     """
 
-    def __init__(self, own: Sequence[Price] = ()) -> None:
+    def __init__(self, own: Sequence[Price] = (), *, before: PriceList | None = None) -> None:
         mine: dict[str, list[Price]] = {}
         for price in sorted(own, key=lambda each: each.since):
             mine.setdefault(price.model, []).append(price)
         self._own = mine
-        self._shipped = _shipped()
+        self._shipped = _shipped() if before is None else before._shipped
         self._found: dict[tuple[str, ...], _Found] = {}
 
     def find(self, names: Sequence[str], at: float) -> Price | None:
@@ -134,7 +134,6 @@ def _newest(candidates: Iterable[Sequence[Price]], at: float) -> _Found:
     return _Found(_NEVER, until, None)
 
 
-@lru_cache(1)
 def _shipped() -> _Shipped:
     text = resources.files("penstock.access").joinpath("prices_hosted.json").read_bytes()
     table = msgspec.json.decode(text, type=_Table)

@@ -93,7 +93,8 @@ class Applying:
         self._ended = True
 
     async def _applied(self, text: bytes, name: str, dry_run: bool) -> Applied:
-        new = self._source.load(text, name)
+        # Secrets may come from a command, or from a Vault that is slow to answer.
+        new = await asyncio.to_thread(self._source.load, text, name)
         found = difference(self._now.file, new.file, self._now.hidden | new.hidden)
         models = models_of(new.file)
         crew = await engines.crew(models, self._crew)

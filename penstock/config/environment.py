@@ -1,25 +1,31 @@
-"""``${NAME}`` in the deployment file, and the environment variables that say where it is."""
+"""``${NAME}`` and its like in the deployment file, and the environment variables that say where it is."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from penstock.config.mistakes import ConfigErrors, Mistake
 
 _REFERENCE = re.compile(
-    r"\$(?:(?P<escaped>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<open>\{))"
+    r"\$(?:(?P<escaped>\$)|\{(?P<kind>file|command|vault):(?!-)(?P<what>[^}]*)\}"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-[^}]*)?\}|(?P<open>\{))"
 )
+
+Outside = Callable[[str, str], str]
+"""Gets what ``${file:...}``, ``${command:...}`` or ``${vault:...}`` names, by that word and what is after it. Raises
+``Unresolved``."""
 
 
 class Unresolved(Exception):
     """A reference that has no value. The message is one line, with the mend."""
 
 
-def expand(text: str, env: Mapping[str, str]) -> str:
-    """The text with ``${NAME}`` and ``${NAME:-default}`` filled in and ``$$`` as ``$``. Any other ``$`` stays.
+def expand(text: str, env: Mapping[str, str], outside: Outside) -> str:
+    """The text with ``${NAME}``, ``${NAME:-default}`` and ``${file:...}`` with its like filled in, and ``$$`` as
+    ``$``. Any other ``$`` stays. What is filled in is not looked at again.
 
     As in a shell, the default also stands in for a variable that is set but empty. Raises ``Unresolved``.
     """
@@ -29,6 +35,8 @@ def expand(text: str, env: Mapping[str, str]) -> str:
             return "$"
         if match["open"]:
             raise Unresolved("`${` must be followed by a variable's name and `}`; write `$${` to mean the characters")
+        if match["kind"]:
+            return outside(match["kind"], match["what"].strip())
         name, default = match["name"], match["default"]
         found = env.get(name, "")
         if found or default is not None:
@@ -42,8 +50,8 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def refers(text: str) -> bool:
-    """Whether the text takes anything from the environment, so that what it becomes may be a secret."""
-    return any(match["name"] for match in _REFERENCE.finditer(text))
+    """Whether the text takes anything from outside the file, so that what it becomes may be a secret."""
+    return any(match["name"] or match["kind"] for match in _REFERENCE.finditer(text))
 
 
 def home(env: Mapping[str, str]) -> Path:

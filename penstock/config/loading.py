@@ -10,14 +10,15 @@ from typing import NamedTuple, cast
 import msgspec
 from msgspec import inspect
 
+from penstock.access.config import AccessSettings
 from penstock.config.checks import cross_check
 from penstock.config.deployment import DeploymentFile
 from penstock.config.environment import port
 from penstock.config.mistakes import ConfigErrors, Mistake, quotable
 from penstock.config.mistakes import Path as Place
+from penstock.config.sources import Sources
 from penstock.config.tree import MAX_BYTES, Broken, parse
 from penstock.config.typed import Reading
-from penstock.access.config import AccessSettings
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
@@ -29,7 +30,7 @@ SENT = "the deployment"
 
 
 class Loaded(NamedTuple):
-    """A deployment file, where in it values stand that come from the environment, never to be shown, and its text."""
+    """A deployment file, where in it values stand that come from outside it, never to be shown, and its text."""
 
     file: DeploymentFile
     hidden: frozenset[Place]
@@ -39,16 +40,18 @@ class Loaded(NamedTuple):
 def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
     """Reads a deployment file; None is the embedded default. ``PENSTOCK_PORT`` in ``env`` wins over its port.
 
-    Raises ``ConfigErrors`` with every mistake there is. What the environment fills in is in no message.
+    Secrets that the file names are read, which may take seconds. Raises ``ConfigErrors`` with every mistake there
+    is. What is filled in is in no message.
     """
     port(env)
-    return loaded(text(path), EMBEDDED if path is None else str(path), env).file
+    return loaded(text(path), EMBEDDED if path is None else str(path), env, commands=True).file
 
 
-def loaded(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
-    """The same for a text that has been read already, with what of it must not be shown."""
+def loaded(raw: bytes, source: str, env: Mapping[str, str], *, commands: bool = False) -> Loaded:
+    """The same for a text that has been read already, with what of it must not be shown. ``commands``: it may run
+    some, because it lies on this machine."""
     chosen_port = port(env)
-    file, hidden, _ = _read(raw, source, env)
+    file, hidden, _ = _read(raw, source, env, commands)
     if chosen_port is not None:
         file = msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, port=chosen_port))
     return Loaded(file, hidden, raw)
@@ -61,12 +64,12 @@ def text(path: Path | None) -> bytes:
 
 def read(raw: bytes, source: str, env: Mapping[str, str]) -> DeploymentFile:
     """A text as it stands; ``source`` is what its mistakes are reported against. Raises ``ConfigErrors``."""
-    return _read(raw, source, env).file
+    return _read(raw, source, env, False).file
 
 
-def _read(raw: bytes, source: str, env: Mapping[str, str]) -> Loaded:
+def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool) -> Loaded:
     source = quotable(source, 300)
-    reading = Reading(env)
+    reading = Reading(env, Sources(env, commands=commands).value)
     try:
         values = reading.top(_FILE, parse(raw))
     except Broken as broken:

@@ -27,8 +27,9 @@ Schema for editors. Without `-c` it is the file that `PENSTOCK_CONFIG` names, el
 directory, else the built-in deployment.
 
 `${NAME}` in a value stands for an environment variable and `${NAME:-text}` gives it a default; a variable that is
-missing is a mistake. `$$` stands for one `$`. What the environment fills in is shown in no message. YAML's anchors,
-aliases and `<<` merges work.
+missing is a mistake. `${file:PATH}`, `${command:WORDS}` and `${vault:PATH#FIELD}` take secrets from elsewhere; see
+[the deployment file](../deployment.md). `$$` stands for one `$`. What is filled in is shown in no message. YAML's
+anchors, aliases and `<<` merges work.
 
 This page is generated from the code: `penstock schema --markdown`.
 """

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 from msgspec import inspect
 
-from penstock.config.environment import Unresolved, expand, refers
+from penstock.config.environment import Outside, Unresolved, expand, refers
 from penstock.config.mistakes import Mistake, Path, nearest, quotable, suggestion
 from penstock.config.scalars import Unfit, choice, expected, scalar, shown_scalar, union
 from penstock.config.tree import Broken, Budget, Entry, entries, is_null, mistake_at, tag_mistake
@@ -26,9 +26,10 @@ NOTHING = Nothing.NOTHING
 class Reading:
     """One pass over a file. Collects every mistake, and where each value stands."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
+    def __init__(self, env: Mapping[str, str], outside: Outside) -> None:
         self.mistakes: list[Mistake] = []
         self._env = env
+        self._outside = outside
         self._budget = Budget()
         self._marks: dict[Path, yaml.Mark] = {}
         self._written: dict[Path, str] = {}
@@ -41,15 +42,15 @@ class Reading:
         self.mistakes.append(mistake_at(self._marks.get(at), path, message))
 
     def secret(self, path: Path) -> bool:
-        """Whether the value at ``path``, or anything within it, comes from the environment: never to be shown."""
+        """Whether the value at ``path``, or anything within it, comes from outside the file: never to be shown."""
         return any(place[: len(path)] == path for place in self._written)
 
     def hidden(self) -> frozenset[Path]:
-        """Where values stand that come from the environment."""
+        """Where values stand that come from outside the file."""
         return frozenset(self._written)
 
     def shown(self, path: Path, value: str) -> str:
-        """The text at ``path`` for a message: as it stands in the file where it comes from the environment."""
+        """The text at ``path`` for a message: as it stands in the file where it comes from outside it."""
         return quotable(self._written.get(path, value))
 
     def names(self, path: Path) -> list[str]:
@@ -109,7 +110,7 @@ class Reading:
 
     def _scalar(self, kinds: Sequence[inspect.Type], node: yaml.ScalarNode, path: Path, size: bool) -> object:
         try:
-            text = expand(node.value, self._env)
+            text = expand(node.value, self._env, self._outside)
         except Unresolved as unresolved:
             return self._wrong(node, path, str(unresolved))
         if refers(node.value):
@@ -197,7 +198,7 @@ class Reading:
             return kind.cls(**values)
         except (ValueError, TypeError) as error:
             # A struct's own __post_init__ may refuse a combination; its words may repeat a value.
-            said = "is refused with the values that the environment gives" if self.secret(path) else str(error)
+            said = "is refused with the values that are filled in" if self.secret(path) else str(error)
             self.note(path, quotable(said, 300))
             return NOTHING
 

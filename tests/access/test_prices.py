@@ -93,6 +93,13 @@ def test_every_shipped_price_is_sound() -> None:
         assert price.since < NOW
 
 
+def test_a_list_for_a_new_directory_keeps_what_is_shipped() -> None:
+    before = PriceList([own("m", 1)])
+    after = PriceList([own("n", 2)], before=before)
+    assert (found(after, "m"), found(after, "n")) == (None, 2)
+    assert all(one is two for one, two in zip(after.shipped(), before.shipped(), strict=True))
+
+
 def test_a_name_that_a_client_made_up_is_not_kept_for_ever() -> None:
     prices = PriceList([own("m", 1)])
     for number in range(10_000):

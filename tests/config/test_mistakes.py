@@ -25,11 +25,19 @@ CASES: list[tuple[str, str, list[str]]] = [
     ("empty", "", ["f.yaml: is empty; it needs `models` and `services` (`penstock init` writes a start)"]),
     ("comment", "# x\n", ["f.yaml: is empty; it needs `models` and `services` (`penstock init` writes a start)"]),
     ("null", "~", ["f.yaml: is empty; it needs `models` and `services` (`penstock init` writes a start)"]),
-    ("list", "- a\n", ["f.yaml:1: must be a mapping with the keys `server`, `models`, `services`, and is a list"]),
+    (
+        "list",
+        "- a\n",
+        [
+            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `models`, `services`, and is a list"
+        ],
+    ),
     (
         "text",
         "hello",
-        ["f.yaml:1: must be a mapping with the keys `server`, `models`, `services`, and is a single value"],
+        [
+            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `models`, `services`, and is a single value"
+        ],
     ),
     (
         "nothing in it",

@@ -23,7 +23,8 @@ def check(path: Path | None) -> None:
     """Explain every mistake in a deployment file.
 
     Each mistake is one line on standard error, with its place in the file and what to write instead; the exit code
-    is then 1. Nothing is started, fetched or connected to.
+    is then 1. Secrets that the file names are read, to see that they are there; nothing else is started, fetched or
+    connected to.
     """
     found = locate(path, os.environ)
     file = load(found, os.environ)

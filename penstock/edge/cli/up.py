@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from penstock.assembly.supervisor import supervise
-from penstock.config import EMBEDDED, DeploymentFile, Loaded, home, loaded, locate, text
+from penstock.config import EMBEDDED, SENT, DeploymentFile, Loaded, home, loaded, locate, text
 from penstock.core.errors import PenstockError
 from penstock.core.serving import Deployment, Replica, ReplicaState
 from penstock.edge.cli import credentials
@@ -60,7 +60,7 @@ class _Source:
         return text(self._path)
 
     def load(self, text: bytes, name: str) -> Loaded:
-        file, hidden, _ = loaded(text, name, os.environ)
+        file, hidden, _ = loaded(text, name, os.environ, commands=name != SENT)
         server = file.server
         if self._host is not None:
             server = msgspec.structs.replace(server, host=self._host)
