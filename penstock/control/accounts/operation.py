@@ -1,0 +1,182 @@
+"""What an operation of the admin API is, and the usual shapes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from penstock.control.accounts.turn import Gone, Outcome, Turn
+from penstock.core.accounts import Directory
+from penstock.core.administration import Ask
+from penstock.store import AuditStore, LedgerStore
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """What can be read. ``directory`` is looked up when it is called."""
+
+    directory: Callable[[], Directory]
+    ledger: LedgerStore
+    audit: AuditStore
+
+
+Reads = Callable[[Sources, Turn, Any, Ask], msgspec.Struct]
+Writes = Callable[[Directory, Turn, Any], Outcome]
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """Something that the query may say; ``type`` is a word of JSON Schema."""
+
+    name: str
+    about: str
+    type: Literal["string", "integer"] = "string"
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """``path`` may hold ``{id}``. Any one of ``permissions`` is enough; ``everywhere``: only of an actor that
+    administers the whole gateway. ``request`` is the struct of the body, None: there is none; ``optional``: it may be
+    left out. ``answer`` is that of the reply, of one row where it is ``listed``, None: it is a file. One of ``reads``
+    and ``writes`` carries it out, but for a file. Only what ``writes`` heeds an ``idempotency-key``."""
+
+    name: str
+    method: Literal["GET", "POST", "PATCH", "DELETE"]
+    path: str
+    permissions: tuple[str, ...]
+    summary: str
+    everywhere: bool = False
+    request: type[msgspec.Struct] | None = None
+    optional: bool = False
+    answer: type[msgspec.Struct] | None = None
+    listed: bool = False
+    query: tuple[Parameter, ...] = ()
+    status: int = 200
+    reads: Reads | None = None
+    writes: Writes | None = None
+
+
+BASE = "/admin/v1"
+
+PAGES = (
+    Parameter("limit", "How much a page holds, 1 to 200. Default: 50.", "integer"),
+    Parameter("after", "`next` of the page before."),
+)
+
+
+def of_directory(run: Callable[[Directory, Turn, None], msgspec.Struct]) -> Reads:
+    return lambda sources, turn, _, __: run(sources.directory(), turn, None)
+
+
+def of_ledger(run: Callable[[LedgerStore, Turn], msgspec.Struct]) -> Reads:
+    return lambda sources, turn, _, __: run(sources.ledger, turn)
+
+
+def listing(
+    what: str, answer: type[msgspec.Struct], run: Reads, *query: Parameter, about: str = "", path: str = ""
+) -> Operation:
+    return Operation(
+        name=f"{what}.list",
+        method="GET",
+        path=f"{BASE}/{path or what}",
+        permissions=(f"{what}:read",),
+        summary=about or f"The {what} that the key may see, by id",
+        answer=answer,
+        listed=True,
+        query=(*query, *PAGES),
+        reads=run,
+    )
+
+
+def getting(what: str, one: str, answer: type[msgspec.Struct], run: Reads) -> Operation:
+    return Operation(
+        name=f"{what}.get",
+        method="GET",
+        path=f"{BASE}/{what}/{{id}}",
+        permissions=(f"{what}:read",),
+        summary=f"One {one}",
+        answer=answer,
+        reads=run,
+    )
+
+
+def creating(
+    what: str,
+    one: str,
+    request: type[msgspec.Struct],
+    answer: type[msgspec.Struct],
+    run: Writes,
+    *,
+    everywhere: bool = False,
+    summary: str = "",
+) -> Operation:
+    return Operation(
+        name=f"{what}.create",
+        method="POST",
+        path=f"{BASE}/{what}",
+        permissions=(f"{what}:write",),
+        summary=summary or f"Make a {one}",
+        everywhere=everywhere,
+        request=request,
+        answer=answer,
+        status=201,
+        writes=run,
+    )
+
+
+def changing(
+    what: str,
+    one: str,
+    request: type[msgspec.Struct],
+    answer: type[msgspec.Struct],
+    run: Writes,
+    *,
+    everywhere: bool = False,
+) -> Operation:
+    return Operation(
+        name=f"{what}.change",
+        method="PATCH",
+        path=f"{BASE}/{what}/{{id}}",
+        permissions=(f"{what}:write",),
+        summary=f"Change a {one}",
+        everywhere=everywhere,
+        request=request,
+        answer=answer,
+        writes=run,
+    )
+
+
+def removing(what: str, one: str, run: Writes, *, everywhere: bool = False) -> Operation:
+    return Operation(
+        name=f"{what}.delete",
+        method="DELETE",
+        path=f"{BASE}/{what}/{{id}}",
+        permissions=(f"{what}:write",),
+        summary=f"Remove a {one}",
+        everywhere=everywhere,
+        answer=Gone,
+        writes=run,
+    )
+
+
+def acting(
+    what: str,
+    verb: str,
+    summary: str,
+    answer: type[msgspec.Struct],
+    run: Writes,
+    *,
+    request: type[msgspec.Struct] | None = None,
+    everywhere: bool = False,
+) -> Operation:
+    return Operation(
+        name=f"{what}.{verb}",
+        method="POST",
+        path=f"{BASE}/{what}/{{id}}/{verb}",
+        permissions=(f"{what}:write",),
+        summary=summary,
+        everywhere=everywhere,
+        request=request,
+        optional=True,
+        answer=answer,
+        writes=run,
+    )
