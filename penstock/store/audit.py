@@ -46,9 +46,9 @@ class SqlAudit:
     """``AuditStore`` in a database whose migrations have run.
 
     ``signer`` signs heads, and may be one for all gateways; ``trusted`` are other keys that have signed heads in the
-    same store, an older one say. ``witness`` keeps every head outside of it before it is stored, so that nobody who can only write the database can
-    cut the chain unseen; when it raises, so does ``head``, and nothing is stored. ``wall`` tells seconds since the
-    epoch.
+    same store, an older one say. ``witness`` keeps every head outside of the store before it is stored, so that
+    nobody who can only write the database can cut the chain unseen; when it raises, so does ``head``, and nothing is
+    stored. ``wall`` tells seconds since the epoch. ``verify`` believes heads of ``signer`` and ``trusted``.
     """
 
     def __init__(
