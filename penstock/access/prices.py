@@ -73,7 +73,7 @@ class PriceList:
         for price in sorted(own, key=lambda each: each.since):
             mine.setdefault(price.model, []).append(price)
         self._own = mine
-        self._shipped = _shipped() if before is None else before._shipped
+        self._shipped: _Shipped = _shipped() if before is None else before._shipped
         self._found: dict[tuple[str, ...], _Found] = {}
 
     def find(self, names: Sequence[str], at: float) -> Price | None:
