@@ -13,6 +13,11 @@ ENTRIES: Mapping[str, str] = {
     "engine.openai": "penstock.engines.openai:OpenAI",
     "engine.anthropic": "penstock.engines.anthropic:Anthropic",
     "engine.fake": "penstock.engines.fake:Fake",
+    "counters.redis": "penstock.access.counters_redis:RedisCounters",
+    "counters.redis.epochs": "penstock.access.counters_redis_epochs:RedisEpochs",
+    "counters.redis.link": "penstock.access.counters_redis_link:RedisLink",
+    "tokens.jwt": "penstock.access.tokens:Tokens",
+    "issuers.documents": "penstock.control.issuer_documents:Documents",
     "substrate.process": "penstock.fleet.process:ProcessSubstrate",
 }
 

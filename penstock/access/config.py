@@ -34,7 +34,10 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What tokens must have in `aud`."""
     jwks_url: str = ""
     """Where its public keys are. Default: what `ISSUER/.well-known/openid-configuration` says."""
-    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = ("RS256", "ES256")
+    algorithms: tuple[Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"], ...] = (
+        "RS256",
+        "ES256",
+    )
     """Signatures that are accepted. There are only asymmetric ones."""
     user_claim: Name = "sub"
     """The claim that names the user. A user of the gateway with this subject, where there is one, decides what may be
@@ -65,6 +68,8 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     counters: str = ""
     """Where limits and budgets are counted: `redis://` or `rediss://` for several gateways. Default: in the memory of
     this one."""
+    counters_name: Name = "penstock"
+    """What their keys in Redis begin with: one for each store that shares a Redis with others."""
     counters_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=60)] = 0.5
     """How long an answer of them is waited for."""
     on_failure: OnFailure = OnFailure()

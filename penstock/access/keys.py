@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Iterable
-
-from penstock.core.identity import Principal
-from penstock.core.serving import KeyRecord
 
 _BLANK = " \t\r\n"
-# One key may be presented in several spellings, with blanks around it say.
-_MOST_SEEN = 10_000
 
 
 def mint(public_id: str | None = None) -> str:
@@ -59,36 +53,3 @@ def _read_again(text: str) -> str | None:
     except UnicodeDecodeError:
         again = raw.decode("latin-1")
     return again if again != text else None
-
-
-class Keyring:
-    """Every key of one snapshot, by digest. Finding one is a dictionary look-up, and the first time an HMAC."""
-
-    __slots__ = ("_pepper", "_principals", "_seen")
-
-    def __init__(self, records: Iterable[KeyRecord], pepper: bytes) -> None:
-        self._pepper = pepper
-        # By the key as it was presented. Only keys that are right get in, so there are never many more than keys.
-        self._seen: dict[str, Principal] = {}
-        self._principals = {
-            record.digest: Principal(
-                key_id=record.id,
-                project=record.project,
-                role=record.role,
-                services=None if record.services is None else frozenset(record.services),
-            )
-            for record in records
-        }
-
-    def find(self, presented: str) -> Principal | None:
-        """Whose key this is; None when it is nobody's.
-
-        How long it takes tells nothing about a key but that it is right: digests under a secret pepper are looked
-        up, and texts by a hash that is secret to this process.
-        """
-        found = self._seen.get(presented)
-        if found is None:
-            found = self._principals.get(digest(self._pepper, presented))
-            if found is not None and len(self._seen) < _MOST_SEEN:
-                self._seen[presented] = found
-        return found

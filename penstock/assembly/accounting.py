@@ -17,9 +17,9 @@ from penstock.control.shipping import Shipping
 from penstock.core.accounts import Directory, SigningKeys
 from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
-from penstock.core.leases import Counters, Granted, Need, Refused
+from penstock.core.leases import Counters, Granted, Hold, Need, Refused
 from penstock.core.money import period
-from penstock.core.usage import Opened, Settled
+from penstock.core.usage import Held, Opened, Settled
 from penstock.store import LedgerStore
 from penstock.store.config import StateSettings
 
@@ -86,7 +86,8 @@ class Accounting:
         """The store says something new: budgets that are new begin with what was spent in their period, then every
         worker hears of it. Raises ``PenstockError`` when the store does not say what was spent."""
         if not self._directory.version:
-            await self._look_back(directory)
+            self._directory = directory
+            self._book.count(await self.used_lately())
         begun = await self._spent(directory)
         if begun:
             self._book.begin(begun)
@@ -128,10 +129,11 @@ class Accounting:
             )
         return Doors(None)
 
-    async def _look_back(self, directory: Directory) -> None:
-        """The book of a gateway that was started again knows what was used in windows that are not over."""
+    async def used_lately(self) -> Sequence[Held]:
+        """What the ledger has of the windows of limits that are not over. Raises ``PenstockError``."""
         now = self._clock.wall()
-        for limit in directory.limits:
+        past: list[Held] = []
+        for limit in self._directory.limits:
             if limit.per not in WINDOWS:
                 continue
             window_s = WINDOWS[limit.per]
@@ -141,7 +143,13 @@ class Accounting:
             for subject, at, requests, input, output in rows:
                 if limit.kind == "global" or limit.subject in ("*", subject):
                     amount = counted(limit, Amounts(requests, input, output, 0))
-                    self._book.remember(f"{limit.id}:{subject}", amount, window_s, at)
+                    past.append(Held(f"{limit.id}:{subject}", Hold.SLIDING, amount, window_s, 0.0, at))
+        return sorted(past, key=lambda held: held.at)
+
+    async def spent_by_now(self) -> dict[str, tuple[int, float]]:
+        """What the ledger has of the periods of budgets that are not over. Raises ``PenstockError``."""
+        self._begun.clear()
+        return await self._spent(self._directory)
 
     async def _spent(self, directory: Directory) -> dict[str, tuple[int, float]]:
         """Of budgets that were not there before: counters, with what was spent."""

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from penstock.access.book import Book
+from penstock.access.config import AccessSettings
 from penstock.assembly.asking import Asker
 from penstock.assembly.link import Reserve, SettleLease, ToldOfSupervisor
+from penstock.assembly.redis import counters_at
 from penstock.core.clock import Clock
 from penstock.core.errors import COUNTERS_UNAVAILABLE, PenstockError
-from penstock.core.leases import Counters, Granted, Need, Refused
+from penstock.core.leases import Granted, Need, Refused
 
 _log = logging.getLogger(__name__)
 
@@ -74,9 +76,10 @@ class RemoteCounting:
     """In Redis, for all gateways. Settling goes on beside the requests; what cannot be settled while the counters are
     away is tried again until they are back, or rebuilt from the ledger."""
 
-    def __init__(self, counters: Counters, owner: str) -> None:
-        self._counters = counters
+    def __init__(self, access: AccessSettings, owner: str, clock: Clock) -> None:
+        self._counters, self._epochs = counters_at(access, clock, self._lost)
         self._owner = owner
+        self._joining = asyncio.get_running_loop().create_task(self._join())
         self._waiting: dict[str, Mapping[str, int]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._again: asyncio.Task[None] | None = None
@@ -95,10 +98,27 @@ class RemoteCounting:
         """What is on its way arrives, within ten seconds."""
         if self._running:
             await asyncio.wait(self._running, timeout=_SETTLED_WITHIN_S)
-        if self._again is not None:
-            self._again.cancel()
-            await asyncio.wait((self._again,))
+        ending = [task for task in (self._again, self._joining) if task is not None]
+        for task in ending:
+            task.cancel()
+        await asyncio.wait(ending)
         await self._counters.aclose()
+
+    def _lost(self) -> None:
+        if self._joining.done():
+            self._joining = asyncio.get_running_loop().create_task(self._join())
+
+    async def _join(self) -> None:
+        """Counts in the epoch that there is, or waits for it: the supervisor sees to it."""
+        while True:
+            try:
+                standing = await self._epochs.epoch()
+            except PenstockError:
+                standing = None
+            if standing is not None and standing.open:
+                self._counters.join(standing.id)
+                return
+            await asyncio.sleep(_AGAIN_S)
 
     async def _settle(self, lease: str, used: Mapping[str, int]) -> None:
         try:

@@ -19,7 +19,6 @@ from penstock.assembly.link import Begin, Entrance, SettleLease, ToldOfSuperviso
 from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.identity import Principal
-from penstock.core.leases import Counters
 from penstock.core.usage import Used
 from penstock.gateway.reserve import Count, Counting, Reserving
 from penstock.store.journal import Journal
@@ -95,7 +94,8 @@ class Access:
         before = None if self.view is None else self.view.keyring
         verify = None if tokens is None else tokens.verify
         keyring = Keyring(directory, peppers, self._clock.wall, self._used, verify, before)
-        self.view = View(keyring, Rules(directory), PriceList(directory.prices))
+        prices = PriceList(directory.prices, before=None if self.view is None else self.view.prices)
+        self.view = View(keyring, Rules(directory), prices)
 
     async def aclose(self) -> None:
         """What was settled is counted, and the journal on disk."""
@@ -108,8 +108,7 @@ class Access:
             self._book = Book.from_state(begin.book)
             return OwnCounting(self._book, begin.owner, self._clock)
         if begin.access.counters:
-            made: Callable[..., Counters] = catalog.load("counters.redis")
-            return RemoteCounting(made(begin.access.counters, timeout_s=begin.access.counters_timeout_s), begin.owner)
+            return RemoteCounting(begin.access, begin.owner, self._clock)
         return LinkedCounting(asker, send)
 
     def _used(self, used: Used) -> None:

@@ -15,8 +15,11 @@ import msgspec
 from penstock import catalog
 from penstock.assembly import admin, engines, ground
 from penstock.assembly.apply import Applying, Source
+from penstock.assembly.books import keeping
 from penstock.assembly.fetching import Fetching
 from penstock.assembly.link import Update
+from penstock.assembly.redis import Open
+from penstock.assembly.state import opened
 from penstock.assembly.workers import WorkerLoop
 from penstock.config import Loaded, models_of, services_of
 from penstock.control.board import Board
@@ -27,12 +30,11 @@ from penstock.core.serving import Deployment
 from penstock.edge.http import tls
 from penstock.fleet import Substrate
 from penstock.routing.places import LocalPlaces
-from penstock.store.pepper import load_pepper
-from penstock.store.sqlite import SqliteStore
 from penstock.weights.store import ModelStore
 
 # What must not be handed to children: they need no key of ours.
 _OURS_ALONE = frozenset({"PENSTOCK_ADMIN_KEY", "PENSTOCK_API_KEY"})
+_HELD_WITHIN_S = 2.0
 
 
 T = TypeVar("T")
@@ -84,9 +86,11 @@ async def supervise(
     async with contextlib.AsyncExitStack() as held:
         held.enter_context(ground.sole(home))
         sock = held.enter_context(ground.listening(file.server.host, file.server.port))
-        store = held.enter_context(contextlib.closing(SqliteStore(home / "state.db", clock.wall())))
-        pepper = load_pepper(home / "pepper")
-        key = admin.ensure(store, pepper, chosen=env.get("PENSTOCK_ADMIN_KEY"), kept=credentials.kept())
+        state = held.enter_context(opened(home, file.state, file.access, clock))
+        key = admin.ensure(
+            state.store, state.peppers, f"{admin.ADMIN}-{state.gateway}" if state.shared else admin.ADMIN,
+            clock.wall(), chosen=env.get("PENSTOCK_ADMIN_KEY"), kept=credentials.kept(),
+        )  # fmt: skip
         url = ground.url(file.server.host, sock.getsockname()[1], secure=file.server.tls is not None)
         credentials.keep(url, key.key)
         for note in filter(None, (key.note, few)):
@@ -95,9 +99,8 @@ async def supervise(
         deployment = Deployment(
             version=1,
             models=crew.models,
-            services=services_of(file, store.created_at()),
+            services=services_of(file, state.store.created_at()),
             replicas=crew.reached,
-            keys=tuple(store.keys()),
         )
         inherited = {name: value for name, value in env.items() if name not in _OURS_ALONE}
         substrate: Substrate = catalog.load("substrate.process")(home / "logs", inherited)
@@ -110,7 +113,7 @@ async def supervise(
             changed.set()
 
         board = Board(deployment, crew.wanted, hear)
-        update = Update(board.deployment, pepper, file.server)
+        update = Update(board.deployment, file.server)
         weights = Fetching(ModelStore(home / "models"), show)
         upkeep = Upkeep(
             crew.wanted.values(), board=board, substrate=substrate, weights=weights, clock=clock,
@@ -119,13 +122,21 @@ async def supervise(
         watch = Watch(board)
         watch.want(crew.watched.values())
         applying = Applying(
-            first, crew, source=source, created_at=store.created_at(), board=board, upkeep=upkeep, watch=watch,
+            first, crew, source=source, created_at=state.store.created_at(), board=board, upkeep=upkeep, watch=watch,
             say=show.say,
+        )  # fmt: skip
+        crowd = _Crowd()
+        books = await held.enter_async_context(
+            keeping(
+                state, home, file.access, file.state, alone=file.server.workers == 1, clock=clock,
+                tell=crowd.tell, holding=crowd.holding,
+            )
         )  # fmt: skip
         workers = WorkerLoop(
             update, sock, env=inherited, say=show.say, clock=clock, places=LocalPlaces(clock), apply=applying.apply,
-            text=applying.text,
+            text=applying.text, books=books,
         )  # fmt: skip
+        crowd.workers = workers
         # In this order, so that on the way out requests end before the replicas that answer them.
         async with _running(upkeep.run()), _running(watch.run()), _running(workers.run()) as working:
             async with (
@@ -156,6 +167,20 @@ async def _reread(asked: asyncio.Event, applying: Applying) -> None:
     while await asked.wait():
         asked.clear()
         await applying.reread()
+
+
+class _Crowd:
+    """The workers, as the books speak to them; none before there are any."""
+
+    def __init__(self) -> None:
+        self.workers: WorkerLoop | None = None
+
+    def tell(self, message: bytes) -> None:
+        if self.workers is not None:
+            self.workers.tell(message)
+
+    async def holding(self) -> Open:
+        return () if self.workers is None else await self.workers.holding(_HELD_WITHIN_S)
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
-from penstock.assembly.accounting import Accounting
 from penstock.assembly.asking import Answerer, Asker
+from penstock.assembly.books import Books
 from penstock.assembly.gathering import Gathering, Stand
 from penstock.assembly.link import (
     Acquire,
@@ -46,7 +46,6 @@ from penstock.assembly.link import (
     supervisor_end,
 )
 from penstock.assembly.shared import Desk
-from penstock.core import administration
 from penstock.core.errors import PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Held
@@ -63,15 +62,13 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Office:
     """What the supervisor does for its workers. ``apply`` and ``text`` are the deployment's: ``text`` is that of the
-    file which is served, ``apply`` serves another one. ``learn`` asks an issuer for its signing keys."""
+    file which is served, ``apply`` serves another one."""
 
     gathering: Gathering
     places: Places
     apply: Callable[[str, bool], Awaitable[Applied]]
     text: Callable[[], str]
-    accounting: Accounting
-    administer: Callable[[administration.Ask], Awaitable[administration.Answer]]
-    learn: Callable[[str], Awaitable[None]]
+    books: Books
 
 
 class Talk:
@@ -114,7 +111,7 @@ class Talk:
 
     def begin(self) -> None:
         """Tells it who it is, and who may call; before all else."""
-        self.owner, messages = self._office.accounting.first(self.index)
+        self.owner, messages = self._office.books.accounting.first(self.index)
         for message in messages:
             self._link.send_frame(message)
 
@@ -170,7 +167,7 @@ class Talk:
         if self._settled:
             await asyncio.wait(self._settled)
         if self.owner:
-            await self._office.accounting.ended(self.owner)
+            await self._office.books.accounting.ended(self.owner)
         self._office.gathering.left(self.index)
 
     async def _ask(self, question: ToldOfWorker, answer: type[T], within_s: float) -> T:
@@ -203,7 +200,7 @@ class Talk:
 
     def _settling(self, lease: str, used: Mapping[str, int]) -> None:
         # The supervisor's own book: a step, without a wait.
-        task = asyncio.get_running_loop().create_task(self._office.accounting.settle(self.owner, lease, used))
+        task = asyncio.get_running_loop().create_task(self._office.books.accounting.settle(self.owner, lease, used))
         self._settled.add(task)
         task.add_done_callback(self._settled.discard)
 
@@ -221,9 +218,9 @@ class Talk:
             case Apply():
                 return await self._office.apply(question.text, question.dry_run)
             case Reserve(lease, needs):
-                return await self._office.accounting.reserve(self.owner, lease, needs)
+                return await self._office.books.accounting.reserve(self.owner, lease, needs)
             case Administer(ask):
-                return await self._office.administer(ask)
+                return await self._office.books.administer(ask)
             case Learn(issuer):
-                await self._office.learn(issuer)
+                await self._office.books.learn(issuer)
                 return None

@@ -12,12 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from penstock.assembly import talk as talks
-from penstock.assembly.accounting import Accounting
+from penstock.assembly.books import Books
 from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import LinkBroken, Update, framed
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.talk import Office, Talk
-from penstock.core import administration
 from penstock.core.clock import Clock
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import Applied
@@ -52,9 +51,7 @@ class WorkerLoop:
         places: Places,
         apply: Callable[[str, bool], Awaitable[Applied]],
         text: Callable[[], str],
-        accounting: Accounting,
-        administer: Callable[[administration.Ask], Awaitable[administration.Answer]],
-        learn: Callable[[str], Awaitable[None]],
+        books: Books,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         argv: Sequence[str] = ARGV,
     ) -> None:
@@ -67,7 +64,7 @@ class WorkerLoop:
         self._sleep = sleep
         self._argv = argv
         gathering = Gathering(ROWS, {"supervisor": os.getpid()})
-        self._office = Office(gathering, places, apply, text, accounting, administer, learn)
+        self._office = Office(gathering, places, apply, text, books)
         self._newest = framed(update)
         self._changed = asyncio.Event()
         self._talks: set[Talk] = set()

@@ -40,6 +40,7 @@ class Directories:
         self._changed = changed
         self._hear_stale = stale
         self._asked = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._good_at = clock.now()
         self._beat_at = float("-inf")
         self._stale = False
@@ -47,6 +48,18 @@ class Directories:
         self.version = -1
         self.alive: frozenset[str] = frozenset({gateway})
         """The gateways of this store that lived a moment ago."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether something was changed here that may not be known yet."""
+        return self._asked.is_set()
+
+    async def first(self) -> None:
+        """The first look, without which nobody can be let in. Raises ``PenstockError`` when the store is away."""
+        directory = await asyncio.to_thread(self._newer)
+        assert directory is not None
+        await self._changed(directory)
+        self.version = directory.version
 
     def look(self) -> None:
         """Something was changed here: see it now."""
@@ -64,7 +77,11 @@ class Directories:
             self._asked.clear()
 
     async def once(self) -> None:
-        """Asks once, and hands on what is new."""
+        """Asks once, and hands on what is new; what was changed before the call is then known."""
+        async with self._turn:
+            await self._once()
+
+    async def _once(self) -> None:
         asked_at = self._clock.now()
         try:
             async with asyncio.timeout(_ASKED_WITHIN_S):

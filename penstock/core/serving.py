@@ -95,16 +95,6 @@ class Service(msgspec.Struct, frozen=True):
     policy: Policy = Policy()
 
 
-class KeyRecord(msgspec.Struct, frozen=True):
-    """What the store keeps of an API key: never the secret, only its hash. ``services`` None: all of them."""
-
-    id: str
-    digest: bytes
-    project: str
-    role: str
-    services: tuple[str, ...] | None = None
-
-
 class Deployment(msgspec.Struct, frozen=True):
     """One immutable snapshot of everything the deployment file and the store say. A request holds the one it
     began with. ``version`` grows with every change; two snapshots of one version are equal.
@@ -117,7 +107,6 @@ class Deployment(msgspec.Struct, frozen=True):
     models: Mapping[str, Model]
     services: Mapping[str, Service]
     replicas: Mapping[str, tuple[Replica, ...]]
-    keys: tuple[KeyRecord, ...] = ()
     settled: bool = True
 
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
+from penstock.access.keyring import UnknownKid
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError, UnknownSigner
+from penstock.core.errors import PenstockError
 from penstock.core.policy import Ask, Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Arrived, Ending, Trail
@@ -91,7 +92,7 @@ class Gateway:
         """The same; where a token is signed by a key that is not known yet, the issuer's keys are asked for first."""
         try:
             return self.admit(presented, address)
-        except UnknownSigner as unknown:
+        except UnknownKid as unknown:
             await self._learn(unknown.issuer)
             return self.admit(presented, address)
 

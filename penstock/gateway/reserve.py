@@ -21,7 +21,7 @@ from penstock.core.accounts import Limit
 from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
 from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
-from penstock.core.leases import Granted, Level, Need, Refused
+from penstock.core.leases import Granted, Hold, Level, Need, Refused
 from penstock.core.money import Price
 from penstock.core.serving import Deployment, Replica, Service
 from penstock.core.usage import Entry, Held, JournalRecord, Opened, Settled
@@ -276,14 +276,23 @@ class Lease:
         try:
             answer = await self._reserving.counting.reserve(self.id, asked)
         except PenstockError as error:
-            if error.fault is COUNTERS_UNAVAILABLE and not self._reserving.must(self._applying):
-                return
-            raise
+            if error.fault is not COUNTERS_UNAVAILABLE:
+                raise
+            if not self.counted:
+                # It may have been carried out all the same.
+                self._reserving.counting.settle(self.id, dict.fromkeys((need.counter for need in asked), 0))
+            if self._reserving.must(self._applying):
+                raise
+            return
         if isinstance(answer, Refused):
             raise refusal(answer, self._applying, asked, wanted)
         self.counted = True
-        at = self._reserving.clock.wall()
-        held = tuple(Held(n.counter, n.hold, n.amount, n.window_s, n.until, at) for n in asked if n.amount)
+        at = answer.at
+        held = tuple(
+            Held(n.counter, n.hold, n.amount, n.window_s, n.until, at)
+            for n in asked
+            if n.amount or n.hold is not Hold.HELD
+        )
         self._held += held
         self._fresh += held
         self._levels = answer.levels

@@ -1,0 +1,161 @@
+"""The books of one gateway, kept: journals shipped, the directory fresh, administrative acts carried out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock import catalog
+from penstock.access.book import Book
+from penstock.access.config import AccessSettings
+from penstock.access.counters_memory import MemoryCounters
+from penstock.assembly.accounting import Accounting
+from penstock.assembly.rebuilding import Rebuilding
+from penstock.assembly.redis import Open
+from penstock.assembly.state import State
+from penstock.control.accounts.administration import Administration
+from penstock.control.directories import Directories
+from penstock.control.issuers import Answer, Fetch, Issuers, Unfetched
+from penstock.control.retention import Retention
+from penstock.control.shipping import Shipping
+from penstock.core import administration
+from penstock.core.clock import Clock
+from penstock.core.leases import Counters
+from penstock.core.usage import Act
+from penstock.store.config import StateSettings
+
+_log = logging.getLogger(__name__)
+
+_SHIPPED_WITHIN_S = 10.0
+_FRESH_WITHIN_S = 1.0
+_COUNTED_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class Books:
+    """What workers ask of the supervisor beside the queue."""
+
+    accounting: Accounting
+    shipping: Shipping
+    directories: Directories
+    issuers: Issuers
+    acts: Administration
+
+    async def administer(self, ask: administration.Ask) -> administration.Answer:
+        """Carries it out; what it changed is known to every worker of this gateway when it returns, and what was used
+        before it is in the ledger, unless the store is slow. Raises ``PenstockError``."""
+        if ask.operation.startswith(("usage.", "budgets.")):
+            with contextlib.suppress(TimeoutError):
+                await self.shipping.flush(_FRESH_WITHIN_S)
+        answer = await self.acts.carry_out(ask)
+        if self.directories.asked:
+            await self.directories.once()
+        return answer
+
+    async def learn(self, issuer: str) -> None:
+        """The issuer's signing keys are asked for again."""
+        await self.issuers.wanted(issuer)
+
+    async def note(self, act: Act) -> None:
+        """Adds to the audit. Raises ``PenstockError``."""
+        await self.acts.note(act)
+
+
+@contextlib.asynccontextmanager
+async def keeping(
+    state: State,
+    home: Path,
+    access: AccessSettings,
+    settings: StateSettings,
+    *,
+    alone: bool,
+    clock: Clock,
+    tell: Callable[[bytes], None],
+    holding: Callable[[], Coroutine[object, object, Open]],
+) -> AsyncIterator[Books]:
+    """Keeps the books for the time of the block; what is in the journals then is brought to the store, as far as it
+    answers. ``alone``: there is one worker. ``tell`` and ``holding`` are those of ``WorkerLoop``."""
+    folder = home / "journal"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    book = Book()
+    async with contextlib.AsyncExitStack() as held:
+        rebuilding: Rebuilding | None = None
+        counters: Counters = MemoryCounters(book, clock)
+        if access.counters:
+            rebuilding = Rebuilding(access, state, clock, holding)
+            held.push_async_callback(rebuilding.aclose)
+            counters = rebuilding.counters
+        accounting = Accounting(
+            gateway=state.gateway, folder=folder, access=access, state=settings, peppers=state.peppers,
+            ledger=state.ledger, counters=counters, book=book, alone=alone and not access.counters, clock=clock,
+            tell=tell,
+        )  # fmt: skip
+        shipping = Shipping(
+            folder, state.ledger, state.audit, state.store.used, limit_bytes=settings.journal.limit_bytes,
+            clock=clock, follow=accounting.follow, orphaned=accounting.orphaned, changed=accounting.full,
+        )  # fmt: skip
+        accounting.ship_by(shipping)
+        directories = Directories(
+            state.store, clock, gateway=state.gateway, stale_after_s=access.stale_after_s,
+            changed=accounting.changed, stale=accounting.stale,
+        )  # fmt: skip
+        acts = Administration(
+            state=state.store, ledger=state.ledger, audit=state.audit, peppers=state.peppers, clock=clock.wall,
+            changed=directories.look,
+        )  # fmt: skip
+        held.push_async_callback(acts.aclose)
+        issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
+        retention = Retention(state.ledger, state.audit, settings, clock)
+        await held.enter_async_context(_running(shipping.run()))
+        held.push_async_callback(_shipped, shipping)
+        await directories.first()
+        loops = [directories.run(), issuers.run(), retention.run()]
+        if rebuilding is not None:
+            rebuilding.begin(shipping, directories, accounting)
+            await rebuilding.ready(_COUNTED_WITHIN_S)
+            loops.append(rebuilding.run())
+        for loop in loops:
+            await held.enter_async_context(_running(loop))
+        yield Books(accounting, shipping, directories, issuers, acts)
+
+
+async def _fetch(access: AccessSettings, held: contextlib.AsyncExitStack) -> Fetch:
+    """How documents of identity providers are had; nothing is loaded for it where there are none."""
+    if not access.oidc:
+        return _nothing
+    documents = catalog.load("issuers.documents")()
+    held.push_async_callback(documents.aclose)
+    fetch: Fetch = documents
+    return fetch
+
+
+async def _nothing(url: str) -> Answer:
+    raise Unfetched(f"{url} is not asked for: there are no issuers")
+
+
+async def _shipped(shipping: Shipping) -> None:
+    try:
+        await shipping.flush(_SHIPPED_WITHIN_S)
+    except TimeoutError:
+        _log.warning("the store did not take all that was used; the journal keeps it for the next start")
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
+    """The work as a task of this block. When it fails, that is logged, and the block goes on."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_told)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+def _told(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("a background loop has failed, and the gateway should be started anew", exc_info=error)
