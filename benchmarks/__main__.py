@@ -6,7 +6,18 @@ import argparse
 import datetime
 from pathlib import Path
 
-from benchmarks import accounting, batching, compare, held, json_layer, machine, memory, prefix, servers, upstream_client
+from benchmarks import (
+    accounting,
+    batching,
+    compare,
+    held,
+    json_layer,
+    machine,
+    memory,
+    prefix,
+    servers,
+    upstream_client,
+)
 from benchmarks.gateways import GATEWAYS
 
 

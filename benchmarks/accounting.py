@@ -30,7 +30,8 @@ from penstock.core.money import NANO, Price, Rates
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.dialects.chat import read
 from penstock.gateway.admit import admit
-from penstock.gateway.reserve import Count, Reserving
+from penstock.gateway.lease import Count, Means
+from penstock.gateway.reserve import Reserving
 from penstock.gateway.snapshot import Engine, Snapshot
 from penstock.store.journal import Journal
 
@@ -50,7 +51,9 @@ def directory(key: str) -> Directory:
         version=1,
         projects=(Project(id="red"),),
         keys=(
-            KeyRecord(id="bench", digest=digest(_PEPPER.secret, key), pepper="bench", project="red", role="developer"),
+            KeyRecord(
+                id="bench", digest=digest(_PEPPER.secret, key), pepper="bench", project="red", role="developer"
+            ),
         ),
         limits=(
             Limit(id="a", kind="key", metric="requests", amount=10**9),
@@ -85,10 +88,9 @@ def measured() -> Mapping[str, float]:
     found: dict[str, list[float]] = {"limits and a budget": [], "no limits": []}
     with tempfile.TemporaryDirectory() as folder:
         clock, journal = SystemClock(), Journal(Path(folder), "bench", sync_s=0.05)
-        reserving = Reserving(
-            OwnCounting(Book(), "bench", clock), journal, clock, gateway="g", owner="bench", on_failure=OnFailure(),
-            cap=4096, count=count,
-        )  # fmt: skip
+        counting = OwnCounting(Book(), "bench", clock)
+        means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=count)
+        reserving = Reserving(means, "bench")
         full = directory(key)
         for _ in range(ROUNDS):
             for name, known in (

@@ -160,17 +160,18 @@ class Book:
 
     def end(self, owner: str) -> int:
         """As ``Counters.end``."""
-        leases = self._owners.pop(owner, {})
-        for held in leases.values():
-            for counter, amount, _, _ in held.parts:
-                if counter.held:
-                    self._give_back(counter, amount)
-        return len(leases)
+        leases = self._owners.get(owner, {})
+        ended = len(leases)
+        for lease, held in tuple(leases.items()):
+            self.settle(owner, lease, {part[0].name: 0 for part in held.parts})
+        self._owners.pop(owner, None)
+        return ended
 
-    def add(self, counters: Mapping[str, tuple[int, float]]) -> None:
-        """As ``Counters.add``."""
+    def begin(self, counters: Mapping[str, tuple[int, float]]) -> None:
+        """As ``Counters.begin``."""
         for name, (amount, until) in counters.items():
-            self._counter(name, Hold.KEPT, 0.0, until).used += amount
+            if name not in self._counters:
+                self._counter(name, Hold.KEPT, 0.0, until).used = amount
 
     def count(self, past: Iterable[Held]) -> None:
         """What was used before the counters began and no lease holds any more: of SLIDING counters, say, what the

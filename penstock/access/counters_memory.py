@@ -28,9 +28,9 @@ class MemoryCounters:
         """As the port has it."""
         return self._book.end(owner)
 
-    async def add(self, counters: Mapping[str, tuple[int, float]]) -> None:
+    async def begin(self, counters: Mapping[str, tuple[int, float]]) -> None:
         """As the port has it."""
-        self._book.add(counters)
+        self._book.begin(counters)
 
     async def aclose(self) -> None:
         """The book stays as it is."""

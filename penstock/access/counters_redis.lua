@@ -337,7 +337,11 @@ operations['end'] = function()
   local mine, count = ARGV[2] .. '\n', 0
   for _, id in ipairs(redis.call('HKEYS', leases)) do
     if string.sub(id, 1, #mine) == mine then
-      count = count + close(id, {})
+      local nothing = {}
+      for _, part in ipairs(cmsgpack.unpack(redis.call('HGET', leases, id))) do
+        nothing[part[1]] = 0
+      end
+      count = count + close(id, nothing)
     end
   end
   return count
@@ -347,6 +351,16 @@ end
 function operations.count()
   for at = 2, #ARGV, 6 do
     recalled(at)
+  end
+  return 1
+end
+
+-- begin (COUNTER AMOUNT UNTIL)...
+function operations.begin()
+  for at = 2, #ARGV, 3 do
+    if redis.call('HEXISTS', truth, 'k' .. ARGV[at]) == 0 then
+      keep(ARGV[at], ARGV[at + 1], ARGV[at + 2])
+    end
   end
   return 1
 end

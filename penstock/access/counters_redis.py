@@ -65,12 +65,12 @@ class RedisCounters:
         answer = await self._run("end", owner)
         return answer if isinstance(answer, int) else 0
 
-    async def add(self, counters: Mapping[str, tuple[int, float]]) -> None:
+    async def begin(self, counters: Mapping[str, tuple[int, float]]) -> None:
         """As the port has it."""
         said: list[str | int | float] = []
         for counter, (amount, until) in counters.items():
-            said += (counter, HOLDS[Hold.KEPT], amount, 0, 0, repr(until))
-        await self._run("count", *said)
+            said += (counter, amount, repr(until))
+        await self._run("begin", *said)
 
     async def aclose(self) -> None:
         """Closes the link, also for whoever shares it. Idempotent."""

@@ -20,7 +20,8 @@ from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.usage import Used
-from penstock.gateway.reserve import Count, Counting, Reserving
+from penstock.gateway.lease import Count, Counting, Means
+from penstock.gateway.reserve import Reserving
 from penstock.store.journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -68,16 +69,16 @@ class Access:
         self._journal = Journal(Path(begin.folder), begin.owner, sync_s=begin.state.journal.sync_ms / 1000.0)
         self._book: Book | None = None
         self._counting = self._made(asker, send)
-        self.reserving = Reserving(
+        means = Means(
             self._counting,
             self._journal,
             clock,
             gateway=begin.gateway,
-            owner=begin.owner,
             on_failure=begin.access.on_failure,
             cap=begin.access.max_output_tokens,
             count=count,
         )
+        self.reserving = Reserving(means, begin.owner)
         self.view: View | None = None
 
     def take(self, entrance: Entrance) -> None:

@@ -307,16 +307,6 @@ class PenstockError(Exception):
         return self.message
 
 
-class UnknownSigner(PenstockError):
-    """A token by ``issuer`` is signed with a key that it may have made since its keys were asked for last."""
-
-    __slots__ = ("issuer",)
-
-    def __init__(self, issuer: str, message: str) -> None:
-        super().__init__(INVALID_TOKEN, message)
-        self.issuer = issuer
-
-
 class ErrorBody(msgspec.Struct, frozen=True):
     """The inner object of OpenAI's error shape."""
 

@@ -84,11 +84,11 @@ class Counters(Protocol):
         is left alone, so settling twice changes nothing."""
 
     async def end(self, owner: str) -> int:
-        """The owner is gone: its open leases are settled as reserved. How many there were."""
+        """The owner is gone: its open leases are settled as if nothing had been used. How many there were."""
 
-    async def add(self, counters: Mapping[str, tuple[int, float]]) -> None:
-        """What was spent before the counters began: for KEPT counters an amount and ``until``. It replaces nothing
-        and is added to what is there."""
+    async def begin(self, counters: Mapping[str, tuple[int, float]]) -> None:
+        """What was spent before a counter began: for KEPT counters an amount and ``until``. One that is there already
+        is left alone."""
 
     async def aclose(self) -> None:
         """Lets go of what is open. Idempotent."""

@@ -29,10 +29,11 @@ from penstock.gateway.admit import admit
 from penstock.gateway.alarm import Alarm, Alarms
 from penstock.gateway.assign import assign
 from penstock.gateway.dispatch import Race, dispatch
+from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place, Places, claimed, placed
 from penstock.gateway.plan import Course, Traffic
 from penstock.gateway.reply import Reply
-from penstock.gateway.reserve import Lease, Reserving, leased
+from penstock.gateway.reserve import Reserving, leased
 from penstock.gateway.settle import Settle
 from penstock.gateway.snapshot import Admission, Snapshot
 from penstock.gateway.told import told

@@ -18,8 +18,8 @@ from penstock.core.policy import Deadlines
 from penstock.core.trail import AttemptFailed, AttemptStarted, FirstChunk, Trail
 from penstock.gateway.alarm import Alarm
 from penstock.gateway.hedge import first_of
+from penstock.gateway.lease import Lease
 from penstock.gateway.plan import Attempt, Course
-from penstock.gateway.reserve import Lease
 from penstock.gateway.snapshot import Engine
 from penstock.gateway.tries import Try
 from penstock.gateway.watch import Watcher
@@ -40,6 +40,7 @@ class Won(msgspec.Struct, frozen=True):
 
     async def aclose(self) -> None:
         """For a winner that is not needed."""
+        self.tried.broke_off(self.upstream)
         try:
             await self.upstream.aclose()
         finally:
@@ -135,7 +136,11 @@ async def _attempt(race: Race, alarm: Alarm, attempt: Attempt, tried: Try) -> Wo
     alarm.begin(first_s, lambda: _silent(attempt, first_s))
     try:
         upstream = await race.engines[attempt.model].start(call, attempt.replica, connect_s=deadlines.connect_s)
-        first = await _first(upstream, call, watch)
+        try:
+            first = await _first(upstream, call, watch)
+        except BaseException:
+            tried.broke_off(upstream)
+            raise
     except asyncio.CancelledError:
         if error := alarm.late():
             raise error from None

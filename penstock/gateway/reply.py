@@ -12,8 +12,8 @@ from penstock.core.errors import UPSTREAM_TIMEOUT, PenstockError
 from penstock.core.trail import Ending, Trail
 from penstock.gateway.alarm import Alarm
 from penstock.gateway.dispatch import Won, watched
+from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place
-from penstock.gateway.reserve import Lease
 from penstock.gateway.settle import Settle, Summary
 
 T = TypeVar("T")
@@ -150,6 +150,8 @@ class Reply:
         try:
             await self._upstream.aclose()
         finally:
+            if self._ending is not Ending.COMPLETE:
+                self._won.tried.broke_off(self._upstream)
             self._won.attempt.running.closed()
             if self._place is not None:
                 self._place.release()

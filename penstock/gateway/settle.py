@@ -31,7 +31,7 @@ from penstock.core.trail import (
     TrailFact,
 )
 from penstock.gateway import metrics
-from penstock.gateway.reserve import Lease
+from penstock.gateway.lease import Lease
 from penstock.gateway.tries import Try
 
 _log = logging.getLogger("penstock.gateway")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from penstock.access.bounds import Bound
-from penstock.access.charge import cost_nano, tokens_of
-from penstock.core.chat import Usage, chunk_view
+from penstock.access.charge import cost_nano, most_nano, tokens_of
+from penstock.core.chat import Upstream, Usage, chunk_view
 from penstock.core.errors import (
     BAD_REQUEST,
     BREAKER_OPEN,
@@ -53,6 +53,8 @@ _FREE = frozenset(
 OVERRUN = 64
 """Tokens that an upstream may have made, for each choice, after the last of which we heard when a stream was broken
 off."""
+COUNTED_OVERRUN = 16
+"""The same for one that tells with every chunk how many it has made: it is near, and stops when it is left."""
 
 
 class Charge(msgspec.Struct, frozen=True):
@@ -74,6 +76,7 @@ class Try:
         "choices",
         "chunks",
         "ended",
+        "final",
         "free",
         "last",
         "model",
@@ -105,10 +108,15 @@ class Try:
         self.slots = slots
         self.began = began
         self.ended: float | None = None
-        self.free = False
+        self.free = self.final = False
         self.usage: Usage | None = None
         self.chunks = self.bytes = 0
         self.last = b""
+
+    def broke_off(self, upstream: Upstream) -> None:
+        """Its answer is not read to the end: what the engine has said of it so far counts."""
+        if self.usage is None and (so_far := getattr(upstream, "so_far", None)) is not None:
+            self.usage = so_far()
 
     def failed(self, fault: Fault, at: float) -> None:
         """It came to nothing, at ``Clock.now`` seconds."""
@@ -120,7 +128,7 @@ class Try:
         if self.free:
             return None
         held_s = (self.ended or now) - self.began
-        if self.usage is not None and complete:
+        if self.usage is not None and (complete or self.final):
             return self._charge(tokens_of(self.usage, self.bound.images), False, held_s)
         return self._charge(self._estimated(complete), True, held_s)
 
@@ -129,7 +137,7 @@ class Try:
         said = self.usage
         if said is not None:
             told = tokens_of(said, bound.images)
-            output = min(max(bound.output, told.output), told.output + OVERRUN * self.choices)
+            output = min(max(bound.output, told.output), told.output + COUNTED_OVERRUN * self.choices)
             return msgspec.structs.replace(told, output=output)
         if not (self.stream or complete):
             return _tokens(bound)
@@ -149,7 +157,8 @@ class Try:
 
 def at_most(price: Price | None, bound: Bound, *, held_s: float, slots: int) -> Charge:
     """What an attempt comes to when nothing is heard of it; ``held_s`` is how long it may hold its replica."""
-    return _charged(price, _tokens(bound), True, held_s, slots)
+    cost = 0 if price is None else most_nano(price, bound, held_s=held_s, slots=slots)
+    return Charge(_tokens(bound), True, cost)
 
 
 def _tokens(bound: Bound) -> Tokens:

@@ -27,6 +27,7 @@ _HEAD = re.compile(rb'\{("id":"[^"\\]*"),"object":"[^"\\]*","created":\d+,("mode
 
 # With `in`, Python tries first whether it is a number, which takes as long again.
 _USAGE = b'"usage"'
+_NO_CHOICES = b'"choices":[]'
 
 _ID_PREFIX = {Kind.CHAT: "chatcmpl-", Kind.COMPLETION: "cmpl-"}
 
@@ -118,6 +119,8 @@ class Tally:
             raise _garbled() from error
         if usage is not None:
             self.tried.usage = usage.counted()
+            # What stands by itself is the last word; some say with every chunk how far they are.
+            self.tried.final = chunk.find(_NO_CHOICES) >= 0
         return chunk
 
 

@@ -250,7 +250,7 @@ async def test_what_is_empty_is_forgotten(gateway: Gateway, server: RedisServer)
         needs = [sliding(1, counter=f"lim_{number}", window_s=0.2), held(1, counter=f"h{number}")]
         await gateway.counters.reserve("w1", f"{number}", needs)
         await gateway.counters.settle("w1", f"{number}", {})
-    await gateway.counters.add({f"bud_{number}": (1, 1000.0) for number in range(40)})
+    await gateway.counters.begin({f"bud_{number}": (1, 1000.0) for number in range(40)})
     names = gateway.link.names
     deadline = time.monotonic() + 10
     while server.ask("ZCARD", names.due) != b":1\r\n" or server.ask("HLEN", names.truth) != b":3\r\n":

@@ -21,7 +21,8 @@ from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Serv
 from penstock.core.splice import members
 from penstock.core.usage import JournalRecord
 from penstock.gateway.chat import Gateway
-from penstock.gateway.reserve import Count, Reserving
+from penstock.gateway.lease import Count, Means
+from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
 
@@ -126,10 +127,10 @@ async def unlearned(_: str) -> None:
 def reserving(clock: Clock, journal: Records | None = None, count: Count = uncounted) -> Reserving:
     """Counts in memory, and fails open as it comes."""
     records = Records() if journal is None else journal
-    return Reserving(
-        OwnCounting(Book(), "w0", clock), records, clock, gateway="g", owner="w0", on_failure=OnFailure(), cap=4096,
-        count=count,
-    )  # fmt: skip
+    means = Means(
+        OwnCounting(Book(), "w0", clock), records, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=count
+    )
+    return Reserving(means, "w0")
 
 
 class Samples:

@@ -13,7 +13,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from penstock.core.errors import PenstockError, UnknownSigner, envelope
+from penstock.access.keyring import UnknownKid
+from penstock.core.errors import PenstockError, envelope
 from penstock.core.identity import Principal
 from penstock.core.metrics import Sample
 from penstock.edge.http.access import AccessLine
@@ -95,7 +96,7 @@ class WebSocketConnection(asyncio.Protocol):
     def _admitted(self) -> Principal | None:
         try:
             return self._side.gateway.admit(self._caller.key, self._caller.client).principal
-        except UnknownSigner:
+        except UnknownKid:
             # Each request asks the issuer, and is refused by itself.
             return None
 

@@ -1,0 +1,372 @@
+"""Lease: what one request may use of limits and budgets, from before it goes out until it is known what it did use.
+
+It is opened for the first attempt and topped up when a further one, or a dearer model, may need more. Before an
+attempt goes out the journal has what it may cost at most; when the request is over it has what it did cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from penstock.access.bounds import Bound, bound_of
+from penstock.access.config import OnFailure
+from penstock.access.hosts import host_of
+from penstock.access.limits import Amounts, Applying, needs, used
+from penstock.core.accounts import Limit
+from penstock.core.chat import Call, Kind
+from penstock.core.clock import Clock
+from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
+from penstock.core.leases import Granted, Hold, Level, Need, Refused
+from penstock.core.money import Price
+from penstock.core.serving import Deployment, Replica, Service
+from penstock.core.usage import Entry, Held, JournalRecord, Opened, Settled
+from penstock.gateway.refused import capital, limit_headers, refusal
+from penstock.gateway.snapshot import Admission
+from penstock.gateway.tries import Charge, Try, at_most
+
+_log = logging.getLogger("penstock.gateway")
+
+
+class Counting(Protocol):
+    """What the gateway needs of the counters, in the name of one owner."""
+
+    async def reserve(self, lease: str, needs: Sequence[Need]) -> Granted | Refused:
+        """As ``core.leases.Counters`` has it."""
+
+    def settle(self, lease: str, used: Mapping[str, int]) -> None:
+        """The same, soon; never waits and never raises."""
+
+
+class Journal(Protocol):
+    """Where records are safe from the end of the process once this returns."""
+
+    def write(self, record: JournalRecord) -> None:
+        """Raises ``PenstockError(JOURNAL_FULL)``."""
+
+
+Count = Callable[[Call, Service], Awaitable[int | None]]
+"""Counts a prompt's tokens exactly, where the engine can; else None."""
+
+
+class Means:
+    """What every lease of a worker is made with. ``gateway`` is the gateway's name; ``cap`` the output in tokens that
+    a request is held to when nothing else bounds it."""
+
+    def __init__(
+        self,
+        counting: Counting,
+        journal: Journal,
+        clock: Clock,
+        *,
+        gateway: str,
+        on_failure: OnFailure,
+        cap: int,
+        count: Count,
+    ) -> None:
+        self.counting = counting
+        self.clock = clock
+        self.gateway = gateway
+        self.cap = cap
+        self.count = count
+        self._journal = journal
+        # Of a disk that was full for a moment: as many as there are requests in progress.
+        self._late: list[Settled] = []
+        self._closed = {
+            "requests": on_failure.requests,
+            "input_tokens": on_failure.tokens,
+            "output_tokens": on_failure.tokens,
+            "tokens": on_failure.tokens,
+            "concurrent": on_failure.concurrent,
+            "": on_failure.budgets,
+        }
+
+    def write(self, opened: Opened) -> None:
+        """Has it in the journal. Raises ``PenstockError(JOURNAL_FULL)``."""
+        while self._late:
+            self._journal.write(self._late[0])
+            del self._late[0]
+        self._journal.write(opened)
+
+    def write_settled(self, settled: Settled) -> None:
+        """The same; where there is no room now, it is done before the next request goes out."""
+        try:
+            self._journal.write(settled)
+        except PenstockError as error:
+            _log.error("what a request used waits for the journal: %s", error.message)
+            self._late.append(settled)
+
+    def must(self, applying: Applying) -> bool:
+        """Whether one of these may not go uncounted."""
+        closed = self._closed
+        return any(
+            closed[rule.about.metric if isinstance(rule.about, Limit) else ""] == "closed"
+            for rule in (*applying.limits, *applying.budgets)
+        )
+
+
+class _Most(NamedTuple):
+    """What one attempt at a model may come to."""
+
+    price: Price | None
+    bound: Bound
+    charge: Charge
+
+
+class Lease:
+    """What one request holds. Its methods are called from the tasks of its request; ``close`` exactly once, which
+    tells ``over`` its id."""
+
+    __slots__ = (
+        "_admission",
+        "_applying",
+        "_at",
+        "_bounds",
+        "_call",
+        "_exact",
+        "_fresh",
+        "_held",
+        "_levels",
+        "_means",
+        "_over",
+        "_reserved",
+        "_service",
+        "_total_s",
+        "_tries",
+        "_turn",
+        "counted",
+        "id",
+    )
+
+    def __init__(
+        self,
+        means: Means,
+        id: str,
+        call: Call,
+        admission: Admission,
+        service: Service,
+        total_s: float,
+        over: Callable[[str], None],
+    ) -> None:
+        self.id = id
+        self.counted = False
+        self._means = means
+        self._call = call
+        self._admission = admission
+        self._service = service
+        self._total_s = total_s
+        self._over = over
+        self._at = means.clock.wall()
+        self._applying = admission.snapshot.rules.applying(admission.principal, service.name)
+        self._tries: list[Try] = []
+        self._bounds: dict[str, _Most] = {}
+        self._reserved = Amounts(0, 0, 0, 0)
+        self._held: list[Held] = []
+        self._fresh: tuple[Held, ...] = ()
+        self._levels: tuple[Level, ...] = ()
+        self._exact: int | None = None
+        self._turn: asyncio.Lock | None = None
+
+    # -- reserving ---------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Raises as ``Reserving.open`` does."""
+        if not self._applying.limits and not self._applying.budgets:
+            return
+        try:
+            await self._reserve(self._amounts(self._service.models[0]))
+        except PenstockError as error:
+            if error.fault not in (RATE_LIMITED, BUDGET_EXCEEDED) or not self._applying.counts_tokens:
+                raise
+            self._exact = await self._means.count(self._call, self._service)
+            if self._exact is None:
+                raise
+            self._bounds.clear()
+            await self._reserve(self._amounts(self._service.models[0]))
+
+    async def attempt(self, number: int, model: str, replica: Replica) -> Try:
+        """Holds what this attempt may need beside those before, and has it in the journal. Raises as ``open`` does,
+        and ``PenstockError(JOURNAL_FULL)``; the attempt may not go out then."""
+        most = self._most(model)
+        call = self._call
+        tried = Try(
+            number, model, most.price, most.bound, stream=call.stream, choices=call.choices,
+            slots=replica.slots or 1, began=self._means.clock.now(),
+        )  # fmt: skip
+        if self.counted and (self._tries or model != self._service.models[0]):
+            if self._turn is None:
+                self._turn = asyncio.Lock()
+            async with self._turn:
+                await self._reserve(self._amounts(model))
+        fresh, self._fresh = self._fresh, ()
+        entry = self._entry(tried, most.charge, "worker_lost", 500, self._at)
+        self._means.write(Opened(self.id, entry, fresh))
+        self._tries.append(tried)
+        return tried
+
+    def _amounts(self, model: str) -> Amounts:
+        """All that the request may use with one more attempt at ``model``."""
+        most = self._most(model)
+        if most.price is None and self._applying.budgets:
+            raise PenstockError(
+                NO_PRICE,
+                f"{capital(self._applying.budgets[0].said())} holds for this request, and the model '{model}' has no "
+                f"price. Set one: penstock prices set {model}.",
+            )
+        charges = [most.charge]
+        now = self._means.clock.now()
+        for before in self._tries:
+            if before.ended is None:
+                charges.append(self._most(before.model).charge)
+            elif (charge := before.charge(False, now)) is not None:
+                charges.append(charge)
+        return _summed(charges)
+
+    def _most(self, model: str) -> _Most:
+        found = self._bounds.get(model)
+        if found is None:
+            snapshot = self._admission.snapshot
+            price = snapshot.prices.find(_names(model, snapshot.deployment, self._call.service), self._at)
+            bound = bound_of(self._call, price=price, cap=self._means.cap)
+            if self._exact is not None:
+                bound = msgspec.structs.replace(bound, input=min(bound.input, self._exact))
+            slots = 1
+            if price is not None and price.per_hour_nano:
+                slots = min((each.slots or 1 for each in snapshot.deployment.replicas.get(model, ())), default=1)
+            charge = at_most(price, bound, held_s=self._total_s, slots=slots)
+            found = self._bounds[model] = _Most(price, bound, charge)
+        return found
+
+    async def _reserve(self, wanted: Amounts) -> None:
+        before = self._reserved
+        more = Amounts(*(max(0, new - old) for new, old in zip(wanted, before, strict=True)))
+        if self.counted and not any(more):
+            return
+        asked = needs(self._applying, more, self._at)
+        try:
+            answer = await self._means.counting.reserve(self.id, asked)
+        except PenstockError as error:
+            if error.fault is not COUNTERS_UNAVAILABLE:
+                raise
+            if not self.counted:
+                # It may have been carried out all the same.
+                self._means.counting.settle(self.id, dict.fromkeys((need.counter for need in asked), 0))
+            if self._means.must(self._applying):
+                raise
+            return
+        if isinstance(answer, Refused):
+            raise refusal(answer, self._applying, asked, wanted)
+        self.counted = True
+        at = answer.at
+        held = tuple(
+            Held(n.counter, n.hold, n.amount, n.window_s, n.until, at)
+            for n in asked
+            if n.amount or n.hold is not Hold.HELD
+        )
+        self._held += held
+        self._fresh += held
+        self._levels = answer.levels
+        self._reserved = Amounts(*map(max, wanted, before))
+
+    # -- what is known of it -------------------------------------------------------------------------------------
+
+    def headers(self) -> dict[str, str]:
+        """``x-ratelimit-*``, for the tightest limits on requests and on tokens."""
+        return limit_headers(self._applying, self._levels)
+
+    def held(self) -> tuple[Held, ...]:
+        """What it holds of the counters."""
+        return tuple(self._held)
+
+    def cap(self, model: str) -> int | None:
+        """Tokens of output, over all choices, that the request is held to at this model for want of another bound;
+        None where nothing counts them, or it has one."""
+        if not self._applying.counts_tokens:
+            return None
+        return self._most(model).bound.capped
+
+    def held_to(self, call: Call) -> Call:
+        """The call with the bound on its output that it lacks, where something counts its tokens."""
+        if not self._applying.counts_tokens or call.kind is Kind.EMBEDDING:
+            return call
+        if all(self._most(model).bound.capped is None for model in self._service.models):
+            return call
+        most = self._means.cap
+        fields = {**call.fields, "max_tokens": msgspec.Raw(str(most).encode())}
+        return msgspec.structs.replace(call, max_tokens=most, fields=fields)
+
+    def cost(self, tried: Try) -> int:
+        """What the request comes to, in nano-dollars, when ``tried`` has answered it to the end."""
+        now = self._means.clock.now()
+        charges = (each.charge(each is tried, now) for each in self._tries)
+        return sum(charge.cost_nano for charge in charges if charge is not None)
+
+    # -- settling ------------------------------------------------------------------------------------------------
+
+    def close(self, won: Try | None, ending: str, status: int) -> int:
+        """Has in the journal what the request used, and gives the rest back; what it cost in nano-dollars. ``won``
+        was answered to the end, None: no attempt was."""
+        now, wall = self._means.clock.now(), self._means.clock.wall()
+        charged = [(each, charge) for each in self._tries if (charge := each.charge(each is won, now)) is not None]
+        self._over(self.id)
+        amounts = _summed([charge for _, charge in charged])
+        spent = used(self._applying, amounts, self._at) if self.counted else {}
+        try:
+            if self._tries:
+                entries = tuple(self._entry(tried, charge, ending, status, wall) for tried, charge in charged)
+                self._means.write_settled(Settled(self.id, entries, spent))
+        finally:
+            if self.counted:
+                self._means.counting.settle(self.id, spent)
+        return amounts.cost_nano
+
+    def _entry(self, tried: Try, charge: Charge, ending: str, status: int, settled_at: float) -> Entry:
+        principal, call = self._admission.principal, self._call
+        return Entry(
+            request_id=call.request_id,
+            attempt=tried.number,
+            gateway=self._means.gateway,
+            received_at=self._at,
+            settled_at=settled_at,
+            project=principal.project,
+            key_id=principal.key_id,
+            user=principal.user,
+            team=principal.team,
+            service=self._service.name,
+            model=tried.model,
+            kind=call.kind.name.lower(),
+            ending=ending,
+            status=status,
+            tokens=charge.tokens,
+            estimated=charge.estimated,
+            cost_nano=charge.cost_nano,
+            price="" if tried.price is None else f"{tried.price.model}@{tried.price.since:.0f}",
+        )
+
+
+def _summed(charges: Sequence[Charge]) -> Amounts:
+    return Amounts(
+        1,
+        sum(charge.tokens.input for charge in charges),
+        sum(charge.tokens.output for charge in charges),
+        sum(charge.cost_nano for charge in charges),
+    )
+
+
+def _names(model: str, deployment: Deployment, asked: str) -> tuple[str, ...]:
+    """Under which names a model's price may stand."""
+    known = deployment.models.get(model)
+    upstream = "" if known is None else asked if known.upstream == "*" else known.upstream
+    if not upstream:
+        return (model,)
+    replicas = deployment.replicas.get(model)
+    host = _host(replicas[0].base_url) if replicas else ""
+    return (model, upstream, f"{host}/{upstream}") if host else (model, upstream)
+
+
+_host = functools.lru_cache(1024)(host_of)
