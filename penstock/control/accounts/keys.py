@@ -56,7 +56,8 @@ class ScopesForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     """A key, without its secret. `project` is `*` where it is for the whole gateway. Until `previous_until` the
-    secret from before the last rotation works too."""
+    secret from before the last rotation works too. `pepper` and `previous_pepper` are the names of what the two are
+    hashed under."""
 
     id: str
     object: Literal["key"] = "key"
@@ -73,6 +74,8 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: float | None
     last_used_at: float | None
     previous_until: float | None
+    pepper: str = ""
+    previous_pepper: str = ""
 
 
 class KeySecret(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,17 @@ COMMANDS: Mapping[str, str] = {
     "check": "Explain every mistake in a deployment file.",
     "doctor": "Say what this machine can run, and why not.",
     "schema": "Print the JSON Schema of deployment files.",
+    "keys": "Make, see, change, rotate and revoke API keys.",
+    "projects": "Make, see, change and archive projects.",
+    "teams": "Make, see, rename and delete teams of a project.",
+    "users": "Make, see, change and disable people and service accounts.",
+    "roles": "See what keys and people may do, and make roles of your own.",
+    "limits": "Set, see and remove limits on requests and tokens.",
+    "budgets": "Set, see and remove budgets, and see what is spent.",
+    "prices": "Set, see and remove what models cost.",
+    "usage": "Add up what was used and paid, and export it.",
+    "audit": "See what was done, check that it is whole, redact it.",
+    "pepper": "Change the secret that keys are hashed under.",
 }
 """Each command and what it does. ``penstock.edge.cli.NAME:NAME`` is its click command."""
 
@@ -65,7 +76,7 @@ def cli() -> None:
       PENSTOCK_PORT       the port to serve on, whatever the file says
       PENSTOCK_HOME       where state, weights and credentials are kept (~/.penstock)
       PENSTOCK_ADMIN_KEY  the admin key, instead of one made by chance
-      PENSTOCK_API_KEY    the key that `penstock chat` and `penstock apply` present
+      PENSTOCK_API_KEY    the key that every command that asks a gateway presents
     """
 
 

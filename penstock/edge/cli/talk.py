@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import ssl
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +15,8 @@ from penstock.core.chat import ChunkView, chunk_view
 from penstock.core.errors import (
     BAD_REQUEST,
     INVALID_API_KEY,
+    KEY_EXPIRED,
+    KEY_REVOKED,
     MODEL_NOT_FOUND,
     UPSTREAM_BROKEN,
     UPSTREAM_FAILED,
@@ -31,6 +33,12 @@ _SILENCE_S = 600.0
 """The gateway sends heartbeats once it streams; before that a slow machine may read a long prompt."""
 _MAX_BODY = 16 << 20
 _MAX_LINES = 200
+_NOTHING: Mapping[str, str] = {}
+_YAML = {"content-type": "application/yaml"}
+_JSON = {"accept": "application/json"}
+_ANY = {"accept": "*/*"}
+_TOO_LATE = (KEY_EXPIRED.code, KEY_REVOKED.code)
+"""A key that was right once: the gateway says which one, and what to do."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -107,10 +115,39 @@ class Gateway:
         connection = self._connect()
         try:
             path = f"/admin/deployment?dry_run={str(dry_run).lower()}"
-            with self._accepted(connection, "PUT", path, deployment, root=True) as response:
+            with self._accepted(connection, "PUT", path, deployment, _YAML) as response:
                 return msgspec.json.decode(response.read(_MAX_BODY), type=Applied)
         except msgspec.DecodeError:
             raise PenstockError(UPSTREAM_GARBLED, f"{self.url} does not answer as a gateway does") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from None
+        finally:
+            connection.close()
+
+    def ask(self, method: str, path: str, body: bytes | None = None, more: Mapping[str, str] = _NOTHING) -> bytes:
+        """The body of the answer to one request at ``path``, below the gateway's root; ``more`` headers go with it.
+
+        Raises ``PenstockError``: ``UPSTREAM_BROKEN`` when it is not known whether the request was carried out.
+        """
+        connection = self._connect()
+        try:
+            with self._accepted(connection, method, path, body, _JSON | dict(more)) as response:
+                return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._lost(error) from None
+        finally:
+            connection.close()
+
+    def fetch(self, path: str) -> Generator[bytes, None, None]:
+        """A file at ``path``, below the gateway's root, piece by piece. Raises ``PenstockError``, for a file that
+        ends too soon too."""
+        connection = self._connect()
+        try:
+            with self._accepted(connection, "GET", path, None, _ANY) as response:
+                while piece := response.read1(1 << 16):
+                    yield piece
+                if response.length:
+                    raise http.client.IncompleteRead(b"", response.length)
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
         finally:
@@ -134,9 +171,9 @@ class Gateway:
         method: str,
         path: str,
         body: bytes | None,
-        *,
-        root: bool = False,
+        below_root: Mapping[str, str] | None = None,
     ) -> http.client.HTTPResponse:
+        """``path`` is below ``/v1``, or below the root, where headers for that are given."""
         try:
             connection.connect()
         except OSError as error:
@@ -146,23 +183,25 @@ class Gateway:
                 "start one with `penstock up`, or name another with --url",
             ) from None
         connection.sock.settimeout(_SILENCE_S)
-        headers = self._headers | ({"content-type": "application/yaml"} if root else {})
-        connection.request(method, self._root + ("" if root else "/v1") + path, body, headers)
+        headers = self._headers | dict(below_root or _NOTHING)
+        connection.request(method, self._root + ("/v1" if below_root is None else "") + path, body, headers)
         response = connection.getresponse()
-        if response.status == 200:
+        if response.status in (200, 201):
             return response
         with response:
             raise self._refused(response.status, response.read(_MAX_BODY))
 
     def _refused(self, status: int, body: bytes) -> PenstockError:
-        if status == 401:
+        try:
+            said = msgspec.json.decode(body, type=ErrorEnvelope).error
+        except msgspec.DecodeError:
+            said = None
+        if status == 401 and (said is None or said.code not in _TOO_LATE):
             return PenstockError(
                 INVALID_API_KEY,
                 f"{self.url} refuses the key; set PENSTOCK_API_KEY, or PENSTOCK_HOME to the home of that gateway",
             )
-        try:
-            said = msgspec.json.decode(body, type=ErrorEnvelope).error
-        except msgspec.DecodeError:
+        if said is None:
             return PenstockError(UPSTREAM_GARBLED, f"{self.url} answers {status}, and not as a gateway does")
         return PenstockError(
             MODEL_NOT_FOUND if status == 404 else BAD_REQUEST if status < 500 else UPSTREAM_FAILED,
