@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from penstock.assembly.metrics import ROWS
 from penstock.config import reference
 from penstock.core import errors
 from penstock.core.errors import Fault
 from penstock.core.metrics import Counter, Histogram, Metric
+from penstock.edge.http import reference as http
+from penstock.edge.http.admin import Admin
+from penstock.edge.http.app import App
 
 HERE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
@@ -60,7 +64,16 @@ def _exposed(row: Metric) -> str:
             return row.name
 
 
+def permissions_page() -> str:
+    """Who may use which route. Nobody is served by this application, so nothing is behind it."""
+    nothing = cast(Any, None)
+    app = App(nothing, max_body_bytes=0, meter=nothing, render=nothing, admin=Admin(nothing, nothing))
+    return http.permissions_page(app.routes(), NOTE)
+
+
 PAGES = {
+    "permissions.md": permissions_page,
+    "admin-api.md": lambda: http.admin_page(NOTE),
     "errors.md": errors_page,
     "metrics.md": metrics_page,
     "deployment-file.md": reference.page,

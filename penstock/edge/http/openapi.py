@@ -7,6 +7,7 @@ from importlib.metadata import version
 import msgspec
 
 from penstock.core.errors import ErrorEnvelope
+from penstock.edge.http import openapi_admin
 from penstock.edge.http.dialects.chat import ChatRequest
 from penstock.edge.http.dialects.completions import CompletionRequest
 from penstock.edge.http.dialects.embeddings import EmbeddingRequest
@@ -26,14 +27,16 @@ _STRUCTS = (
     Health,
     Ready,
     ErrorEnvelope,
+    *openapi_admin.STRUCTS,
 )
 
 _ERRORS = {
     "400": "The request is at fault; `param` names the field.",
     "401": "No API key, or a wrong one.",
-    "403": "The key may not use this model.",
-    "404": "There is no such model.",
+    "403": "The key may not do this, or not use this model.",
+    "404": "There is no such thing, or model, that the key may see.",
     "408": "The request body stopped arriving.",
+    "409": "What is there already stands in the way, or the `idempotency-key` was sent with another request.",
     "413": "The request body is too large.",
     "415": "The request body is not JSON.",
     "429": "A limit was reached; `retry-after` tells when to come back.",
@@ -42,6 +45,7 @@ _ERRORS = {
     "503": "No replica is ready, or the gateway is stopping.",
     "504": "The engine took too long.",
 }
+_CALL_ERRORS = tuple(status for status in _ERRORS if status != "409")
 _GET_ERRORS = ("401", "403", "404", "500")
 
 # A chat completion and the like come from the engine as they are, so only what the gateway answers for is said.
@@ -135,7 +139,7 @@ def document() -> bytes:
                 "description": "An OpenAI-compatible gateway: large language models in production.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths(),
+            "paths": {**_paths(), **openapi_admin.paths(_refused)},
             "components": {
                 "schemas": {**components, **_ANSWERS},
                 "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -214,7 +218,7 @@ def _ask(id: str, summary: str, request: str, answer: str, stream: bool = True) 
         "operationId": id,
         "summary": summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref(request)}}},
-        "responses": {"200": {"description": "The answer", "content": content}, **_refused(*_ERRORS)},
+        "responses": {"200": {"description": "The answer", "content": content}, **_refused(*_CALL_ERRORS)},
     }
 
 
