@@ -1,8 +1,9 @@
 """Peppers: the secrets under which keys are hashed. They lie beside the store, never in it.
 
 The first is current: new keys are hashed under it, and an older key moves to it the next time it is used. Every
-gateway of one store needs the same ones. To change them: put a new one first (``rotate``), on every gateway, wait
-until no key is under the old one any more (``keys_under``), then take that away (``drop``).
+gateway of one store needs the same ones. To change them: put a new one first (``rotate``), wait until no key is under
+the old one any more (``keys_under``), then take that away (``drop``). Of several gateways each has to know the new
+one (``add``) before the first of them moves keys to it (``promote``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import os
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -76,15 +77,26 @@ def rotate(path: Path) -> Pepper:
     changes the file at the moment, or it has 8 peppers already.
     """
     fresh = named(secrets.token_bytes(PEPPER_BYTES))
-    with _saying(path), _alone(path):
-        before = _kept(path)
-        if len(before) >= MOST_PEPPERS:
-            raise PenstockError(
-                STORE_CONFLICT,
-                f"The file {path} has {len(before)} peppers already. Drop those no key is under first.",
-            )
-        _replace(path, (fresh, *before))
+    _change(path, lambda before: (fresh, *before))
     return fresh
+
+
+def add(path: Path) -> Pepper:
+    """Puts a new pepper behind the current one: keys under it are known, and none is put under it yet. The new one.
+
+    Raises ``PenstockError`` as ``rotate`` does.
+    """
+    fresh = named(secrets.token_bytes(PEPPER_BYTES))
+    _change(path, lambda before: (before[0], fresh, *before[1:]))
+    return fresh
+
+
+def promote(path: Path, name: str) -> None:
+    """Makes a pepper of the file the current one.
+
+    Raises ``PenstockError`` as ``rotate`` does, and ``NOT_FOUND`` when the file has none of this name.
+    """
+    _change(path, lambda before: (_named(path, before, name), *(each for each in before if each.name != name)))
 
 
 def drop(path: Path, name: str) -> None:
@@ -93,16 +105,16 @@ def drop(path: Path, name: str) -> None:
     Raises ``PenstockError`` as ``rotate`` does, ``NOT_FOUND`` when the file has none of this name, and
     ``STORE_CONFLICT`` for the current one.
     """
-    with _saying(path), _alone(path):
-        before = _kept(path)
-        if name not in {each.name for each in before}:
-            have = ", ".join(each.name for each in before)
-            raise PenstockError(NOT_FOUND, f"There is no pepper {name[:80]!r} in {path}; there are: {have}.")
-        if name == before[0].name:
+
+    def without(before: Sequence[Pepper]) -> tuple[Pepper, ...]:
+        gone = _named(path, before, name)
+        if gone is before[0]:
             raise PenstockError(
                 STORE_CONFLICT, f"The pepper {name} is the current one. Rotate first, and let its keys move."
             )
-        _replace(path, tuple(each for each in before if each.name != name))
+        return tuple(each for each in before if each is not gone)
+
+    _change(path, without)
 
 
 def keys_under(keys: Iterable[KeyRecord], peppers: Sequence[Pepper], now: float) -> Mapping[str, int]:
@@ -156,6 +168,25 @@ def _kept(path: Path) -> tuple[Pepper, ...]:
             "stops working.",
         )
     return tuple(named(raw[at : at + PEPPER_BYTES]) for at in range(0, len(raw), PEPPER_BYTES))
+
+
+def _named(path: Path, peppers: Sequence[Pepper], name: str) -> Pepper:
+    for each in peppers:
+        if each.name == name:
+            return each
+    have = ", ".join(each.name for each in peppers)
+    raise PenstockError(NOT_FOUND, f"There is no pepper {name[:80]!r} in {path}; there are: {have}.")
+
+
+def _change(path: Path, change: Callable[[Sequence[Pepper]], Sequence[Pepper]]) -> None:
+    with _saying(path), _alone(path):
+        after = change(_kept(path))
+        if len(after) > MOST_PEPPERS:
+            raise PenstockError(
+                STORE_CONFLICT,
+                f"The file {path} has {MOST_PEPPERS} peppers already. Drop those no key is under first.",
+            )
+        _replace(path, after)
 
 
 def _replace(path: Path, peppers: Sequence[Pepper]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.access.peppers import MOST_PEPPERS, drop, keys_under, named, read_peppers, rotate
+from penstock.access.peppers import MOST_PEPPERS, add, drop, keys_under, named, promote, read_peppers, rotate
 from penstock.core.errors import BAD_DEPLOYMENT, NOT_FOUND, STORE_CONFLICT, STORE_UNAVAILABLE, Fault, PenstockError
 from tests.access.people import NEW, NOW, OLD, key
 
@@ -72,6 +72,19 @@ def test_to_rotate_puts_a_new_one_first_and_keeps_the_rest(tmp_path: Path) -> No
     assert read_peppers("", path) == (newest, fresh, named(A))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["pepper"]
+
+
+def test_a_new_one_is_known_before_it_is_current(tmp_path: Path) -> None:
+    path = tmp_path / "pepper"
+    (oldest,) = read_peppers("", path)
+    current = rotate(path)
+    fresh = add(path)
+    assert read_peppers("", path) == (current, fresh, oldest)
+    promote(path, fresh.name)
+    assert read_peppers("", path) == (fresh, current, oldest)
+    promote(path, fresh.name)
+    assert read_peppers("", path) == (fresh, current, oldest)
+    assert failing(lambda: promote(path, "absent")) is NOT_FOUND
 
 
 def test_to_drop_takes_an_old_one_away_and_never_the_current(tmp_path: Path) -> None:

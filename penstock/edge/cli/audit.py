@@ -73,7 +73,7 @@ def verify(desk: Desk, files: Sequence[Path]) -> int:
         click.echo(json_of(msgspec.json.encode(both)))
     elif whole:
         rows = "it is empty" if head is None else f"{head.number} rows, signed {time_of(head.at)}"
-        against = f", and all of {len(heads)} heads fit" if heads else ""
+        against = f", and every head that was kept fits ({len(heads)})" if heads else ""
         click.echo(f"The audit is whole: {rows}{against}.")
     else:
         for line in _found(findings):

@@ -43,8 +43,8 @@ def keys() -> None:
     \b
     KEY=$(penstock keys create --project red --name nightly --expires 90d)
     penstock keys list --project red
-    penstock keys rotate pk1f2e3d --grace 24h
-    penstock keys revoke pk1f2e3d
+    penstock keys rotate 4026909f9448 --grace 24h
+    penstock keys revoke 4026909f9448
     """
 
 
@@ -179,8 +179,8 @@ def update(
     """Change a key. What is not mentioned stays; services that are given take the place of all services it had.
 
     \b
-    penstock keys update pk1f2e3d --service assistant --service embed
-    penstock keys update pk1f2e3d --any networks --expires 30d
+    penstock keys update 4026909f9448 --service assistant --service embed
+    penstock keys update 4026909f9448 --any networks --expires 30d
     """
     if expires is not None and never_expires:
         raise click.UsageError("--expires and --never-expires exclude each other; give one.")

@@ -32,7 +32,7 @@ def pepper() -> None:
     is changed there. Every gateway of one store needs the same.
 
     \b
-    penstock pepper rotate         # then copy the file to every gateway, and start each again
+    penstock pepper rotate         # then start the gateway again
     penstock pepper list           # how many keys are still under the old one
     penstock pepper drop 1f2e3d4c  # when there are none
     """
@@ -60,13 +60,40 @@ def list_(url: str | None) -> None:
 
 @pepper.command()
 def rotate() -> None:
-    """Put a new pepper first: new keys are hashed under it, and old ones move to it as they are used."""
+    """Put a new pepper first, where there is one gateway.
+
+    New keys are hashed under it once the gateway is started again, and old ones move to it as they are used.
+    """
     file = _file()
     _kept(file)
     fresh = peppers.rotate(file)
     click.echo(fresh.name)
-    note(f"{file} begins with the pepper {fresh.name}. Copy the file to every gateway of the same store, then start")
-    note("each again; none may run with the old file alone once keys have moved.")
+    note(f"{fresh.name} is the current pepper of {file}. Start the gateway again.")
+
+
+@pepper.command()
+def add() -> None:
+    """Make a new pepper known, where there are several gateways.
+
+    Copy the file to each of them and start each again. Only then `promote` it: a gateway that does not know it would
+    refuse the keys that have moved to it.
+    """
+    file = _file()
+    _kept(file)
+    fresh = peppers.add(file)
+    click.echo(fresh.name)
+    note(f"{fresh.name} is known in {file}. Copy the file to every gateway and start each again, then:")
+    note(f"  penstock pepper promote {fresh.name}")
+
+
+@pepper.command()
+@click.argument("name")
+def promote(name: str) -> None:
+    """Make a pepper that every gateway knows the current one."""
+    file = _file()
+    _kept(file)
+    peppers.promote(file, name)
+    click.echo(f"{name} is the current pepper of {file}. Copy the file to every gateway, and start each again.")
 
 
 @pepper.command()

@@ -47,7 +47,7 @@ def card(view: msgspec.Struct) -> Iterator[str]:
 
 
 def _fields(view: msgspec.Struct) -> Iterator[tuple[str, str]]:
-    for name in view.__struct_fields__:
+    for name in sorted(view.__struct_fields__, key=lambda each: each != "id"):
         value = getattr(view, name)
         if name == "object":
             continue

@@ -33,7 +33,7 @@ def users() -> None:
     \b
     penstock users create --name Ada --email ada@example.com --member red:admin
     penstock users create --kind service --name nightly --member red:developer
-    penstock users update user1f2e --member blue:viewer --leave red
+    penstock users update user_eb3c543caaaf --member blue:viewer --leave red
     """
 
 

@@ -36,11 +36,12 @@ class Asked:
 
 @dataclass
 class Accounts:
-    """``lose``: so many of the next answers break off."""
+    """``lose``: so many of the next answers never come. ``cut``: the next one ends after so many bytes."""
 
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
     lose: int = 0
+    cut: int | None = None
     _answers: dict[str, deque[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(deque))
 
     def answer(self, operation: str, told: msgspec.Struct | bytes) -> None:
@@ -118,11 +119,13 @@ def accounts() -> Iterator[Accounts]:
             raise AssertionError(f"no operation has the route {self.command} {self.path}")
 
         def _answer(self, status: int, body: bytes) -> None:
+            cut, double.cut = double.cut, None
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[:cut])
+            self.close_connection = cut is not None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     server.daemon_threads = True
