@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from penstock.store.config import StateSettings
 _log = logging.getLogger(__name__)
 
 _FLUSHED_WITHIN_S = 5.0
+# A worker's settling is on its way for no longer than this, and there is no more of it.
+_RECENT_S = 5.0
+_RECENT = 5_000
 
 
 class Accounting:
@@ -64,6 +68,7 @@ class Accounting:
         self._signing: tuple[SigningKeys, ...] = ()
         self._begun: set[tuple[str, float]] = set()
         self._orphans: dict[str, list[str]] = {}
+        self._recent: dict[str, deque[tuple[float, Settled]]] = {}
         self._stale = self._full = False
 
     def ship_by(self, shipping: Shipping) -> None:
@@ -186,9 +191,15 @@ class Accounting:
         await self._counters.settle(owner, lease, used)
 
     def follow(self, owner: str, record: Opened | Settled) -> None:
-        """Keeps the mirror of the only worker's book."""
+        """Keeps the mirror of the only worker's book; of others, what they settled last, which may not have reached
+        the counters when they end."""
         if self._alone:
             self._book.follow(owner, record)
+        elif isinstance(record, Settled) and record.used:
+            recent = self._recent.get(owner)
+            if recent is None:
+                recent = self._recent[owner] = deque(maxlen=_RECENT)
+            recent.append((self._clock.now(), record))
 
     def orphaned(self, owner: str, lease: str) -> None:
         """The owner is gone, and nobody will settle the lease."""
@@ -207,7 +218,11 @@ class Accounting:
             _log.error(
                 "the journal of %s cannot be read in time; what it left open is given back at its bound", owner
             )
+        since = self._clock.now() - _RECENT_S
+        recent = [record for at, record in self._recent.pop(owner, ()) if at >= since]
         try:
+            for record in recent:
+                await self._counters.settle(owner, record.lease, record.used)
             for lease in self._orphans.pop(owner):
                 await self._counters.settle(owner, lease, {})
             await self._counters.end(owner)

@@ -250,12 +250,12 @@ class Lease:
         asked = needs(self._applying, more, self._at)
         try:
             answer = await self._means.counting.reserve(self.id, asked)
-        except PenstockError as error:
-            if error.fault is not COUNTERS_UNAVAILABLE:
-                raise
-            if not self.counted:
+        except BaseException as error:
+            if not self.counted and not (isinstance(error, PenstockError) and error.fault is not COUNTERS_UNAVAILABLE):
                 # It may have been carried out all the same.
                 self._means.counting.settle(self.id, dict.fromkeys((need.counter for need in asked), 0))
+            if not isinstance(error, PenstockError) or error.fault is not COUNTERS_UNAVAILABLE:
+                raise
             if self._means.must(self._applying):
                 raise
             return

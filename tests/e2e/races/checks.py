@@ -13,12 +13,12 @@ from tests.e2e.races.upstream import Attempt
 STEP_S = 0.1
 
 
-def never_overspent(rows: Sequence[Entry], budget_nano: int) -> int:
+def never_overspent(rows: Sequence[Entry], budget_nano: int, said: str) -> int:
     """At every prefix of the ledger what was settled is within the budget; the sum of all."""
     total = 0
     for row in sorted(rows, key=lambda row: row.settled_at):
         total += row.cost_nano
-        assert total <= budget_nano, f"{total} of {budget_nano} nano-dollars are spent with {row.request_id}"
+        assert total <= budget_nano, f"{total} of {budget_nano} nano-dollars are spent with {row.request_id}\n{said}"
     return total
 
 

@@ -10,14 +10,14 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
 
 from tests.e2e.running import Penstock
 
-CLIENTS = 64
+CLIENTS = 32
 MAX_TOKENS = 20
 PATIENCE_S = 30.0
 CANCELLED = 0.05
@@ -26,25 +26,45 @@ CANCELLED = 0.05
 @dataclass
 class Seen:
     """What the clients saw. ``statuses`` counts answers, 0 where there was none; ``whole``, ``broken`` and ``left``
-    are request ids: answered to the end, broken off by the gateway, left by the client. ``codes`` counts errors."""
+    are request ids: answered to the end, broken off by the gateway, left by the client. ``codes`` counts errors;
+    ``strange`` are those that nobody should see."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     whole: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     left: set[str] = field(default_factory=set)
+    strange: list[str] = field(default_factory=list)
     kills: int = 0
 
+    @classmethod
+    def of(cls, parts: Sequence[Seen]) -> Seen:
+        """All of them as one."""
+        whole = cls()
+        for part in parts:
+            whole.statuses += part.statuses
+            whole.codes += part.codes
+            whole.whole |= part.whole
+            whole.broken |= part.broken
+            whole.left |= part.left
+            whole.strange += part.strange
+            whole.kills += part.kills
+        return whole
 
-async def hammer(gateways: Sequence[Penstock], key: str, seconds: float, kill_every_s: float) -> Seen:
-    """All clients at once, each asking again as soon as it has its answer, for so long."""
-    seen, numbers = Seen(), itertools.count()
+
+async def hammer(
+    gateways: Sequence[Penstock], key: str, name: str, seconds: float, kill_every_s: float | None
+) -> Seen:
+    """All clients at once, each asking again as soon as it has its answer, for so long. ``name`` is the beginning of
+    their request ids."""
+    seen, numbers = Seen(), (f"{name}-{number}" for number in itertools.count())
     until = time.monotonic() + seconds
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session:
-        killing = asyncio.create_task(_kill(gateways, kill_every_s, until, seen))
+        killing = None if kill_every_s is None else asyncio.create_task(_kill(gateways, kill_every_s, until, seen))
         await asyncio.gather(*(_client(session, gateways, key, until, numbers, seen) for _ in range(CLIENTS)))
-        await killing
+        if killing is not None:
+            await killing
     return seen
 
 
@@ -62,11 +82,11 @@ async def _client(
     gateways: Sequence[Penstock],
     key: str,
     until: float,
-    numbers: itertools.count[int],
+    numbers: Iterator[str],
     seen: Seen,
 ) -> None:
     while time.monotonic() < until:
-        id = f"race-{next(numbers)}"
+        id = next(numbers)
         gateway = random.choice(gateways)
         stream = random.random() < 0.5
         body: dict[str, object] = {
@@ -96,7 +116,10 @@ async def _one(
     async with session.post(f"{gateway.base_url}/chat/completions", json=body, headers=headers) as response:
         seen.statuses[response.status] += 1
         if response.status != 200:
-            seen.codes[(await response.json())["error"]["code"]] += 1
+            error = (await response.json())["error"]
+            seen.codes[error["code"]] += 1
+            if response.status >= 500:
+                seen.strange.append(f"{response.status} {error}")
             await asyncio.sleep(0.02)  # pace: a client that is refused does not spin
             return
         if stream and random.random() < CANCELLED:
