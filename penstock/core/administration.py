@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-_NOTHING: Mapping[str, str] = {}
-
 
 class Actor(msgspec.Struct, frozen=True, kw_only=True):
     """Who asks: what of a ``Principal`` counts here."""
@@ -30,7 +28,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     actor: Actor
     operation: str
     target: str = ""
-    query: Mapping[str, str] = _NOTHING
+    query: Mapping[str, str] = {}
     body: bytes = b""
     idempotency_key: str = ""
     address: str = ""
@@ -46,7 +44,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     status: int
     body: bytes
-    headers: Mapping[str, str] = _NOTHING
+    headers: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Answer({self.status}, {len(self.body)} bytes)"
