@@ -23,6 +23,10 @@ HEAVY = (
     "huggingface_hub",
     "prometheus_client",
     "asyncio",
+    "sqlalchemy",
+    "cryptography",
+    "redis",
+    "pyarrow",
 )
 ROOT = Path(__file__).parents[3]
 
@@ -102,6 +106,9 @@ print([name for name in {HEAVY!r} if name in sys.modules], used.ru_utime + used.
         (["check", "-c", str(ROOT / "README.md")], 1),
         (["--help"], 0),
         (["chat", "--help"], 0),
+        (["keys", "--help"], 0),
+        (["prices", "--help"], 0),
+        (["pepper", "--help"], 0),
     ],
 )
 def test_what_only_looks_imports_nothing_heavy_and_is_quick(args: list[str], code: int) -> None:
