@@ -10,15 +10,20 @@ from collections.abc import AsyncIterator
 import pytest
 import uvloop
 
+from penstock.access.config import AccessSettings
 from penstock.assembly.link import (
     LONGEST_FRAME,
     Apply,
     Ask,
+    Begin,
+    Doors,
+    Entrance,
     Link,
     LinkBroken,
     Listening,
     Measured,
-    Refused,
+    Reserve,
+    SettleLease,
     Stop,
     ToSupervisor,
     ToWorker,
@@ -27,8 +32,11 @@ from penstock.assembly.link import (
     supervisor_end,
     worker_end,
 )
-from penstock.core.serving import Deployment, KeyRecord, Model, Replica, ReplicaState, Service
+from penstock.core.accounts import Directory, KeyRecord, SigningKeys
+from penstock.core.leases import Hold, Need
+from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Service
 from penstock.edge.http.config import ServerSettings
+from penstock.store.config import StateSettings
 from tests.control.timing import until
 
 DEPLOYMENT = Deployment(
@@ -36,10 +44,12 @@ DEPLOYMENT = Deployment(
     models={"small": Model("small", "llamacpp", "abc", b"\x80")},
     services={"*": Service("*", ("small",), ("a",), 5, "any")},
     replicas={"small": (Replica("small-0", "small", "http://x/v1", "secret", ReplicaState.DOWN, "crashed"),)},
-    keys=(KeyRecord("admin", b"\x00\xff" * 16, "default", "admin", ("small",)),),
     settled=False,
 )
-UPDATE = Update(DEPLOYMENT, b"p" * 32, ServerSettings(port=1234))
+UPDATE = Update(DEPLOYMENT, ServerSettings(port=1234))
+BEGIN = Begin("g", "g-w0-1", "/journal", AccessSettings(pepper="hush"), StateSettings(), b"\x00\xff")
+DIRECTORY = Directory(version=4, keys=(KeyRecord(id="k", digest=b"\x00\xff" * 16, project="red", role="viewer"),))
+ENTRANCE = Entrance(DIRECTORY, (("now", b"p" * 32),), (SigningKeys("https://id", b"{}", 5.0),), {"bud_1:": (5, 9.0)})
 
 
 class Ends:
@@ -66,14 +76,23 @@ async def linked() -> AsyncIterator[Ends]:
 
 async def test_what_is_sent_is_heard_in_order() -> None:
     async with linked() as ends:
-        said: list[ToWorker] = [UPDATE, Ask(3, Measured()), Stop(True)]
+        said: list[ToWorker] = [
+            BEGIN,
+            ENTRANCE,
+            Doors("journal_full", "full"),
+            UPDATE,
+            Ask(3, Measured()),
+            Stop(True),
+        ]
         for message in said:
             ends.supervisor.send(message)
-        ends.worker.send(Listening())
-        ends.worker.send(Refused("no"))
-        await until(lambda: len(ends.at_worker) == 3 and len(ends.at_supervisor) == 2, 10)
+        need = Need("bud_1:", Hold.KEPT, 5, 2, until=9.0)
+        answered: list[ToSupervisor] = [Listening(), Ask(1, Reserve("l", (need,))), SettleLease("l", {"bud_1:": 2})]
+        for answer in answered:
+            ends.worker.send(answer)
+        await until(lambda: len(ends.at_worker) == 6 and len(ends.at_supervisor) == 3, 10)
         assert ends.at_worker == said
-        assert ends.at_supervisor == [Listening(), Refused("no")]
+        assert ends.at_supervisor == answered
         await ends.supervisor.aclose()
         await ends.supervisor.aclose()
         assert await asyncio.wait_for(ends.worker.ended, 10) is None
@@ -115,7 +134,7 @@ async def test_an_end_in_mid_frame_is_an_end() -> None:
 
 
 async def test_a_frame_larger_than_the_sockets_buffers_arrives_whole_and_makes_room() -> None:
-    big = Update(DEPLOYMENT, b"p" * 5_000_000, ServerSettings())
+    big = Entrance(DIRECTORY, (("now", b"p" * 5_000_000),), (), {})
     async with linked() as ends:
         ends.supervisor.send(big)
         await asyncio.wait_for(ends.supervisor.room(), 10)
@@ -138,5 +157,6 @@ async def test_who_does_not_read_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_secrets_are_in_no_representation() -> None:
     assert "secret" not in repr(UPDATE)
-    assert "ppp" not in repr(UPDATE)
+    assert "ppp" not in repr(ENTRANCE)
+    assert "hush" not in repr(BEGIN)
     assert "models" not in repr(Apply("models: {}", False))

@@ -20,6 +20,7 @@ from penstock.core.errors import QUEUE_FULL, QUEUE_TIMEOUT, STOPPING, PenstockEr
 from penstock.core.policy import Queue
 from penstock.core.serving import Applied
 from penstock.routing.places import LocalPlaces
+from tests.assembly.doubles import StillBooks
 from tests.control.timing import until
 
 QUEUE = Queue(length=100, wait_s=10.0)
@@ -45,7 +46,7 @@ class Far:
 
 @contextlib.asynccontextmanager
 async def workers(places: LocalPlaces, count: int) -> AsyncIterator[list[tuple[Talk, Far]]]:
-    office = Office(Gathering((), {}), places, refused, str)
+    office = Office(Gathering((), {}), places, refused, str, StillBooks().as_books())
     async with contextlib.AsyncExitStack() as held:
         pairs = []
         for index in range(count):

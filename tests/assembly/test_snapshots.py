@@ -6,12 +6,20 @@ import asyncio
 
 import pytest
 
-from penstock.access.keys import Keyring
+from penstock.access.keyring import Keyring
+from penstock.access.limits import Rules
+from penstock.access.peppers import Pepper
+from penstock.access.prices import PriceList
 from penstock.assembly.snapshots import Snapshots
+from penstock.core.accounts import Directory
 from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
 from penstock.core.serving import Deployment, Model
 
-KEYRING = Keyring((), b"p" * 32)
+ACCESS = (
+    Keyring(Directory(), [Pepper("now", b"p" * 32)], lambda: 0.0, lambda _: None),
+    Rules(Directory()),
+    PriceList(()),
+)
 
 
 class Engine:
@@ -52,9 +60,9 @@ def snapshots(builder: Builder) -> Snapshots:
 
 
 async def test_engines_are_shared_by_digest(snapshots: Snapshots, builder: Builder) -> None:
-    snapshots.take(deployment(1, a="x", b="y"), KEYRING)
+    snapshots.take(deployment(1, a="x", b="y"), *ACCESS)
     first = snapshots.current()
-    snapshots.take(deployment(2, a="x", b="y"), KEYRING)
+    snapshots.take(deployment(2, a="x", b="y"), *ACCESS)
     second = snapshots.current()
     assert second.deployment.version == 2
     assert dict(first.engines) == dict(second.engines) == {"a": builder.built["x"], "b": builder.built["y"]}
@@ -62,9 +70,9 @@ async def test_engines_are_shared_by_digest(snapshots: Snapshots, builder: Build
 
 
 async def test_an_engine_is_closed_when_the_last_snapshot_lets_go(snapshots: Snapshots, builder: Builder) -> None:
-    snapshots.take(deployment(1, a="old", b="same"), KEYRING)
+    snapshots.take(deployment(1, a="old", b="same"), *ACCESS)
     held_by_a_request = snapshots.current()
-    snapshots.take(deployment(2, a="new", b="same"), KEYRING)
+    snapshots.take(deployment(2, a="new", b="same"), *ACCESS)
     await asyncio.sleep(0)
     assert builder.built["old"].closed == 0
     del held_by_a_request
@@ -75,10 +83,10 @@ async def test_an_engine_is_closed_when_the_last_snapshot_lets_go(snapshots: Sna
 
 
 async def test_a_deployment_that_cannot_be_built_changes_nothing(snapshots: Snapshots, builder: Builder) -> None:
-    snapshots.take(deployment(1, a="x"), KEYRING)
+    snapshots.take(deployment(1, a="x"), *ACCESS)
     before = snapshots.current()
     with pytest.raises(PenstockError, match="no such certificate"):
-        snapshots.take(deployment(2, a="x", b="y", c="!"), KEYRING)
+        snapshots.take(deployment(2, a="x", b="y", c="!"), *ACCESS)
     assert snapshots.current() is before
     await asyncio.sleep(0)
     assert (builder.built["x"].closed, builder.built["y"].closed) == (0, 1)
@@ -92,7 +100,7 @@ async def test_before_the_first_there_is_none(snapshots: Snapshots) -> None:
 
 
 async def test_a_snapshot_that_outlives_the_worker_does_no_harm(snapshots: Snapshots, builder: Builder) -> None:
-    snapshots.take(deployment(1, a="x"), KEYRING)
+    snapshots.take(deployment(1, a="x"), *ACCESS)
     late = snapshots.current()
     await snapshots.aclose()
     del late
@@ -103,15 +111,15 @@ async def test_a_snapshot_that_outlives_the_worker_does_no_harm(snapshots: Snaps
 async def test_the_oldest_that_is_in_use_is_told(builder: Builder) -> None:
     heard: list[int] = []
     snapshots = Snapshots(builder, heard.append)  # type: ignore[arg-type]
-    snapshots.take(deployment(3, a="x"), KEYRING)
-    snapshots.take(deployment(4, a="x"), KEYRING)
+    snapshots.take(deployment(3, a="x"), *ACCESS)
+    snapshots.take(deployment(4, a="x"), *ACCESS)
     assert heard == [3, 4]
     held_by_a_request = [snapshots.current()]
     for version in (5, 6, 7):
-        snapshots.take(deployment(version, a="x"), KEYRING)
+        snapshots.take(deployment(version, a="x"), *ACCESS)
     assert heard == [3, 4]
     held_by_another = [snapshots.current()]
-    snapshots.take(deployment(8, a="x"), KEYRING)
+    snapshots.take(deployment(8, a="x"), *ACCESS)
     held_by_a_request.clear()
     assert heard == [3, 4, 7]
     held_by_another.clear()

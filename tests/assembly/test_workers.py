@@ -13,13 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from penstock.assembly.link import Update
+from penstock.assembly.link import Entrance, Update, framed
 from penstock.assembly.workers import WorkerLoop
+from penstock.core.accounts import Directory
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
+from penstock.core.leases import Hold, Need
 from penstock.core.serving import Applied, Deployment
+from penstock.core.usage import Held
 from penstock.edge.http.config import Drain, ServerSettings
 from penstock.routing.places import LocalPlaces
+from tests.assembly.doubles import StillBooks
 from tests.control.timing import ManualTime, until
 from tests.e2e.running import alive
 
@@ -27,7 +31,9 @@ from tests.e2e.running import alive
 WORKER = """
 import asyncio, msgspec, os, socket, sys
 from penstock.assembly.link import *
+from penstock.core.leases import Hold, Need
 from penstock.core.policy import Queue
+from penstock.core.usage import Held
 from penstock.observe.totals import Report, Series
 async def main():
     note, mood = open(sys.argv[1], "a", buffering=1), sys.argv[2]
@@ -42,6 +48,10 @@ async def main():
     link.ended.add_done_callback(lambda _: messages.put_nowait(None))
     while message := await messages.get():
         match message:
+            case Begin():
+                print("owner", int(message.owner.split("-")[1]), file=note)
+            case Entrance(directory):
+                print("directory", directory.version, file=note)
             case Update(deployment):
                 print("version", deployment.version, file=note)
                 if mood == "refusing":
@@ -53,6 +63,17 @@ async def main():
                     link.send_frame(b"\\xff" * 4)
                 if mood == "holding":
                     link.send(Ask(7, Acquire("s", "p", 0, Queue(), 1)))
+                if mood == "spending":
+                    need = Need("bud_1:", Hold.KEPT, 20, 4, until=4e10)
+                    link.send(Ask(8, Reserve("l", (need,))))
+            case Told(8):
+                link.send(SettleLease("l", {"bud_1:": 3}))
+                link.send(Ask(9, Reserve("m", (need,))))
+            case Told(9):
+                print("spent", int(sys.argv[5]), file=note)
+            case Ask(number, Holding()):
+                held = (Held("bud_1:", Hold.KEPT, 4, 0.0, 4e10, 5.0),)
+                link.send(Told(number, msgspec.Raw(msgspec.msgpack.encode([("m", held)]))))
             case Told(7):
                 print("place", int(sys.argv[5]), file=note)
             case Ask(number, Measured()) if mood != "hung":
@@ -67,7 +88,7 @@ asyncio.run(main())
 
 
 def update(version: int, workers: int = 1) -> Update:
-    return Update(Deployment(version, {}, {}, {}), b"p" * 32, ServerSettings(workers=workers, drain=Drain(limit_s=0)))
+    return Update(Deployment(version, {}, {}, {}), ServerSettings(workers=workers, drain=Drain(limit_s=0)))
 
 
 async def refused(_: str, __: bool) -> Applied:
@@ -79,9 +100,11 @@ class Stage:
         self.note, self.said, self.time = note, list[str](), ManualTime()
         self.places = LocalPlaces(SystemClock())
         self.sock = socket.create_server(("127.0.0.1", 0))
+        self.books = StillBooks()
         self.loop = WorkerLoop(
             update(1, workers), self.sock, env=dict(os.environ), say=self.said.append, clock=SystemClock(),
-            places=self.places, apply=refused, text=str, sleep=self.time.sleep,
+            places=self.places, apply=refused, text=str, books=self.books.as_books(),
+            sleep=self.time.sleep,
             argv=(sys.executable, "-c", WORKER, str(note), mood),
         )  # fmt: skip
 
@@ -90,6 +113,9 @@ class Stage:
             return []
         lines = [line.split() for line in self.note.read_text().splitlines()]
         return [int(line[1]) for line in lines if len(line) == 2 and line[0] == what]
+
+    def words(self) -> list[str]:
+        return [line.split()[0] for line in self.note.read_text().splitlines()]
 
     async def until(self, what: str, *values: int) -> None:
         await until(lambda: self.heard(what) == list(values), 10)
@@ -213,3 +239,30 @@ async def test_released_once_no_worker_holds_anything_older(note: Path) -> None:
         assert not waiting.done()
         stage.loop.update(update(2))
         await asyncio.wait_for(waiting, 10)
+
+
+async def test_each_is_told_who_it_is_and_who_may_call_before_anything_else(note: Path) -> None:
+    stage = Stage(note, "willing")
+    async with stage.playing():
+        await stage.until("version", 1)
+        stage.loop.tell(framed(Entrance(Directory(version=4), (), (), {})))
+        await stage.until("directory", 3, 4)
+        os.kill(stage.heard("pid")[0], signal.SIGKILL)
+        await until(lambda: stage.time.slept == [0.0], 10)
+        await stage.time.advance(0.0)
+        await stage.until("version", 1, 1)
+    assert stage.words()[:4] == ["pid", "owner", "directory", "version"]
+    assert stage.heard("owner") == [1, 2]
+    assert stage.books.accounting.ends == ["w-1", "w-2"]
+
+
+async def test_what_they_use_is_counted_in_one_book_and_what_they_hold_is_known(note: Path) -> None:
+    stage = Stage(note, "spending", workers=2)
+    async with stage.playing():
+        await until(lambda: sorted(stage.heard("spent")) == [0, 1], 10)
+        held = (Held("bud_1:", Hold.KEPT, 4, 0.0, 4e10, 5.0),)
+        assert sorted(await stage.loop.holding(5.0)) == [("w-1", "m", held), ("w-2", "m", held)]
+        # Each has used 3 and holds 4.
+        left = await stage.books.accounting.reserve("probe", "", [Need("bud_1:", Hold.KEPT, 20, 0, until=4e10)])
+        assert left.levels[0].remaining == 6
+    assert sorted(stage.books.accounting.ends) == ["w-1", "w-2"]
