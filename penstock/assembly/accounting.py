@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from penstock.access.book import Book
@@ -30,6 +30,7 @@ _FLUSHED_WITHIN_S = 5.0
 # A worker's settling is on its way for no longer than this, and there is no more of it.
 _RECENT_S = 5.0
 _RECENT = 5_000
+_TRIES = 12
 
 
 class Accounting:
@@ -67,6 +68,7 @@ class Accounting:
         self._directory = Directory()
         self._signing: tuple[SigningKeys, ...] = ()
         self._begun: set[tuple[str, float]] = set()
+        self._late: dict[str, tuple[int, float]] = {}
         self._orphans: dict[str, list[str]] = {}
         self._recent: dict[str, deque[tuple[float, Settled]]] = {}
         self._stale = self._full = False
@@ -96,10 +98,24 @@ class Accounting:
         begun = await self._spent(directory)
         if begun:
             self._book.begin(begun)
-            if not self._alone:
-                await self._counters.begin(begun)
+            self._late |= begun
+            await self.begin_late()
         self._directory = directory
         self._tell(self._entrance(begun))
+
+    async def begin_late(self) -> None:
+        """Budgets that are new begin in the counters as soon as these answer."""
+        if not self._late or self._alone:
+            self._late.clear()
+            return
+        begun = dict(self._late)
+        try:
+            await self._counters.begin(begun)
+        except PenstockError as error:
+            _log.warning("new budgets begin when the counters are back: %s", error.message)
+        else:
+            for counter in begun:
+                del self._late[counter]
 
     def signed(self, signing: Mapping[str, SigningKeys]) -> None:
         """Issuers have other keys."""
@@ -203,29 +219,36 @@ class Accounting:
 
     def orphaned(self, owner: str, lease: str) -> None:
         """The owner is gone, and nobody will settle the lease."""
-        if owner in self._orphans:
-            self._orphans[owner].append(lease)
+        self._orphans.setdefault(owner, []).append(lease)
 
     async def ended(self, owner: str) -> None:
         """The worker is gone: what it left open is charged at its bound, and what it held without having sent
         anything is given back."""
         assert self._shipping is not None
-        self._orphans[owner] = []
         self._shipping.ended(owner)
-        try:
-            await self._shipping.caught_up(_FLUSHED_WITHIN_S)
-        except TimeoutError:
-            _log.error(
-                "the journal of %s cannot be read in time; what it left open is given back at its bound", owner
-            )
-        since = self._clock.now() - _RECENT_S
-        recent = [record for at, record in self._recent.pop(owner, ()) if at >= since]
-        try:
-            for record in recent:
-                await self._counters.settle(owner, record.lease, record.used)
-            for lease in self._orphans.pop(owner):
-                await self._counters.settle(owner, lease, {})
-            await self._counters.end(owner)
-        except PenstockError as error:
-            # They are rebuilt from the ledger when they are back.
-            _log.warning("a worker's leases are not given back: %s", error.message)
+        await self.given_back((owner,))
+
+    async def given_back(self, owners: Iterable[str]) -> None:
+        """The same, of owners whose journals are known to be all that there will be."""
+        assert self._shipping is not None
+        for _ in range(_TRIES):
+            try:
+                await self._shipping.caught_up(_FLUSHED_WITHIN_S)
+                break
+            except TimeoutError:
+                continue
+        else:
+            _log.error("the journals of workers that ended cannot be read; what they held stays reserved")
+            return
+        for owner in owners:
+            since = self._clock.now() - _RECENT_S
+            recent = [record for at, record in self._recent.pop(owner, ()) if at >= since]
+            try:
+                for record in recent:
+                    await self._counters.settle(owner, record.lease, record.used)
+                for lease in self._orphans.pop(owner, ()):
+                    await self._counters.settle(owner, lease, {})
+                await self._counters.end(owner)
+            except PenstockError as error:
+                # They are rebuilt from the ledger when they are back.
+                _log.warning("a worker's leases are not given back: %s", error.message)

@@ -27,6 +27,7 @@ from penstock.core.clock import Clock
 from penstock.core.leases import Counters
 from penstock.core.usage import Act
 from penstock.store.config import StateSettings
+from penstock.store.journal_folder import segments
 
 _log = logging.getLogger(__name__)
 
@@ -110,6 +111,7 @@ async def keeping(
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
         retention = Retention(state.ledger, state.audit, settings, clock)
+        before = tuple(segments(folder))
         await held.enter_async_context(_running(shipping.run()))
         held.push_async_callback(_shipped, shipping)
         await directories.first()
@@ -117,6 +119,7 @@ async def keeping(
         if rebuilding is not None:
             rebuilding.begin(shipping, directories, accounting)
             await rebuilding.ready(_COUNTED_WITHIN_S)
+            await accounting.given_back(before)
             loops.append(rebuilding.run())
         for loop in loops:
             await held.enter_async_context(_running(loop))

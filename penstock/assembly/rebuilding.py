@@ -95,6 +95,9 @@ class Rebuilding:
             there = await self._epochs.presented(standing.id)
             if self._directories.alive <= there:
                 await self._open(standing.id)
+        if standing.open:
+            assert self._accounting is not None
+            await self._accounting.begin_late()
 
     async def _present(self, epoch: str) -> None:
         """This gateway's open leases are counted in the epoch. First the leases, then the ledger: one that is settled
