@@ -11,18 +11,21 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import redis
 
 from penstock.access.book import Book
-from penstock.access.config import OnFailure
+from penstock.access.config import AccessSettings, OnFailure
 from penstock.access.keyring import Keyring
 from penstock.access.keys import digest, mint
 from penstock.access.limits import Rules
 from penstock.access.peppers import Pepper
 from penstock.access.prices import PriceList
-from penstock.assembly.counting import OwnCounting
+from penstock.assembly.counting import OwnCounting, RemoteCounting
+from penstock.assembly.redis import counters_at
 from penstock.core.accounts import Budget, Directory, KeyRecord, Limit, Project
 from penstock.core.chat import Call, Usage
 from penstock.core.clock import SystemClock
@@ -30,13 +33,15 @@ from penstock.core.money import NANO, Price, Rates
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.dialects.chat import read
 from penstock.gateway.admit import admit
-from penstock.gateway.lease import Count, Means
+from penstock.gateway.lease import Means
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.snapshot import Engine, Snapshot
 from penstock.store.journal import Journal
+from tests.redis import RedisServer
 
 ROUNDS = 7
 REQUESTS = 5_000
+REDIS_REQUESTS = 3_000
 _PEPPER = Pepper("bench", b"p" * 32)
 _BODY = b'{"model":"chat","max_tokens":64,"messages":[{"role":"user","content":"%s"}]}' % (b"word " * 200)
 
@@ -65,9 +70,20 @@ def directory(key: str) -> Directory:
     )
 
 
-async def _each(snapshot: Snapshot, key: str, reserving: Reserving, replica: Replica, service: Service) -> None:
+def _house(known: Directory) -> tuple[Snapshot, Replica, Service]:
+    service, model = Service("chat", ("m",)), Model("m", "openai", "x", b"")
+    replica = Replica("m-0", "m", "http://127.0.0.1:1/v1")
+    deployment = Deployment(1, {"m": model}, {"chat": service}, {"m": (replica,)})
+    engines: Mapping[str, Engine] = {}
+    keyring = Keyring(known, (_PEPPER,), time.time, lambda _: None)
+    return Snapshot(deployment, engines, keyring, Rules(known), PriceList(known.prices)), replica, service
+
+
+async def _each(
+    snapshot: Snapshot, key: str, reserving: Reserving, replica: Replica, service: Service, requests: int
+) -> None:
     call = read("req_1", _BODY).call
-    for _ in range(REQUESTS):
+    for _ in range(requests):
         admission = admit(key, "127.0.0.1", snapshot)
         lease = await reserving.open(call, admission, service, 600.0)
         lease.held_to(call)
@@ -80,16 +96,11 @@ async def _each(snapshot: Snapshot, key: str, reserving: Reserving, replica: Rep
 def measured() -> Mapping[str, float]:
     """Microseconds of CPU a request: with limits and a budget, and with the journal alone."""
     key = mint("bench")
-    service, model = Service("chat", ("m",)), Model("m", "openai", "x", b"")
-    replica = Replica("m-0", "m", "http://127.0.0.1:1/v1")
-    deployment = Deployment(1, {"m": model}, {"chat": service}, {"m": (replica,)})
-    engines: Mapping[str, Engine] = {}
-    count: Count = _uncounted
     found: dict[str, list[float]] = {"limits and a budget": [], "no limits": []}
     with tempfile.TemporaryDirectory() as folder:
         clock, journal = SystemClock(), Journal(Path(folder), "bench", sync_s=0.05)
         counting = OwnCounting(Book(), "bench", clock)
-        means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=count)
+        means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=_uncounted)
         reserving = Reserving(means, "bench")
         full = directory(key)
         for _ in range(ROUNDS):
@@ -97,17 +108,55 @@ def measured() -> Mapping[str, float]:
                 ("limits and a budget", full),
                 ("no limits", msgspec.structs.replace(full, limits=(), budgets=())),
             ):
-                keyring = Keyring(known, (_PEPPER,), clock.wall, lambda _: None)
-                snapshot = Snapshot(deployment, engines, keyring, Rules(known), PriceList(known.prices))
+                snapshot, replica, service = _house(known)
                 began = time.process_time()
-                asyncio.run(_each(snapshot, key, reserving, replica, service))
+                asyncio.run(_each(snapshot, key, reserving, replica, service, REQUESTS))
                 found[name].append((time.process_time() - began) / REQUESTS * 1e6)
         journal.close()
     return {name: statistics.median(values) for name, values in found.items()}
 
 
+async def _with_redis(url: str, folder: str) -> tuple[float, float, float]:
+    """Round trips, milliseconds and microseconds of this process's CPU, each for one request."""
+    clock, access = SystemClock(), AccessSettings(counters=url, counters_timeout_s=5.0)
+    counters, epochs = counters_at(access, clock, lambda: None)
+    epoch = await epochs.begin("bench")
+    assert epoch is not None
+    await epochs.present("bench", epoch, ())
+    await epochs.open(epoch, {})
+    counting = RemoteCounting(access, "bench", clock)
+    journal = Journal(Path(folder), "redis", sync_s=0.05)
+    key = mint("bench")
+    means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=_uncounted)
+    try:
+        while counting.epoch is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        snapshot, replica, service = _house(directory(key))
+        before, began, cpu = _commands(url), time.perf_counter(), time.process_time()
+        await _each(snapshot, key, Reserving(means, "bench"), replica, service, REDIS_REQUESTS)
+        await counting.settled()
+        took, used = time.perf_counter() - began, time.process_time() - cpu
+        trips = (_commands(url) - before) / REDIS_REQUESTS
+    finally:
+        await counting.aclose()
+        await counters.aclose()
+        journal.close()
+    return trips, took / REDIS_REQUESTS * 1e3, used / REDIS_REQUESTS * 1e6
+
+
+def _commands(url: str) -> int:
+    """Calls of scripts that the server has answered, which is all that counters do."""
+    with closing(redis.Redis.from_url(url)) as client:
+        stats = client.info("commandstats")
+    return sum(int(stats[name]["calls"]) for name in stats if name.startswith("cmdstat_eval"))
+
+
 def main() -> None:
-    """Prints the table."""
+    """Prints the tables."""
     print("| admitted, held, settled | CPU a request |\n| --- | --- |")
     for name, us in measured().items():
         print(f"| {name} | {us:.1f} us |")
+    with RedisServer() as server, tempfile.TemporaryDirectory() as folder:
+        trips, wait_ms, us = asyncio.run(_with_redis(server.url, folder))
+    print("\n| with Redis, limits and a budget | a request |\n| --- | --- |")
+    print(f"| round trips | {trips:.2f} |\n| one after the other | {wait_ms:.2f} ms |\n| CPU | {us:.0f} us |")

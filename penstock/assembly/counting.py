@@ -94,10 +94,19 @@ class RemoteCounting:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def aclose(self) -> None:
+    @property
+    def epoch(self) -> str | None:
+        """The one that it counts in; None while it does not."""
+        return self._counters.epoch
+
+    async def settled(self) -> None:
         """What is on its way arrives, within ten seconds."""
         if self._running:
             await asyncio.wait(self._running, timeout=_SETTLED_WITHIN_S)
+
+    async def aclose(self) -> None:
+        """As ``settled``, and lets go of the connection."""
+        await self.settled()
         ending = [task for task in (self._again, self._joining) if task is not None]
         for task in ending:
             task.cancel()

@@ -54,16 +54,17 @@ def admin(server: Penstock, method: str, path: str, body: object = None) -> dict
 
 
 def hand_out(server: Penstock) -> dict[str, str]:
-    """Two projects: one has a budget, the other a limit; their keys."""
+    """Two projects: one has a budget, the other a limit; their keys. A gateway that knows these knows those."""
     admin(server, "POST", "/prices", {"model": "mock", "input": "1", "output": "2", "since": "2026-01-01"})
-    keys: dict[str, str] = {}
     for project in ("budgeted", "limited"):
         admin(server, "POST", "/projects", {"id": project})
-        keys[project] = str(admin(server, "POST", "/keys", {"project": project})["secret"])
     admin(server, "POST", "/budgets", {"kind": "project", "subject": "budgeted", "period": "total", "amount": BUDGET})
     limit = {"kind": "project", "subject": "limited", "metric": "tokens", "per": "minute", "amount": TOKENS_A_MINUTE}
     admin(server, "POST", "/limits", limit)
-    return keys
+    return {
+        project: str(admin(server, "POST", "/keys", {"project": project})["secret"])
+        for project in ("budgeted", "limited")
+    }
 
 
 def known(server: Penstock, key: str) -> bool:
