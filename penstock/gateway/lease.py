@@ -32,6 +32,9 @@ from penstock.gateway.tries import Charge, Try, at_most
 
 _log = logging.getLogger("penstock.gateway")
 
+# An enum member's name is looked up by Python code.
+_KINDS = {kind: kind.name.lower() for kind in Kind}
+
 
 class Counting(Protocol):
     """What the gateway needs of the counters, in the name of one owner."""
@@ -250,15 +253,16 @@ class Lease:
         asked = needs(self._applying, more, self._at)
         try:
             answer = await self._means.counting.reserve(self.id, asked)
-        except BaseException as error:
-            if not self.counted and not (isinstance(error, PenstockError) and error.fault is not COUNTERS_UNAVAILABLE):
-                # It may have been carried out all the same.
-                self._means.counting.settle(self.id, dict.fromkeys((need.counter for need in asked), 0))
-            if not isinstance(error, PenstockError) or error.fault is not COUNTERS_UNAVAILABLE:
+        except PenstockError as error:
+            if error.fault is not COUNTERS_UNAVAILABLE:
                 raise
+            self._undo(asked)
             if self._means.must(self._applying):
                 raise
             return
+        except BaseException:
+            self._undo(asked)
+            raise
         if isinstance(answer, Refused):
             raise refusal(answer, self._applying, asked, wanted)
         self.counted = True
@@ -272,6 +276,11 @@ class Lease:
         self._fresh += held
         self._levels = answer.levels
         self._reserved = Amounts(*map(max, wanted, before))
+
+    def _undo(self, asked: Sequence[Need]) -> None:
+        """Gives back what may have been reserved by a call that nobody heard the answer of."""
+        if not self.counted:
+            self._means.counting.settle(self.id, dict.fromkeys((need.counter for need in asked), 0))
 
     # -- what is known of it -------------------------------------------------------------------------------------
 
@@ -339,7 +348,7 @@ class Lease:
             team=principal.team,
             service=self._service.name,
             model=tried.model,
-            kind=call.kind.name.lower(),
+            kind=_KINDS[call.kind],
             ending=ending,
             status=status,
             tokens=charge.tokens,
@@ -350,6 +359,10 @@ class Lease:
 
 
 def _summed(charges: Sequence[Charge]) -> Amounts:
+    if len(charges) == 1:
+        # As with nearly every request.
+        only = charges[0]
+        return Amounts(1, only.tokens.input, only.tokens.output, only.cost_nano)
     return Amounts(
         1,
         sum(charge.tokens.input for charge in charges),
