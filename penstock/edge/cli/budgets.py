@@ -112,7 +112,9 @@ def remove(desk: Desk, ids: Sequence[str], yes: bool) -> None:
 def _row(budget: BudgetView) -> Sequence[str]:
     on = subject_of(budget.kind, budget.subject)
     spent, amount = Decimal(budget.spent), Decimal(budget.amount)
-    used = f"{spent * 100 / amount:.0f}%" if amount else ""
+    percent = spent * 100 / amount if amount else None
+    past = [warning for warning in budget.warn_percent if percent is not None and percent >= warning]
+    used = "" if percent is None else f"{percent:.0f}%{f' (past {max(past)}%)' if past else ''}"
     by = f" ({budget.spent_by})" if budget.spent_by else ""
     anew = "never" if budget.period_end is None else time_of(budget.period_end)
     return budget.id, on, budget.service, budget.period, budget.amount, budget.spent + by, used, anew

@@ -118,12 +118,14 @@ def test_a_budget_is_changed_where_there_is_one_and_else_made(gateway_accounts: 
 
 def test_budgets_are_listed_with_what_is_spent(gateway_accounts: Accounts, capsys: Out) -> None:
     each = replace(BUDGET, id="bud_2", kind="key", subject="*", period="total", spent_by="k9", period_end=None)
-    gateway_accounts.list("budgets.list", BUDGET, each, replace(BUDGET, id="bud_3", amount="0.00"))
+    warned = replace(BUDGET, id="bud_4", warn_percent=(10, 25, 90))
+    gateway_accounts.list("budgets.list", BUDGET, each, replace(BUDGET, id="bud_3", amount="0.00"), warned)
     assert main(["budgets", "list"]) == 0
     assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]] == [
         "bud_1 project:red - month 500.00 125.50 25% 1970-01-02T00:00:00Z",
         "bud_2 each key - total 500.00 125.50 (k9) 25% never",
         "bud_3 project:red - month 0.00 125.50 - 1970-01-02T00:00:00Z",
+        "bud_4 project:red - month 500.00 125.50 25% (past 25%) 1970-01-02T00:00:00Z",
     ]
     gateway_accounts.answer("budgets.delete", Gone(object="budget", id="bud_1"))
     assert main(["budgets", "remove", "bud_1", "--yes"]) == 0
