@@ -50,9 +50,6 @@ class Applying(msgspec.Struct, frozen=True):
     counts_tokens: bool = False
 
 
-NOTHING = Applying()
-
-
 class Amounts(NamedTuple):
     """What one request counts as. ``cost_nano`` in billionths of a dollar."""
 
@@ -66,17 +63,18 @@ class Rules:
     """The limits and budgets of one directory. Finding those of a caller is a dictionary look-up after the first
     time."""
 
-    __slots__ = ("_budgets", "_cached", "_limits")
+    __slots__ = ("_budgets", "_cached", "_limits", "_nothing")
 
     def __init__(self, directory: Directory) -> None:
         self._limits = directory.limits
         self._budgets = directory.budgets
+        self._nothing = Applying()
         self._cached: dict[tuple[str, str, str, str, str], Applying] = {}
 
     def applying(self, principal: Principal, service: str) -> Applying:
         """What holds for the caller at the service of this name."""
         if not self._limits and not self._budgets:
-            return NOTHING
+            return self._nothing
         whose = (principal.key_id, principal.user, principal.team, principal.project, service)
         found = self._cached.get(whose)
         if found is None:

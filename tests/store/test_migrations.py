@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import subprocess
@@ -17,13 +18,11 @@ from alembic.migration import MigrationContext
 
 from penstock.core.accounts import EVERYWHERE, Change, Directory, KeyRecord, Project, Scopes, User
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
-from penstock.core.serving import KeyRecord as OldKey
 from penstock.store import audit_tables, ledger_table, migrations
 from penstock.store.database import Database, open_database, sqlite_url
 from penstock.store.migrations import migrate, revisions
 from penstock.store.rows import read_directory
 from penstock.store.sql import SqlStore
-from penstock.store.sqlite import SqliteStore
 from penstock.store.tables import METADATA
 from tests.postgres import postgres, postgres_url
 
@@ -178,23 +177,38 @@ def test_a_key_that_was_replaced_in_the_older_shape_is_the_one_that_counts(datab
     )
 
 
+# What a Penstock from before Alembic made; it leaves a store alone whose ``user_version`` is above its own 1.
+BEFORE_REVISIONS = """
+    PRAGMA journal_mode = WAL;
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+    CREATE TABLE keys (
+        id TEXT PRIMARY KEY, digest BLOB NOT NULL UNIQUE, project TEXT NOT NULL, role TEXT NOT NULL, services TEXT
+    ) STRICT;
+    INSERT INTO settings VALUES ('created_at', '1700000000');
+    INSERT INTO keys VALUES ('admin', x'616161', 'default', 'admin', NULL);
+    PRAGMA user_version = 1;
+"""
+
+
 def test_a_store_from_before_there_were_revisions_opens(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    old = SqliteStore(path, MADE_AT)
-    old.put_key(OldKey("admin", b"a" * 32, "default", "admin"))
-    old.close()
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(BEFORE_REVISIONS)
     database = open_database(sqlite_url(path))
     migrate(database, now=MADE_AT + 1)
     store = SqlStore(database, NoAudit(), lambda: MADE_AT)
-    assert store.created_at() == int(MADE_AT)
-    assert [(each.id, each.digest, each.project) for each in store.directory().keys] == [("admin", b"a" * 32, "*")]
-    with pytest.raises(PenstockError, match="newer Penstock"):
-        SqliteStore(path, MADE_AT)
+    assert store.created_at() == 1_700_000_000
+    assert [(each.id, each.digest, each.project) for each in store.directory().keys] == [("admin", b"aaa", "*")]
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        assert old.execute("PRAGMA user_version").fetchone()[0] > 1
     migrate(database, now=MADE_AT, to="0001")
     database.close()
-    old = SqliteStore(path, MADE_AT)
-    assert list(old.keys()) == [OldKey("admin", b"a" * 32, "default", "admin")]
-    old.close()
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        assert old.execute("PRAGMA user_version").fetchone() == (1,)
+        assert old.execute("SELECT id, digest, project, role, services FROM keys").fetchall() == [
+            ("admin", b"aaa", "default", "admin", None)
+        ]
+        assert old.execute("SELECT value FROM settings WHERE name = 'created_at'").fetchone() == ("1700000000",)
 
 
 def test_a_store_of_a_newer_penstock_is_left_alone(database: Database) -> None:
