@@ -25,7 +25,9 @@ from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE
 from penstock.core.leases import Granted, Hold, Level, Need, Refused
 from penstock.core.money import Price
 from penstock.core.serving import Deployment, Replica, Service
-from penstock.core.usage import Entry, Held, JournalRecord, Opened, Settled
+from penstock.core.identity import Capture
+from penstock.core.usage import Audited, Entry, Held, JournalRecord, Opened, Settled
+from penstock.gateway import capture as capturing
 from penstock.gateway.refused import capital, limit_headers, refusal
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.tries import Charge, Try, at_most
@@ -59,7 +61,8 @@ Count = Callable[[Call, Service], Awaitable[int | None]]
 
 class Means:
     """What every lease of a worker is made with. ``gateway`` is the gateway's name; ``cap`` the output in tokens that
-    a request is held to when nothing else bounds it."""
+    a request is held to when nothing else bounds it; ``capture`` the policy on prompts and replies of projects that
+    have none."""
 
     def __init__(
         self,
@@ -71,15 +74,17 @@ class Means:
         on_failure: OnFailure,
         cap: int,
         count: Count,
+        capture: Capture = "none",
     ) -> None:
         self.counting = counting
         self.clock = clock
         self.gateway = gateway
         self.cap = cap
         self.count = count
+        self.capture = capture
         self._journal = journal
         # Of a disk that was full for a moment: as many as there are requests in progress.
-        self._late: list[Settled] = []
+        self._late: list[Settled | Audited] = []
         self._closed = {
             "requests": on_failure.requests,
             "input_tokens": on_failure.tokens,
@@ -96,7 +101,7 @@ class Means:
             del self._late[0]
         self._journal.write(opened)
 
-    def write_settled(self, settled: Settled) -> None:
+    def write_settled(self, settled: Settled | Audited) -> None:
         """The same; where there is no room now, it is done before the next request goes out."""
         try:
             self._journal.write(settled)
@@ -144,6 +149,7 @@ class Lease:
         "_turn",
         "counted",
         "id",
+        "transcript",
     )
 
     def __init__(
@@ -158,6 +164,7 @@ class Lease:
     ) -> None:
         self.id = id
         self.counted = False
+        self.transcript = capturing.transcript(admission, means.capture)
         self._means = means
         self._call = call
         self._admission = admission
@@ -184,7 +191,7 @@ class Lease:
         try:
             await self._reserve(self._amounts(self._service.models[0]))
         except PenstockError as error:
-            if error.fault not in (RATE_LIMITED, BUDGET_EXCEEDED) or not self._applying.counts_tokens:
+            if error.fault not in (RATE_LIMITED, BUDGET_EXCEEDED) or not self._might_fit():
                 raise
             self._exact = await self._means.count(self._call, self._service)
             if self._exact is None:
@@ -264,6 +271,7 @@ class Lease:
             self._undo(asked)
             raise
         if isinstance(answer, Refused):
+            self._levels = answer.levels
             raise refusal(answer, self._applying, asked, wanted)
         self.counted = True
         at = answer.at
@@ -276,6 +284,15 @@ class Lease:
         self._fresh += held
         self._levels = answer.levels
         self._reserved = Amounts(*map(max, wanted, before))
+
+    def _might_fit(self) -> bool:
+        """After a refusal: whether it would have been granted with a prompt of nothing, so that counting may help."""
+        if not self._applying.counts_tokens:
+            return False
+        most = self._most(self._service.models[0])
+        none = msgspec.structs.replace(most.bound, input=0)
+        least = needs(self._applying, _summed([at_most(most.price, none, held_s=0.0, slots=1)]), self._at)
+        return all(need.amount <= level.remaining for need, level in zip(least, self._levels, strict=True))
 
     def _undo(self, asked: Sequence[Need]) -> None:
         """Gives back what may have been reserved by a call that nobody heard the answer of."""
@@ -317,9 +334,9 @@ class Lease:
 
     # -- settling ------------------------------------------------------------------------------------------------
 
-    def close(self, won: Try | None, ending: str, status: int) -> int:
+    def close(self, won: Try | None, ending: str, status: int, code: str = "") -> int:
         """Has in the journal what the request used, and gives the rest back; what it cost in nano-dollars. ``won``
-        was answered to the end, None: no attempt was."""
+        was answered to the end, None: no attempt was. ``code`` is that of the error which ended it."""
         now, wall = self._means.clock.now(), self._means.clock.wall()
         charged = [(each, charge) for each in self._tries if (charge := each.charge(each is won, now)) is not None]
         self._over(self.id)
@@ -329,6 +346,10 @@ class Lease:
             if self._tries:
                 entries = tuple(self._entry(tried, charge, ending, status, wall) for tried, charge in charged)
                 self._means.write_settled(Settled(self.id, entries, spent))
+                if (said := self.transcript) is not None:
+                    call, admission, name = self._call, self._admission, self._service.name
+                    act = capturing.act(said, call, admission, name, at=wall, ending=ending, code=code)
+                    self._means.write_settled(Audited(self.id, act))
         finally:
             if self.counted:
                 self._means.counting.settle(self.id, spent)
