@@ -7,25 +7,21 @@ attempt goes out the journal has what it may cost at most; when the request is o
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
-from penstock.access.bounds import Bound, bound_of
 from penstock.access.config import OnFailure
-from penstock.access.hosts import host_of
 from penstock.access.limits import Amounts, Applying, needs, used
 from penstock.core.accounts import Limit
 from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
 from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
-from penstock.core.leases import Granted, Hold, Level, Need, Refused
-from penstock.core.money import Price
-from penstock.core.serving import Deployment, Replica, Service
 from penstock.core.identity import Capture
+from penstock.core.leases import Granted, Hold, Level, Need, Refused
+from penstock.core.serving import Replica, Service
 from penstock.core.usage import Audited, Entry, Held, JournalRecord, Opened, Settled
 from penstock.gateway import capture as capturing
 from penstock.gateway.refused import capital, limit_headers, refusal
@@ -118,14 +114,6 @@ class Means:
         )
 
 
-class _Most(NamedTuple):
-    """What one attempt at a model may come to."""
-
-    price: Price | None
-    bound: Bound
-    charge: Charge
-
-
 class Lease:
     """What one request holds. Its methods are called from the tasks of its request; ``close`` exactly once, which
     tells ``over`` its id."""
@@ -174,7 +162,7 @@ class Lease:
         self._at = means.clock.wall()
         self._applying = admission.snapshot.rules.applying(admission.principal, service.name)
         self._tries: list[Try] = []
-        self._bounds: dict[str, _Most] = {}
+        self._bounds: dict[str, Most] = {}
         self._reserved = Amounts(0, 0, 0, 0)
         self._held: list[Held] = []
         self._fresh: tuple[Held, ...] = ()
@@ -237,19 +225,12 @@ class Lease:
                 charges.append(charge)
         return _summed(charges)
 
-    def _most(self, model: str) -> _Most:
+    def _most(self, model: str) -> Most:
         found = self._bounds.get(model)
         if found is None:
-            snapshot = self._admission.snapshot
-            price = snapshot.prices.find(_names(model, snapshot.deployment, self._call.service), self._at)
-            bound = bound_of(self._call, price=price, cap=self._means.cap)
-            if self._exact is not None:
-                bound = msgspec.structs.replace(bound, input=min(bound.input, self._exact))
-            slots = 1
-            if price is not None and price.per_hour_nano:
-                slots = min((each.slots or 1 for each in snapshot.deployment.replicas.get(model, ())), default=1)
-            charge = at_most(price, bound, held_s=self._total_s, slots=slots)
-            found = self._bounds[model] = _Most(price, bound, charge)
+            snapshot, cap = self._admission.snapshot, self._means.cap
+            found = most(self._call, model, snapshot, self._at, cap=cap, exact=self._exact, total_s=self._total_s)
+            self._bounds[model] = found
         return found
 
     async def _reserve(self, wanted: Amounts) -> None:
@@ -390,17 +371,3 @@ def _summed(charges: Sequence[Charge]) -> Amounts:
         sum(charge.tokens.output for charge in charges),
         sum(charge.cost_nano for charge in charges),
     )
-
-
-def _names(model: str, deployment: Deployment, asked: str) -> tuple[str, ...]:
-    """Under which names a model's price may stand."""
-    known = deployment.models.get(model)
-    upstream = "" if known is None else asked if known.upstream == "*" else known.upstream
-    if not upstream:
-        return (model,)
-    replicas = deployment.replicas.get(model)
-    host = _host(replicas[0].base_url) if replicas else ""
-    return (model, upstream, f"{host}/{upstream}") if host else (model, upstream)
-
-
-_host = functools.lru_cache(1024)(host_of)
