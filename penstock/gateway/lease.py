@@ -24,6 +24,7 @@ from penstock.core.leases import Granted, Hold, Level, Need, Refused
 from penstock.core.serving import Replica, Service
 from penstock.core.usage import Audited, Entry, Held, JournalRecord, Opened, Settled
 from penstock.gateway import capture as capturing
+from penstock.gateway.most import Most, most
 from penstock.gateway.refused import capital, limit_headers, refusal
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.tries import Charge, Try, at_most
@@ -190,10 +191,10 @@ class Lease:
     async def attempt(self, number: int, model: str, replica: Replica) -> Try:
         """Holds what this attempt may need beside those before, and has it in the journal. Raises as ``open`` does,
         and ``PenstockError(JOURNAL_FULL)``; the attempt may not go out then."""
-        most = self._most(model)
+        known = self._most(model)
         call = self._call
         tried = Try(
-            number, model, most.price, most.bound, stream=call.stream, choices=call.choices,
+            number, model, known.price, known.bound, stream=call.stream, choices=call.choices,
             slots=replica.slots or 1, began=self._means.clock.now(),
         )  # fmt: skip
         if self.counted and (self._tries or model != self._service.models[0]):
@@ -202,21 +203,21 @@ class Lease:
             async with self._turn:
                 await self._reserve(self._amounts(model))
         fresh, self._fresh = self._fresh, ()
-        entry = self._entry(tried, most.charge, "worker_lost", 500, self._at)
+        entry = self._entry(tried, known.charge, "worker_lost", 500, self._at)
         self._means.write(Opened(self.id, entry, fresh))
         self._tries.append(tried)
         return tried
 
     def _amounts(self, model: str) -> Amounts:
         """All that the request may use with one more attempt at ``model``."""
-        most = self._most(model)
-        if most.price is None and self._applying.budgets:
+        known = self._most(model)
+        if known.price is None and self._applying.budgets:
             raise PenstockError(
                 NO_PRICE,
                 f"{capital(self._applying.budgets[0].said())} holds for this request, and the model '{model}' has no "
                 f"price. Set one: penstock prices set {model}.",
             )
-        charges = [most.charge]
+        charges = [known.charge]
         now = self._means.clock.now()
         for before in self._tries:
             if before.ended is None:
@@ -270,9 +271,9 @@ class Lease:
         """After a refusal: whether it would have been granted with a prompt of nothing, so that counting may help."""
         if not self._applying.counts_tokens:
             return False
-        most = self._most(self._service.models[0])
-        none = msgspec.structs.replace(most.bound, input=0)
-        least = needs(self._applying, _summed([at_most(most.price, none, held_s=0.0, slots=1)]), self._at)
+        known = self._most(self._service.models[0])
+        none = msgspec.structs.replace(known.bound, input=0)
+        least = needs(self._applying, _summed([at_most(known.price, none, held_s=0.0, slots=1)]), self._at)
         return all(need.amount <= level.remaining for need, level in zip(least, self._levels, strict=True))
 
     def _undo(self, asked: Sequence[Need]) -> None:
@@ -303,9 +304,9 @@ class Lease:
             return call
         if all(self._most(model).bound.capped is None for model in self._service.models):
             return call
-        most = self._means.cap
-        fields = {**call.fields, "max_tokens": msgspec.Raw(str(most).encode())}
-        return msgspec.structs.replace(call, max_tokens=most, fields=fields)
+        cap = self._means.cap
+        fields = {**call.fields, "max_tokens": msgspec.Raw(str(cap).encode())}
+        return msgspec.structs.replace(call, max_tokens=cap, fields=fields)
 
     def cost(self, tried: Try) -> int:
         """What the request comes to, in nano-dollars, when ``tried`` has answered it to the end."""
