@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Generator, Iterator, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -16,7 +17,7 @@ from penstock.edge.cli.talk import Gateway
 T = TypeVar("T", bound=msgspec.Struct)
 
 PAGE = 200
-_NO_QUERY: Mapping[str, str | None] = {}
+_NO_QUERY: Mapping[str, str | None] = MappingProxyType({})
 
 
 class Told(msgspec.Struct, Generic[T], frozen=True):

@@ -6,6 +6,7 @@ import http.client
 import ipaddress
 import ssl
 from collections.abc import Generator, Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import msgspec
@@ -33,7 +34,7 @@ _SILENCE_S = 600.0
 """The gateway sends heartbeats once it streams; before that a slow machine may read a long prompt."""
 _MAX_BODY = 16 << 20
 _MAX_LINES = 200
-_NOTHING: Mapping[str, str] = {}
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 _YAML = {"content-type": "application/yaml"}
 _JSON = {"accept": "application/json"}
 _ANY = {"accept": "*/*"}
