@@ -16,7 +16,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up install dev test slow faults lint format types shape check docs bench bench-long clean
+.PHONY: help up install dev test slow faults races lint format types shape check docs bench bench-long clean
 
 help: ## Say what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ slow: dev ## Run the tests that take long.
 
 faults: dev ## Try what takes long to fail: ten thousand requests through a bad hour, readers that stall.
 	@exec $(BIN)/python -m pytest -s -m slow tests/e2e/faults tests/e2e/test_rolling_all.py
+
+races: dev ## Try limits and budgets for more than a minute: 64 clients, killed workers, two gateways.
+	@exec $(BIN)/python -m pytest -s tests/e2e/races
 
 lint: dev ## Check style and form.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
