@@ -178,6 +178,7 @@ class Keyring:
     def _principal(self, record: KeyRecord) -> Principal:
         everywhere = record.project == EVERYWHERE
         best = Priority.HIGH if everywhere else PRIORITIES[self._projects[record.project].priority]
+        spends = self._projects.get(DEFAULT_PROJECT if everywhere else record.project)
         scopes = record.scopes
         return Principal(
             key_id=record.id,
@@ -193,6 +194,7 @@ class Keyring:
             tools=_bound(scopes.tools),
             networks=scopes.networks,
             priority=max(best, PRIORITIES[record.priority]) if record.priority else best,
+            capture="" if spends is None else spends.capture,
         )
 
 

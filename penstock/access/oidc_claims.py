@@ -48,6 +48,7 @@ class People:
         unsaid = project in ("", EVERYWHERE)
         best = Priority.HIGH if unsaid else self._priority(project)
         name = f"{issuer.issuer}#{subject}" if user is None else user.id
+        spends = self._projects.get(DEFAULT_PROJECT if unsaid else project)
         return Principal(
             key_id=f"jwt:{name}",
             project=DEFAULT_PROJECT if unsaid else project,
@@ -57,6 +58,7 @@ class People:
             user=name,
             team=membership.team,
             priority=Priority.HIGH if everywhere else best,
+            capture="" if spends is None else spends.capture,
         )
 
     def _priority(self, project: str) -> Priority:

@@ -77,6 +77,7 @@ class Access:
             on_failure=begin.access.on_failure,
             cap=begin.access.max_output_tokens,
             count=count,
+            capture=begin.state.audit.capture,
         )
         self.reserving = Reserving(means, begin.owner)
         self.view: View | None = None

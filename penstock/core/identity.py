@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from penstock.core.policy import Priority
+
+Capture = Literal["", "none", "hashes", "content"]
+"""What is kept of prompts and replies; empty: what the gateway's own policy says."""
 
 _NO_ONE = frozenset[str]()
 
@@ -15,7 +20,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     ``key_id`` is the key's public id, or for a token ``jwt:`` and the user's id. ``project`` is where it spends;
     ``everywhere``: it administers all projects, else only its own. ``role`` is for people, ``permissions`` decide.
     None in ``services``, ``models``, ``endpoints`` and ``tools``: no bound. ``networks`` are CIDR. ``priority`` is
-    the best that it may claim.
+    the best that it may claim, ``capture`` what its project has said of prompts and replies.
     """
 
     key_id: str
@@ -31,6 +36,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     tools: frozenset[str] | None = None
     networks: tuple[str, ...] | None = None
     priority: Priority = Priority.NORMAL
+    capture: Capture = ""
 
     def may_use(self, service: str) -> bool:
         """Whether the service is in its scope."""

@@ -17,4 +17,4 @@ def admit(presented: str | None, address: str, snapshot: Snapshot) -> Admission:
         )
     principal = snapshot.keyring.find(presented)
     check_network(principal, address)
-    return Admission(snapshot, principal)
+    return Admission(snapshot, principal, address)

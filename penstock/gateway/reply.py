@@ -86,11 +86,11 @@ class Reply:
             first, self._first = self._first, ()
             if self._whole:
                 self._ending = Ending.COMPLETE
-            return first
+            return self._heard(first)
         if self._ending is Ending.COMPLETE:
             return ()
         if released := await self._timed(self._released):
-            return released
+            return self._heard(released)
         self._ending = Ending.COMPLETE
         return ()
 
@@ -103,6 +103,8 @@ class Reply:
         if pour is None or self._first or self._ending is Ending.COMPLETE:
             return
         alarm, watch, between_s = self._alarm, self._watch, self._between_s
+        if self._lease.transcript is not None:
+            sink = self._lease.transcript.through(sink)
 
         def passed(chunks: Sequence[bytes]) -> bool:
             released = watched(chunks, watch)
@@ -110,6 +112,11 @@ class Reply:
             return not released or sink(released)
 
         await self._timed(lambda: pour(passed))
+
+    def _heard(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
+        if self._lease.transcript is not None:
+            self._lease.transcript.take(chunks)
+        return chunks
 
     async def _released(self) -> Sequence[bytes]:
         while chunks := await self._upstream.read():

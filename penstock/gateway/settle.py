@@ -94,13 +94,13 @@ class Settling:
     def __call__(
         self, trail: Trail, ending: Ending, error: PenstockError | None, lease: Lease | None, won: Try | None
     ) -> Summary:
-        status = _status(ending, error)
+        status, code = _status(ending, error), error.fault.code if error else ""
         if won is not None and won.usage is not None:
             trail.add(Counted(won.usage))
         cost = 0
         if lease is not None:
-            cost = lease.close(won if ending is Ending.COMPLETE else None, ENDINGS[ending], status)
-        trail.add(Closed(self._clock.now(), ending, status, error.fault.code if error else "", cost))
+            cost = lease.close(won if ending is Ending.COMPLETE else None, ENDINGS[ending], status, code)
+        trail.add(Closed(self._clock.now(), ending, status, code, cost))
         summary = summed(trail.facts)
         for rule in RULES:
             rule(summary, trail.facts, self._meter)

@@ -46,7 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """A caller who has been let in, and the snapshot that its request will see to the end."""
+    """A caller who has been let in from ``address``, and the snapshot that its request will see to the end."""
 
     snapshot: Snapshot
     principal: Principal
+    address: str = ""
