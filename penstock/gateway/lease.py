@@ -25,12 +25,13 @@ from penstock.core.serving import Replica, Service
 from penstock.core.usage import Audited, Entry, Held, JournalRecord, Opened, Settled
 from penstock.gateway import capture as capturing
 from penstock.gateway.most import Most, most
-from penstock.gateway.refused import capital, limit_headers, refusal
+from penstock.gateway.refused import capital, limit_headers, refusal, warnings
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.tries import Charge, Try, at_most
 
 _log = logging.getLogger("penstock.gateway")
 
+_MOST_WARNED = 10_000
 # An enum member's name is looked up by Python code.
 _KINDS = {kind: kind.name.lower() for kind in Kind}
 
@@ -80,6 +81,7 @@ class Means:
         self.count = count
         self.capture = capture
         self._journal = journal
+        self._warned: set[str] = set()
         # Of a disk that was full for a moment: as many as there are requests in progress.
         self._late: list[Settled | Audited] = []
         self._closed = {
@@ -90,6 +92,12 @@ class Means:
             "concurrent": on_failure.concurrent,
             "": on_failure.budgets,
         }
+
+    def warn(self, once: str, said: str) -> None:
+        """Logs a warning, the first time that it is given here."""
+        if once not in self._warned and len(self._warned) < _MOST_WARNED:
+            self._warned.add(once)
+            _log.warning("%s", said)
 
     def write(self, opened: Opened) -> None:
         """Has it in the journal. Raises ``PenstockError(JOURNAL_FULL)``."""
@@ -284,8 +292,12 @@ class Lease:
     # -- what is known of it -------------------------------------------------------------------------------------
 
     def headers(self) -> dict[str, str]:
-        """``x-ratelimit-*``, for the tightest limits on requests and on tokens."""
-        return limit_headers(self._applying, self._levels)
+        """``x-ratelimit-*``, for the tightest limits on requests and on tokens; and how near its end a budget is."""
+        found = limit_headers(self._applying, self._levels)
+        for once, said in warnings(self._applying, self._levels):
+            found["x-penstock-budget-warning"] = said
+            self._means.warn(once, said)
+        return found
 
     def held(self) -> tuple[Held, ...]:
         """What it holds of the counters."""

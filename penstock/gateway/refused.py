@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from penstock.access.limits import Amounts, Applying
-from penstock.core.accounts import Limit
+from penstock.core.accounts import Budget, Limit
 from penstock.core.errors import BUDGET_EXCEEDED, RATE_LIMITED, PenstockError
 from penstock.core.leases import Hold, Level, Need, Refused
 from penstock.core.money import dollars
@@ -59,6 +59,21 @@ def limit_headers(applying: Applying, levels: Sequence[Level]) -> dict[str, str]
             found[f"x-ratelimit-limit-{what}"] = str(about.amount)
             found[f"x-ratelimit-remaining-{what}"] = str(max(0, level.remaining))
             found[f"x-ratelimit-reset-{what}"] = f"{math.ceil(level.reset_s)}s"
+    return found
+
+
+def warnings(applying: Applying, levels: Sequence[Level]) -> list[tuple[str, str]]:
+    """Of the budgets of which a share is used, or reserved, at which a warning is to be given: which one and what
+    share, to tell once; and the warning. ``levels`` as the counters gave them, limits first."""
+    found: list[tuple[str, str]] = []
+    for rule, level in zip(applying.budgets, levels[len(applying.limits) :], strict=False):
+        about = rule.about
+        if not isinstance(about, Budget) or not about.amount_nano:
+            continue
+        used = 100 * (about.amount_nano - level.remaining) // about.amount_nano
+        passed = max((percent for percent in about.warn_percent if percent <= used), default=None)
+        if passed is not None:
+            found.append((f"{rule.counter}:{passed}", f"{used} % of {rule.said()} is used or reserved"))
     return found
 
 

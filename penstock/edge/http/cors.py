@@ -14,7 +14,7 @@ ANY = "*"
 # What a page's script may read of a reply, beside its body. "*" does not stand for all of them in every browser.
 _EXPOSED = (
     b"x-request-id, x-should-retry, retry-after, retry-after-ms, x-penstock-model, x-penstock-replica, "
-    b"x-penstock-attempts, x-penstock-fallbacks, x-penstock-overhead-us, x-penstock-cost, "
+    b"x-penstock-attempts, x-penstock-fallbacks, x-penstock-overhead-us, x-penstock-cost, x-penstock-budget-warning, "
     b"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
     b"x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 )
