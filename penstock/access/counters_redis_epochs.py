@@ -136,6 +136,12 @@ class RedisEpochs:
         await self._run(script, "count", *said)
         await self._run(script, "open")
 
+    async def leases(self) -> Sequence[tuple[str, str]]:
+        """Every open lease: owner and name."""
+        names = await self._link.call("HKEYS", self._link.names.leases, timeout_s=_SLOW_S)
+        found = (each.decode().partition("\n") for each in _listed(names))
+        return tuple((owner, lease) for owner, _, lease in found)
+
     async def _said(self) -> tuple[str, str]:
         truth = await self._link.call("HMGET", self._link.names.truth, "epoch", "rebuilding", timeout_s=_SLOW_S)
         opened, rebuilding = ((each or b"").decode() for each in _listed(truth))

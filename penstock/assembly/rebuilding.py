@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _EVERY_S = 0.25
 _ASKED_WITHIN_S = 2.0
 _FLUSHED_WITHIN_S = 5.0
+_BURIED_S = 60.0
 
 
 class Rebuilding:
@@ -38,6 +39,9 @@ class Rebuilding:
         self._shipping: Shipping | None = None
         self._directories: Directories | None = None
         self._accounting: Accounting | None = None
+        self._clock = clock
+        self._gone: dict[str, float] = {}
+        self._looked_at = clock.now()
         self._presented = ""
         self._leads = ""
         self._away = False
@@ -98,6 +102,22 @@ class Rebuilding:
         if standing.open:
             assert self._accounting is not None
             await self._accounting.begin_late()
+            await self._bury()
+
+    async def _bury(self) -> None:
+        """Places that a gateway holds which has not lived for a minute are given back; what its leases may have used
+        stays reserved, for its journal may still say that it was."""
+        assert self._directories is not None
+        now = self._clock.now()
+        if now - self._looked_at < _BURIED_S / 4:
+            return
+        self._looked_at = now
+        leases = await self._epochs.leases()
+        gone = {owner for owner, _ in leases if owner.partition("-")[0] not in self._directories.alive}
+        self._gone = {owner: self._gone.get(owner, now) for owner in gone}
+        for owner, lease in leases:
+            if owner in gone and now - self._gone[owner] > _BURIED_S:
+                await self.counters.settle(owner, lease, {})
 
     async def _present(self, epoch: str) -> None:
         """This gateway's open leases are counted in the epoch. First the leases, then the ledger: one that is settled
