@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from penstock.access.bounds import Bound
 from penstock.access.charge import cost_nano, most_nano, tokens_of
-from penstock.core.chat import Upstream, Usage, chunk_view
+from penstock.core.chat import Upstream, Usage
 from penstock.core.errors import (
     BAD_REQUEST,
     BREAKER_OPEN,
@@ -57,6 +55,40 @@ COUNTED_OVERRUN = 16
 """The same for one that tells with every chunk how many it has made: it is near, and stops when it is left."""
 
 
+_NULL = b"null"
+# Of no chunk yet.
+_ANY_LENGTH = 1 << 62
+
+
+class _Function(msgspec.Struct, frozen=True):
+    name: msgspec.Raw = msgspec.Raw(_NULL)
+    arguments: msgspec.Raw = msgspec.Raw(_NULL)
+
+
+class _ToolCall(msgspec.Struct, frozen=True):
+    function: _Function | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    content: msgspec.Raw = msgspec.Raw(_NULL)
+    reasoning_content: msgspec.Raw = msgspec.Raw(_NULL)
+    refusal: msgspec.Raw = msgspec.Raw(_NULL)
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    delta: _Message | None = None
+    message: _Message | None = None
+    text: msgspec.Raw = msgspec.Raw(_NULL)
+
+
+class _Texts(msgspec.Struct, frozen=True):
+    choices: list[_Choice] = []
+
+
+_decoder = msgspec.json.Decoder(_Texts)
+
+
 class Charge(msgspec.Struct, frozen=True):
     """What one attempt comes to. ``estimated``: an upper bound, because the upstream did not say."""
 
@@ -67,7 +99,7 @@ class Charge(msgspec.Struct, frozen=True):
 
 class Try:
     """One attempt, for the ledger. ``bound`` is what it may use at most, ``slots`` how many requests its replica
-    works on at once; ``batch`` is whether it is charged as one. Written to by the watchers of the attempt."""
+    works on at once. ``least`` is the length of the ``shortest`` chunk. Written to by the watchers of the attempt."""
 
     __slots__ = (
         "began",
@@ -79,9 +111,11 @@ class Try:
         "final",
         "free",
         "last",
+        "least",
         "model",
         "number",
         "price",
+        "shortest",
         "slots",
         "stream",
         "usage",
@@ -111,7 +145,8 @@ class Try:
         self.free = self.final = False
         self.usage: Usage | None = None
         self.chunks = self.bytes = 0
-        self.last = b""
+        self.last = self.shortest = b""
+        self.least = _ANY_LENGTH
 
     def broke_off(self, upstream: Upstream) -> None:
         """Its answer is not read to the end: what the engine has said of it so far counts."""
@@ -148,7 +183,8 @@ class Try:
         """Tokens in what has come: at most one for each byte of text, and for each chunk one that shows none."""
         if not self.chunks:
             return 0
-        frame = len(self.last) - _text(self.last)
+        # What stands around a text is the same in nearly all chunks, and more in the first and in some last ones.
+        frame = min(_frame(self.shortest), _frame(self.last))
         return max(0, self.bytes - frame * self.chunks) + self.chunks
 
     def _charge(self, tokens: Tokens, estimated: bool, held_s: float) -> Charge:
@@ -170,18 +206,29 @@ def _charged(price: Price | None, tokens: Tokens, estimated: bool, held_s: float
     return Charge(tokens, estimated, cost)
 
 
-def _text(chunk: bytes) -> int:
-    """Bytes of text in the chunk."""
+def _frame(chunk: bytes) -> int:
+    """Bytes of the chunk that are no text."""
     try:
-        choices = chunk_view(chunk).choices
-    except msgspec.DecodeError:
-        return 0
-    size = 0
-    for choice in choices:
-        delta = choice.delta or choice.message
-        parts: Sequence[str | None] = (choice.text,)
-        if delta is not None:
-            calls = [call.function.arguments for call in delta.tool_calls or () if call.function is not None]
-            parts = (choice.text, delta.content, delta.reasoning_content, delta.refusal, *calls)
-        size += sum(len(msgspec.json.encode(part)) - 2 for part in parts if part)
+        choices = _decoder.decode(chunk).choices
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return len(chunk)
+    return len(chunk) - sum(_said(choice) for choice in choices)
+
+
+def _said(choice: _Choice) -> int:
+    size = _size(choice.text)
+    for each in (choice.delta, choice.message):
+        if each is not None:
+            size += _size(each.content) + _size(each.reasoning_content) + _size(each.refusal)
+            for call in each.tool_calls or ():
+                if call.function is not None:
+                    size += _size(call.function.name) + _size(call.function.arguments)
     return size
+
+
+def _size(value: msgspec.Raw) -> int:
+    """As it is written, escapes and all: never shorter than the text is in UTF-8."""
+    text = bytes(value)
+    if text == _NULL:
+        return 0
+    return len(text) - 2 if text.startswith(b'"') else len(text)

@@ -63,9 +63,12 @@ class Usual:
 
     def __call__(self, chunk: bytes) -> bytes | None:
         tried = self._tried
+        size = len(chunk)
         tried.chunks += 1
-        tried.bytes += len(chunk)
+        tried.bytes += size
         tried.last = chunk
+        if size < tried.least:
+            tried.least, tried.shortest = size, chunk
         if chunk.find(_USAGE) < 0:
             return self._relabel(chunk)
         passing: bytes | None = self._tally(chunk)
