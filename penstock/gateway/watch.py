@@ -91,7 +91,7 @@ class Held:
 
     def __call__(self, chunk: bytes) -> bytes:
         # Beside the tokens there are the role and the end of each choice, and the usage.
-        if self._tried.chunks > self._most + 2 * self._tried.choices + 1:
+        if self._tried.chunks >= self._most + 2 * self._tried.choices + 1:
             raise PenstockError(
                 UPSTREAM_GARBLED,
                 f"The engine went on after the {self._most} tokens that the request was held to, because a limit or "

@@ -163,9 +163,16 @@ def test_an_unknown_name_is_told_its_neighbour_and_a_forbidden_one_has_its_own_c
     with pytest.raises(PenstockError, match="Did you mean 'chat'") as unknown:
         door.service("chatt", door.admit("key"))
     assert unknown.value.fault is MODEL_NOT_FOUND
-    poor = Admission(snap, Principal(
-        key_id="k2", project="default", role="developer", permissions=frozenset({"call"}), services=frozenset({"other"})
-    ))
+    poor = Admission(
+        snap,
+        Principal(
+            key_id="k2",
+            project="default",
+            role="developer",
+            permissions=frozenset({"call"}),
+            services=frozenset({"other"}),
+        ),
+    )
     with pytest.raises(PenstockError) as forbidden:
         door.service("chat", poor)
     assert forbidden.value.fault is MODEL_FORBIDDEN
