@@ -15,7 +15,7 @@ from penstock.access.limits import WINDOWS, Amounts, budget_counter, counted, un
 from penstock.access.peppers import Pepper
 from penstock.assembly.link import Begin, Doors, Entrance, framed
 from penstock.control.shipping import Shipping
-from penstock.core.accounts import Directory, SigningKeys
+from penstock.core.accounts import Budget, Directory, SigningKeys
 from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.leases import Counters, Granted, Hold, Need, Refused
@@ -179,7 +179,7 @@ class Accounting:
         fresh = []
         for budget in directory.budgets:
             begin, end = period(budget.period, now)
-            if (f"{budget.id}:{budget.kind}:{budget.subject}:{budget.service}", begin) not in self._begun:
+            if (_named(budget), begin) not in self._begun:
                 fresh.append((budget, begin, end))
         if not fresh:
             return found
@@ -193,7 +193,7 @@ class Accounting:
             for subject, nano in spent.items():
                 if budget.kind == "global" or budget.subject in ("*", subject):
                     found[budget_counter(f"{budget.id}:{subject}", begin)] = (nano, until(end))
-            self._begun.add((f"{budget.id}:{budget.kind}:{budget.subject}:{budget.service}", begin))
+        self._begun |= {(_named(budget), begin) for budget, begin, _ in fresh}
         return found
 
     # -- what workers count --------------------------------------------------------------------------------------
@@ -252,3 +252,8 @@ class Accounting:
             except PenstockError as error:
                 # They are rebuilt from the ledger when they are back.
                 _log.warning("a worker's leases are not given back: %s", error.message)
+
+
+def _named(budget: Budget) -> str:
+    """It, and what it is spent by: when that changes it begins anew."""
+    return f"{budget.id}:{budget.kind}:{budget.subject}:{budget.service}"

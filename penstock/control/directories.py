@@ -20,8 +20,9 @@ _log = logging.getLogger("penstock.control")
 
 class Directories:
     """Asks the store's version ``EVERY_S`` seconds, and at once when ``look`` is called. A change is handed to
-    ``changed``, one at a time, the newest last. ``stale`` hears whether the store has been away for longer than
-    ``stale_after_s``, whenever that changes; ``gateway`` is the name under which this one says that it lives."""
+    ``changed``, one at a time, the newest last, and again when that raises ``PenstockError``. ``stale`` hears whether
+    the store has been away for longer than ``stale_after_s``, whenever that changes; ``gateway`` is the name under
+    which this one says that it lives."""
 
     def __init__(
         self,
@@ -48,6 +49,11 @@ class Directories:
         self.version = -1
         self.alive: frozenset[str] = frozenset({gateway})
         """The gateways of this store that lived a moment ago."""
+
+    @property
+    def away(self) -> bool:
+        """Whether the store did not answer when it was asked last."""
+        return self._away
 
     @property
     def asked(self) -> bool:
@@ -86,6 +92,9 @@ class Directories:
         try:
             async with asyncio.timeout(_ASKED_WITHIN_S):
                 directory = await asyncio.to_thread(self._newer)
+            if directory is not None:
+                await self._changed(directory)
+                self.version = directory.version
         except (PenstockError, TimeoutError) as error:
             if not self._away:
                 _log.error("the store does not answer: %s", error)
@@ -95,9 +104,6 @@ class Directories:
                 _log.warning("the store answers again")
             self._away = False
             self._good_at = asked_at
-            if directory is not None:
-                await self._changed(directory)
-                self.version = directory.version
         self._tell(self._clock.now() - self._good_at > self._stale_after_s)
 
     def _newer(self) -> Directory | None:

@@ -1,0 +1,109 @@
+"""What was kept for long enough is let go of, each by its own time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from penstock.control.retention import EVERY_S, Retention
+from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.core.usage import Act, AuditQuery, AuditRow
+from penstock.store.audit import SqlAudit
+from penstock.store.audit_key import load_audit_key
+from penstock.store.config import Audit, StateSettings
+from penstock.store.database import open_database, sqlite_url
+from penstock.store.ledger import SqlLedger
+from penstock.store.migrations import migrate
+from tests.control.shipping_house import cancelled_at_end
+from tests.control.timing import ManualTime, until
+from tests.store.records import entry
+
+DAY_S = 86400.0
+SETTINGS = StateSettings(ledger_days=10.0, audit=Audit(content_days=2.0, administrative_days=5.0))
+
+
+class Scene:
+    """Rows and acts of the last twenty days, one of each a day, at noon of it as it were."""
+
+    def __init__(self, folder: Path) -> None:
+        self.time = ManualTime()
+        database = open_database(sqlite_url(folder / "state.db"))
+        migrate(database, now=self.time.wall())
+        self.ledger = SqlLedger(database)
+        self.audit = SqlAudit(database, load_audit_key(folder / "audit.key"), lambda _: None, self.time.wall)
+        self.retention = Retention(self.ledger, self.audit, SETTINGS, self.time, self.time.sleep)
+        self.days = [day + 0.5 for day in range(20)]
+        now = self.time.wall()
+        for day in reversed(self.days):
+            at = now - day * DAY_S
+            self.ledger.append([msgspec.structs.replace(entry(f"r{day}"), received_at=at)])
+            self.audit.append_acts(
+                [
+                    (f"c{day}", Act(at=at, kind="content", actor="k", project="red", action="call", content=b"{}")),
+                    (f"a{day}", Act(at=at, actor="k", project="red", action="keys.create", content=b"{}")),
+                ]
+            )
+
+    def acts(self) -> list[AuditRow]:
+        return list(self.audit.acts(AuditQuery(), None, 1000))
+
+    def kept(self, kind: str) -> list[float]:
+        """Of how many days the content is still there."""
+        now = self.time.wall()
+        rows = [row for row in self.acts() if row.act.kind == kind and row.act.actor == "k" and row.act.content]
+        return sorted((now - row.act.at) / DAY_S for row in rows)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_each_is_kept_for_its_own_time(scene: Scene) -> None:
+    scene.retention.once()
+    assert [int(day) for day in scene.kept("content")] == [0, 1]
+    assert [int(day) for day in scene.kept("administrative")] == [0, 1, 2, 3, 4]
+    kept = [day for day in scene.days if scene.ledger.request(f"r{day}")]
+    assert [int(day) for day in kept] == list(range(10))
+
+
+def test_what_happened_stays_and_says_why_its_content_is_gone_and_the_chain_is_whole(scene: Scene) -> None:
+    scene.retention.once()
+    rows = [row for row in scene.acts() if row.act.actor == "k"]
+    assert len(rows) == 2 * len(scene.days)
+    reasons = {row.number: row.act for row in scene.acts() if row.act.actor == "gateway"}
+    assert all(row.act.content or row.redacted_by in reasons for row in rows)
+    assert {act.target for act in reasons.values()} == {"content", "administrative"}
+    assert {(act.action, act.project) for act in reasons.values()} == {("audit.expire", "*")}
+    assert scene.audit.verify(()) == []
+
+
+def test_where_nothing_is_old_nothing_is_said(scene: Scene) -> None:
+    scene.retention.once()
+    before = scene.acts()
+    scene.retention.once()
+    assert scene.acts() == before
+
+
+async def test_it_is_done_every_hour_and_a_store_that_is_away_is_asked_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget, failures = scene.ledger.forget, [PenstockError(STORE_UNAVAILABLE, "away")]
+
+    def failing(before: float) -> int:
+        if failures:
+            raise failures.pop()
+        return forget(before)
+
+    monkeypatch.setattr(scene.ledger, "forget", failing)
+    async with cancelled_at_end(scene.retention.run()):
+        await until(lambda: scene.time.slept == [EVERY_S], 10)
+        assert len(scene.kept("content")) == 20
+        await scene.time.advance(EVERY_S)
+        await until(lambda: scene.time.slept == [EVERY_S] * 2, 10)
+        assert len(scene.kept("content")) == 2
+        await scene.time.advance(DAY_S)
+        await until(lambda: len(scene.time.slept) == 3, 10)
+        assert len(scene.kept("content")) == 1
