@@ -30,6 +30,7 @@ WANTED_S = 10.0
 """How often at most it is asked because somebody wants a key that it did not have."""
 # Longer than two documents take.
 _PATIENCE_S = 15.0
+_LEAST_DELAY_S = 0.5
 _BACKOFF_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _MAX_AGE = re.compile(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,9})")
 _WELL_KNOWN = "/.well-known/openid-configuration"
@@ -64,14 +65,15 @@ class _Jwks(msgspec.Struct):
 
 
 class _Provider:
-    """One issuer, and how its keys stand. ``attempt`` is the newest look for them: whether it found them; ``at`` is
-    when it began."""
+    """One issuer, and how its keys stand, which are trusted for ``trusted_s``. ``attempt`` is the newest look for
+    them: whether it found them; ``wanted_at`` is when somebody last made it look."""
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: Issuer, trusted_s: float) -> None:
         self.issuer = issuer
+        self.trusted_s = trusted_s
         self.keys = SigningKeys(issuer.issuer)
         self.failures = 0
-        self.at = -math.inf
+        self.wanted_at = -math.inf
         self.attempt: asyncio.Future[bool] | None = None
         self.woken = asyncio.Event()
 
@@ -90,7 +92,10 @@ class Issuers:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         # One that is named twice, for two audiences, is asked once.
-        self._providers = {each.issuer: _Provider(each) for each in reversed(tuple(issuers))}
+        trusted: dict[str, float] = {}
+        for each in (entries := tuple(issuers)):
+            trusted[each.issuer] = min(each.stale_after_s, trusted.get(each.issuer, math.inf))
+        self._providers = {each.issuer: _Provider(each, trusted[each.issuer]) for each in reversed(entries)}
         self._fetch = fetch
         self._clock = clock
         self._changed = changed
@@ -107,16 +112,19 @@ class Issuers:
         """Somebody has a token by a key that is not known: looks for it now, and returns when ``changed`` has been
         told; whether the issuer answered.
 
-        False at once when nothing is to be gained: the issuer is none of these, or was asked in the last ten seconds.
-        Whoever wants while it is being asked waits for the same answer, fifteen seconds at most.
+        False at once when nothing is to be gained: the issuer is none of these, or was asked for somebody else in the
+        last ten seconds, so that forged tokens are no way to flood it. Whoever wants while it is being asked waits
+        for the same answer, fifteen seconds at most.
         """
         provider = self._providers.get(issuer)
         if provider is None:
             return False
         attempt = provider.attempt
         if attempt is None or attempt.done():
-            if self._clock.now() - provider.at < WANTED_S:
+            now = self._clock.now()
+            if now - provider.wanted_at < WANTED_S:
                 return False
+            provider.wanted_at = now
             attempt = provider.attempt = asyncio.get_running_loop().create_future()
             provider.woken.set()
         done, _ = await asyncio.wait((attempt,), timeout=_PATIENCE_S)
@@ -124,7 +132,8 @@ class Issuers:
 
     async def _keep(self, provider: _Provider) -> None:
         while True:
-            delay = await self._refresh(provider)
+            # Keys that can still be had are asked for before they are too old to be trusted.
+            delay = min(await self._refresh(provider), max(provider.trusted_s / 2, _LEAST_DELAY_S))
             # What wakes it is set only while it waits here.
             provider.woken.clear()
             waits = [asyncio.ensure_future(self._sleep(delay)), asyncio.ensure_future(provider.woken.wait())]
@@ -135,7 +144,6 @@ class Issuers:
 
     async def _refresh(self, provider: _Provider) -> float:
         """Looks for the keys once; in how many seconds to look again."""
-        provider.at = self._clock.now()
         if provider.attempt is None or provider.attempt.done():
             provider.attempt = asyncio.get_running_loop().create_future()
         found = False

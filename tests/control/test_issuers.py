@@ -160,16 +160,31 @@ async def test_what_is_no_such_document_changes_nothing(
 async def test_a_key_that_is_wanted_is_looked_for_at_once_and_only_so_often() -> None:
     scene = Scene()
     async with working(scene):
+        # However fresh the keys are that it has.
         scene.web.list(b'{"keys": [{}]}')
-        await scene.time.advance(9.9)
-        assert not await scene.issuers.wanted(ID)
-        assert scene.keys.jwks == JWKS
-        await scene.time.advance(0.1)
         assert await scene.issuers.wanted(ID)
         assert scene.keys.jwks == b'{"keys": [{}]}'
+        scene.web.list(b'{"keys": [{}, {}]}')
+        await scene.time.advance(9.9)
         assert not await scene.issuers.wanted(ID)
         assert not await scene.issuers.wanted("https://nobody.example")
         assert len(scene.web.asked) == 4
+        await scene.time.advance(0.1)
+        assert await scene.issuers.wanted(ID)
+        assert scene.keys.jwks == b'{"keys": [{}, {}]}'
+        assert len(scene.web.asked) == 6
+
+
+@pytest.mark.parametrize(("trusted_s", "kept_s"), [(200.0, 100.0), (3.0, 1.5), (0.1, 0.5)])
+async def test_they_are_fetched_again_before_they_are_too_old_to_be_trusted(trusted_s: float, kept_s: float) -> None:
+    first, second = (Issuer(issuer=ID, audience=each, stale_after_s=trusted_s + i) for i, each in enumerate("ab"))
+    scene = Scene(second, first)
+    async with working(scene):
+        before = scene.keys
+        await scene.time.advance(kept_s - 0.01)
+        assert scene.keys is before
+        await scene.time.advance(0.01)
+        assert scene.keys.fetched_at == scene.time.wall()
 
 
 async def test_all_who_want_wait_for_one_answer() -> None:
