@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sql
-from sqlalchemy.dialects import sqlite
 
 from penstock.core.accounts import SubjectKind
-from penstock.core.usage import Entry, GroupBy, Tokens, UsageQuery, UsageSum
+from penstock.core.usage import Entry, GroupBy, UsageQuery, UsageSum
 from penstock.store.database import Database
-from penstock.store.ledger_table import LEDGER, TOKENS
+from penstock.store.ledger_rows import ATTEMPT, COLUMNS, RECEIVED_AT, REQUEST_ID, Row, entry_of, rows_of, tokens_of
+from penstock.store.ledger_table import LEDGER, RUN, RUNS, TOKENS
 from penstock.store.words import storable
 
-LARGEST = 10**15
-"""The largest count, or cost in nano, that is written for one attempt: a million dollars. An upstream that tells more
-is not believed; one absurd number must neither stop the ledger nor overflow its sums."""
 FORGET = 10_000
 """Rows dropped in one transaction, so that others get their turn."""
 PATIENCE_S = 300.0
@@ -41,10 +39,21 @@ _SUBJECTS: Mapping[SubjectKind, sql.Column[str]] = {
     "project": LEDGER.c.project,
     "service": LEDGER.c.service,
 }
-# One text in place of 26 parameters a row: ten times as fast as psycopg fills those in.
+# One text in place of 27 parameters a row: ten times as fast as psycopg fills those in.
 _INSERT_JSON = sql.text(
     "INSERT INTO ledger SELECT * FROM json_populate_recordset(NULL::ledger, CAST(:rows AS json))"
     " ON CONFLICT DO NOTHING"
+)
+# As the driver takes it: SQLAlchemy would look at each value of each row.
+_INSERT = (
+    f"INSERT INTO ledger ({', '.join(COLUMNS)}, run) VALUES ({'?, ' * len(COLUMNS)}?)"
+    " ON CONFLICT DO NOTHING"
+)
+_LAST_RUN = "SELECT run, size FROM ledger_runs ORDER BY run DESC LIMIT 1"
+_NOTE_RUN = (
+    "INSERT INTO ledger_runs (run, size, first_at, last_at) VALUES (?, ?, ?, ?) ON CONFLICT (run) DO UPDATE SET"
+    " size = size + excluded.size, first_at = min(first_at, excluded.first_at),"
+    " last_at = max(last_at, excluded.last_at)"
 )
 _PLACE = (LEDGER.c.received_at, LEDGER.c.request_id, LEDGER.c.attempt)
 
@@ -59,24 +68,28 @@ class SqlLedger:
     def append(self, entries: Sequence[Entry]) -> int:
         if not entries:
             return 0
-        # In one order everywhere: two that write some of the same rows then wait for one another only one way round.
-        rows = sorted(map(_row, entries), key=lambda row: (row["received_at"], row["request_id"], row["attempt"]))
+        rows = rows_of(entries)
         with self._database.begin(PATIENCE_S) as connection:
             if self._database.kind == "sqlite":
-                return connection.execute(sqlite.insert(LEDGER).on_conflict_do_nothing(), rows).rowcount
-            return connection.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()}).rowcount
+                return _append_run(connection, rows)
+            # In one order everywhere: two that write some of the same rows then wait for one another only one way.
+            rows.sort(key=operator.itemgetter(RECEIVED_AT, REQUEST_ID, ATTEMPT))
+            named = [dict(zip((*COLUMNS, "run"), (*row, 0), strict=True)) for row in rows]
+            return connection.execute(_INSERT_JSON, {"rows": msgspec.json.encode(named).decode()}).rowcount
 
     def request(self, request_id: str) -> Sequence[Entry]:
-        query = sql.select(LEDGER).where(LEDGER.c.request_id == storable(request_id))
+        query = sql.select(LEDGER).where(LEDGER.c.request_id == storable(request_id), self._runs(0.0, None))
         with self._database.read() as connection:
-            return [_entry(row) for row in connection.execute(query.order_by(LEDGER.c.attempt, LEDGER.c.received_at))]
+            return [
+                entry_of(row) for row in connection.execute(query.order_by(LEDGER.c.attempt, LEDGER.c.received_at))
+            ]
 
     def sums(self, query: UsageQuery, by: Sequence[GroupBy]) -> Sequence[UsageSum]:
         groups = [self._group(each).label(f"group_{at}") for at, each in enumerate(by)]
         added = [sql.func.coalesce(sql.func.sum(LEDGER.c[name]), 0) for name in (*TOKENS, "cost_nano")]
         estimated = sql.func.count(sql.case((LEDGER.c.estimated, 1)))
         requests = sql.func.count(LEDGER.c.request_id.distinct())
-        asked = sql.select(*groups, requests, sql.func.count(), estimated, *added).where(*_wanted(query))
+        asked = sql.select(*groups, requests, sql.func.count(), estimated, *added).where(*self._wanted(query))
         with self._database.read(PATIENCE_S) as connection:
             rows = connection.execute(asked.group_by(*(each.name for each in groups))).all()
         sums = []
@@ -88,18 +101,26 @@ class SqlLedger:
                     requests=numbers[0],
                     rows=numbers[1],
                     estimated_rows=numbers[2],
-                    tokens=_tokens(numbers[3:-1]),
+                    tokens=tokens_of(numbers[3:-1]),
                     cost_nano=numbers[-1],
                 )
             )
         return sorted(sums, key=lambda each: each.group)
 
     def entries(self, query: UsageQuery, after: tuple[float, str, int] | None, most: int) -> Sequence[Entry]:
-        asked = sql.select(LEDGER).where(*_wanted(query))
         if after is not None:
-            asked = asked.where(sql.tuple_(*_PLACE) > sql.tuple_(*after))
+            query = msgspec.structs.replace(query, since=max(query.since, after[0]))
+        found: list[Entry] = []
         with self._database.read(PATIENCE_S) as connection:
-            return [_entry(row) for row in connection.execute(asked.order_by(*_PLACE).limit(most))]
+            for part in self._parts(connection, query):
+                asked = sql.select(LEDGER).where(*self._wanted(part))
+                if after is not None:
+                    asked = asked.where(sql.tuple_(*_PLACE) > sql.tuple_(*after))
+                page = connection.execute(asked.order_by(*_PLACE).limit(most - len(found)))
+                found += map(entry_of, page)
+                if len(found) == most:
+                    break
+        return found
 
     def spent(self, kind: SubjectKind, service: str, since: float) -> Mapping[str, int]:
         subject = _subject(kind).label("subject")
@@ -136,8 +157,37 @@ class SqlLedger:
                 last = connection.scalar(old.offset(FORGET - 1).limit(1))
                 some = received < before if last is None else received <= last
                 dropped += connection.execute(sql.delete(LEDGER).where(some)).rowcount
-            if last is None:
-                return dropped
+                if last is None:
+                    connection.execute(sql.delete(RUNS).where(RUNS.c.last_at < before))
+                    return dropped
+
+    def _parts(self, connection: sql.Connection, query: UsageQuery) -> Iterator[UsageQuery]:
+        """The query, cut into times by the runs: what an index finds in one of its parts is not in order, and a page
+        is no reason to sort all that there is."""
+        if self._database.kind == "postgresql" or not _narrow(query):
+            yield query
+            return
+        first, runs = RUNS.c.first_at, 1
+        while True:
+            later = sql.select(first).where(first > query.since).order_by(first).offset(runs - 1).limit(1)
+            end = connection.scalar(later)
+            if end is None or (query.until is not None and end >= query.until):
+                yield query
+                return
+            yield msgspec.structs.replace(query, until=end)
+            query = msgspec.structs.replace(query, since=end)
+            runs *= 2
+
+    def _wanted(self, query: UsageQuery) -> list[sql.ColumnElement[bool]]:
+        wanted = _wanted(query)
+        return [*wanted, self._runs(query.since, query.until)] if _narrow(query) else wanted
+
+    def _runs(self, since: float, until: float | None) -> sql.ColumnElement[bool]:
+        """By which the indexes find rows that were received in this time."""
+        if self._database.kind == "postgresql":
+            return LEDGER.c.run == 0
+        runs = sql.select(RUNS.c.run).where(RUNS.c.last_at >= since)
+        return LEDGER.c.run.in_(runs if until is None else runs.where(RUNS.c.first_at < until))
 
     def _group(self, by: GroupBy) -> sql.ColumnElement[str] | sql.ColumnElement[int]:
         if by in ("day", "hour"):
@@ -149,6 +199,22 @@ class SqlLedger:
         # A cast rounds in PostgreSQL and cuts in SQLite, whose floor() not every build has.
         whole = value if self._database.kind == "sqlite" else sql.func.floor(value)
         return sql.cast(whole, sql.BigInteger)
+
+
+def _append_run(connection: sql.Connection, rows: Sequence[Row]) -> int:
+    last = connection.exec_driver_sql(_LAST_RUN).first()
+    run, size = (1, 0) if last is None else last
+    if size >= RUN:
+        run += 1
+    times = [row[RECEIVED_AT] for row in rows]
+    new = connection.exec_driver_sql(_INSERT, [(*row, run) for row in rows]).rowcount
+    connection.exec_driver_sql(_NOTE_RUN, (run, new, min(times), max(times)))
+    return new
+
+
+def _narrow(query: UsageQuery) -> bool:
+    """Whether an index finds it."""
+    return query.project is not None or query.key_id is not None
 
 
 def _wanted(query: UsageQuery) -> list[sql.ColumnElement[bool]]:
@@ -186,64 +252,3 @@ def _named(by: GroupBy, value: str | int) -> str:
         return str(value)
     begin = datetime.datetime.fromtimestamp(int(value) * (_DAY if by == "day" else _HOUR), datetime.UTC)
     return begin.strftime("%Y-%m-%d" if by == "day" else "%Y-%m-%dT%H")
-
-
-def _tokens(counts: Sequence[int]) -> Tokens:
-    return Tokens(**dict(zip(Tokens.__struct_fields__, counts, strict=True)))
-
-
-def _row(entry: Entry) -> dict[str, str | int | float]:
-    tokens = entry.tokens
-    return {
-        "received_at": entry.received_at,
-        "request_id": storable(entry.request_id),
-        "attempt": entry.attempt,
-        "gateway": storable(entry.gateway),
-        "settled_at": entry.settled_at,
-        "project": storable(entry.project),
-        "key_id": storable(entry.key_id),
-        "user_id": storable(entry.user),
-        "team": storable(entry.team),
-        "service": storable(entry.service),
-        "model": storable(entry.model),
-        "kind": storable(entry.kind),
-        "purpose": entry.purpose,
-        "ending": storable(entry.ending),
-        "status": entry.status,
-        "input_tokens": min(tokens.input, LARGEST),
-        "cached_read_tokens": min(tokens.cached_read, LARGEST),
-        "cached_write_tokens": min(tokens.cached_write, LARGEST),
-        "output_tokens": min(tokens.output, LARGEST),
-        "reasoning_tokens": min(tokens.reasoning, LARGEST),
-        "audio_input_tokens": min(tokens.audio_input, LARGEST),
-        "audio_output_tokens": min(tokens.audio_output, LARGEST),
-        "images": min(tokens.images, LARGEST),
-        "estimated": entry.estimated,
-        "cost_nano": min(entry.cost_nano, LARGEST),
-        "price": storable(entry.price),
-    }
-
-
-def _entry(row: sql.Row[tuple[object, ...]]) -> Entry:
-    kept = row._mapping
-    return Entry(
-        request_id=kept["request_id"],
-        attempt=kept["attempt"],
-        gateway=kept["gateway"],
-        received_at=kept["received_at"],
-        settled_at=kept["settled_at"],
-        project=kept["project"],
-        key_id=kept["key_id"],
-        user=kept["user_id"],
-        team=kept["team"],
-        service=kept["service"],
-        model=kept["model"],
-        kind=kept["kind"],
-        purpose=kept["purpose"],
-        ending=kept["ending"],
-        status=kept["status"],
-        tokens=_tokens([kept[name] for name in TOKENS]),
-        estimated=kept["estimated"],
-        cost_nano=kept["cost_nano"],
-        price=kept["price"],
-    )

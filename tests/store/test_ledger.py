@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import penstock.store.ledger as written
-from penstock.core.usage import UsageQuery
+from penstock.core.usage import Entry, UsageQuery
 from penstock.store.database import Database, open_database, sqlite_url
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
@@ -69,6 +69,42 @@ class TestSqlite(Kept):
         yield
         self.database.close()
 
+    def test_pages_are_in_order_and_whole_however_the_runs_lie(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ledger = self.make()
+        monkeypatch.setattr(written, "RUN", 10)
+        rows = [
+            entry(str(n), received_at=NOON + n * 7919 % 1000 / 4, key_id=f"k{n % 3}", project=f"p{n % 2}")
+            for n in range(300)
+        ]
+        for at in range(0, 300, 4):
+            ledger.append(rows[at : at + 4])
+        rows.sort(key=lambda row: (row.received_at, row.request_id, row.attempt))
+        for query in (
+            UsageQuery(),
+            UsageQuery(key_id="k1"),
+            UsageQuery(project="p1", key_id="k2", since=NOON + 50, until=NOON + 200),
+            UsageQuery(project="none"),
+        ):
+            wanted = [row for row in rows if _matches(row, query)]
+            paged: list[Entry] = []
+            while page := ledger.entries(query, _place(paged), 7):
+                paged += page
+            assert paged == wanted
+            assert ledger.sums(query, [])[0].rows == len(wanted)
+        assert all(list(ledger.request(row.request_id)) == [row] for row in rows)
+        assert ledger.forget(NOON + 100) == sum(row.received_at < NOON + 100 for row in rows)
+        assert ledger.entries(UsageQuery(key_id="k0"), None, 1)[0].received_at >= NOON + 100
+
+    def test_who_looks_for_little_does_not_read_all(self) -> None:
+        self.make()
+        with self.database.read() as connection:
+            for column in ("request_id", "key_id", "project"):
+                plan = connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN SELECT * FROM ledger WHERE {column} = 'x' AND received_at >= 1"
+                    " AND run IN (SELECT run FROM ledger_runs WHERE last_at >= 1) ORDER BY received_at LIMIT 10"
+                ).all()
+                assert any(f"ledger_{column} (run=? AND {column}=?" in str(step) for step in plan)
+
     def test_it_is_fast(self) -> None:
         ledger = self.make()
         rows = [entry(f"request-{n}", received_at=NOON + n / 1000) for n in range(10_000)]
@@ -86,3 +122,15 @@ class TestPostgresql(Kept):
         self.database = open_database(postgres_url)
         yield
         self.database.close()
+
+
+def _matches(row: Entry, query: UsageQuery) -> bool:
+    return (
+        query.since <= row.received_at < (query.until or float("inf"))
+        and query.key_id in (None, row.key_id)
+        and query.project in (None, row.project)
+    )
+
+
+def _place(rows: list[Entry]) -> tuple[float, str, int] | None:
+    return (rows[-1].received_at, rows[-1].request_id, rows[-1].attempt) if rows else None

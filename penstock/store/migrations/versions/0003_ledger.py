@@ -1,7 +1,7 @@
 """The ledger.
 
-Going back puts it aside as ``ledger_kept``, with every row; going forward again takes it up from there. What an older
-Penstock uses meanwhile is in no ledger.
+Going back puts it aside as ``ledger_kept`` and ``ledger_runs_kept``, with every row; going forward again takes it up
+from there. What an older Penstock uses meanwhile is in no ledger.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ TEXT = sql.Text().with_variant(sql.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     if sql.inspect(op.get_bind()).has_table("ledger_kept"):
         op.rename_table("ledger_kept", "ledger")
+        op.rename_table("ledger_runs_kept", "ledger_runs")
         return
     op.create_table(
         "ledger",
@@ -47,12 +48,23 @@ def upgrade() -> None:
         sql.Column("estimated", sql.Boolean, nullable=False),
         sql.Column("cost_nano", sql.BigInteger, nullable=False),
         sql.Column("price", TEXT, nullable=False),
+        sql.Column("run", sql.BigInteger, nullable=False),
         sql.PrimaryKeyConstraint("received_at", "request_id", "attempt", name="ledger_pkey"),
+        sqlite_with_rowid=False,
     )
-    op.create_index("ledger_request_id", "ledger", ["request_id"])
-    op.create_index("ledger_project", "ledger", ["project", "received_at"])
-    op.create_index("ledger_key_id", "ledger", ["key_id", "received_at"])
+    op.create_index("ledger_request_id", "ledger", ["run", "request_id"])
+    op.create_index("ledger_project", "ledger", ["run", "project", "received_at"])
+    op.create_index("ledger_key_id", "ledger", ["run", "key_id", "received_at"])
+    op.create_table(
+        "ledger_runs",
+        sql.Column("run", sql.BigInteger, autoincrement=False, nullable=False),
+        sql.Column("size", sql.BigInteger, nullable=False),
+        sql.Column("first_at", sql.Double, nullable=False),
+        sql.Column("last_at", sql.Double, nullable=False),
+        sql.PrimaryKeyConstraint("run", name="ledger_runs_pkey"),
+    )
 
 
 def downgrade() -> None:
     op.rename_table("ledger", "ledger_kept")
+    op.rename_table("ledger_runs", "ledger_runs_kept")
