@@ -67,7 +67,7 @@ def _exposed(row: Metric) -> str:
 def permissions_page() -> str:
     """Who may use which route. Nobody is served by this application, so nothing is behind it."""
     nothing = cast(Any, None)
-    app = App(nothing, max_body_bytes=0, meter=nothing, render=nothing, admin=Admin(nothing, nothing))
+    app = App(nothing, max_body_bytes=0, meter=nothing, render=nothing, admin=Admin(nothing, nothing, nothing))
     return http.permissions_page(app.routes(), NOTE)
 
 

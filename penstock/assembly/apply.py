@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,6 +18,7 @@ from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
 from penstock.core.errors import STOPPING, PenstockError
 from penstock.core.serving import Applied
+from penstock.core.usage import Act
 
 
 class Source(Protocol):
@@ -31,11 +33,22 @@ class Source(Protocol):
         """A text with what this server's environment and command line say. Raises ``ConfigErrors``."""
 
 
+class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the audit keeps of a deployment file: which it was, and as ``Applied`` has it what it changed."""
+
+    sha256: str
+    length: int = msgspec.field(name="bytes")
+    version: int = 0
+    changed: Sequence[str] = ()
+    needs_restart: Sequence[str] = ()
+
+
 class Applying:
     """The one way in which what is served changes while it is served.
 
     ``now`` is the file that is served and ``crew`` what was made of it. ``say`` hears, in one line each, what has
-    changed. What a file says of ``server`` is not taken: the listening socket and the workers are as they were made.
+    changed, and ``note``, for the audit, who has changed it or tried to; it must neither wait nor raise. What a file
+    says of ``server`` is not taken: the listening socket and the workers are as they were made.
     """
 
     def __init__(
@@ -49,6 +62,7 @@ class Applying:
         upkeep: Upkeep,
         watch: Watch,
         say: Callable[[str], None],
+        note: Callable[[Act], None],
     ) -> None:
         self._now = now
         self._crew = crew
@@ -58,24 +72,27 @@ class Applying:
         self._upkeep = upkeep
         self._watch = watch
         self._say = say
+        self._note = note
         self._turn = asyncio.Lock()
         self._ended = False
 
-    async def apply(self, text: str, dry_run: bool) -> Applied:
+    async def apply(self, text: str, dry_run: bool, act: Act) -> Applied:
         """Serves ``text`` from now on, or says what that would change. One at a time, in the order they came.
 
         Requests in progress end with what they began with. A model that runs here goes on as it was until a copy of
-        what it is now is ready. Raises ``PenstockError`` (BAD_DEPLOYMENT, with a line for every mistake; STOPPING)
-        and changes nothing then.
+        what it is now is ready. ``act`` is who asks. Raises ``PenstockError`` (BAD_DEPLOYMENT, with a line for every
+        mistake; STOPPING) and changes nothing then.
         """
         async with self._turn:
-            return await self._applied(text.encode(), SENT, dry_run)
+            if dry_run:
+                return await self._applied(text.encode(), SENT, True)
+            return await self._noted(text.encode(), SENT, act)
 
-    async def reread(self) -> None:
+    async def reread(self, act: Act) -> None:
         """The same for the file that this server was started with, as it is now; what comes of it is said."""
         async with self._turn:
             try:
-                applied = await self._applied(self._source.text(), self._source.name, False)
+                applied = await self._noted(self._source.text(), self._source.name, act)
             except PenstockError as error:
                 for line in error.message.splitlines():
                     self._say(line)
@@ -91,6 +108,19 @@ class Applying:
     def end(self) -> None:
         """From now on nothing is taken any more."""
         self._ended = True
+
+    async def _noted(self, text: bytes, name: str, act: Act) -> Applied:
+        sent = Sent(sha256=hashlib.sha256(text).hexdigest(), length=len(text))
+        try:
+            applied = await self._applied(text, name, False)
+        except PenstockError as error:
+            self._note(msgspec.structs.replace(act, outcome=error.fault.code, content=msgspec.json.encode(sent)))
+            raise
+        what = msgspec.structs.replace(
+            sent, version=applied.version, changed=applied.changed, needs_restart=applied.needs_restart
+        )
+        self._note(msgspec.structs.replace(act, content=msgspec.json.encode(what)))
+        return applied
 
     async def _applied(self, text: bytes, name: str, dry_run: bool) -> Applied:
         # Secrets may come from a command, or from a Vault that is slow to answer.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +18,21 @@ from penstock.assembly.accounting import Accounting
 from penstock.assembly.rebuilding import Rebuilding
 from penstock.assembly.redis import Open
 from penstock.assembly.state import State
+from penstock.control import metrics
 from penstock.control.accounts.administration import Administration
 from penstock.control.directories import Directories
+from penstock.control.heads import Heads
 from penstock.control.issuers import Answer, Fetch, Issuers, Unfetched
 from penstock.control.retention import Retention
 from penstock.control.shipping import Shipping
 from penstock.core import administration
 from penstock.core.clock import Clock
+from penstock.core.errors import PenstockError
 from penstock.core.leases import Counters
-from penstock.core.usage import Act
+from penstock.core.usage import Act, Audited
+from penstock.observe.totals import Report, Series
 from penstock.store.config import StateSettings
+from penstock.store.journal import Journal
 from penstock.store.journal_folder import segments
 
 _log = logging.getLogger(__name__)
@@ -45,11 +51,12 @@ class Books:
     directories: Directories
     issuers: Issuers
     acts: Administration
+    journal: Journal
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries it out; what it changed is known to every worker of this gateway when it returns, and what was used
-        before it is in the ledger, unless the store is slow. Raises ``PenstockError``."""
-        if ask.operation.startswith(("usage.", "budgets.")):
+        or done before it is in the store, unless that is slow. Raises ``PenstockError``."""
+        if ask.operation.startswith(("usage.", "budgets.", "audit.")):
             with contextlib.suppress(TimeoutError):
                 await self.shipping.flush(_FRESH_WITHIN_S)
         answer = await self.acts.carry_out(ask)
@@ -61,9 +68,21 @@ class Books:
         """The issuer's signing keys are asked for again."""
         await self.issuers.wanted(issuer)
 
-    async def note(self, act: Act) -> None:
-        """Adds to the audit. Raises ``PenstockError``."""
-        await self.acts.note(act)
+    def note(self, act: Act) -> None:
+        """For the audit, whether or not the store is there. Never raises."""
+        try:
+            self.journal.write(Audited(f"act_{secrets.token_hex(12)}", act))
+        except PenstockError as error:
+            _log.error("the audit does not hear of %s by %s: %s", act.action, act.actor, error.message)
+
+    def measured(self) -> Report:
+        """The rows of ``penstock.control.metrics``."""
+        levels = {
+            metrics.JOURNAL_WAITING.name: self.shipping.waiting(),
+            metrics.JOURNAL_DAMAGED.name: self.shipping.damaged,
+            metrics.STORE_AWAY.name: self.directories.away,
+        }
+        return Report({name: (Series((), (float(level),)),) for name, level in levels.items()})
 
 
 @contextlib.asynccontextmanager
@@ -78,8 +97,9 @@ async def keeping(
     tell: Callable[[bytes], None],
     holding: Callable[[], Coroutine[object, object, Open]],
 ) -> AsyncIterator[Books]:
-    """Keeps the books for the time of the block; what is in the journals then is brought to the store, as far as it
-    answers. ``alone``: there is one worker. ``tell`` and ``holding`` are those of ``WorkerLoop``."""
+    """Keeps the books for the time of the block; what is in the journals then is brought to the store, and how the
+    audit ends then is signed, as far as the store answers. ``alone``: there is one worker. ``tell`` and ``holding``
+    are those of ``WorkerLoop``."""
     folder = home / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
     book = Book()
@@ -111,11 +131,17 @@ async def keeping(
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
         retention = Retention(state.ledger, state.audit, settings, clock)
+        heads = Heads(state.audit)
         before = tuple(segments(folder))
+        owner = f"{state.gateway}-s-{secrets.token_hex(4)}"
+        journal = Journal(folder, owner, sync_s=settings.journal.sync_ms / 1000.0)
         await held.enter_async_context(_running(shipping.run()))
+        held.push_async_callback(heads.sign)
         held.push_async_callback(_shipped, shipping)
+        held.callback(shipping.ended, owner)
+        held.callback(journal.close)
         await directories.first()
-        loops = [directories.run(), issuers.run(), retention.run()]
+        loops = [directories.run(), issuers.run(), retention.run(), heads.run()]
         if rebuilding is not None:
             rebuilding.begin(shipping, directories, accounting)
             await rebuilding.ready(_COUNTED_WITHIN_S)
@@ -123,7 +149,7 @@ async def keeping(
             loops.append(rebuilding.run())
         for loop in loops:
             await held.enter_async_context(_running(loop))
-        yield Books(accounting, shipping, directories, issuers, acts)
+        yield Books(accounting, shipping, directories, issuers, acts, journal)
 
 
 async def _fetch(access: AccessSettings, held: contextlib.AsyncExitStack) -> Fetch:

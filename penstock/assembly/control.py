@@ -14,6 +14,7 @@ from penstock.assembly.metrics import ROWS
 from penstock.core import administration
 from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
 from penstock.core.serving import Applied
+from penstock.core.usage import Act
 from penstock.edge.http.admin import Live
 from penstock.observe.prometheus import render
 
@@ -46,9 +47,9 @@ class SupervisorControl:
         """The text of the deployment file that is served."""
         return await self._ask(Text(), str, _WITHIN_S)
 
-    async def apply(self, text: str, dry_run: bool) -> Applied:
+    async def apply(self, text: str, dry_run: bool, act: Act) -> Applied:
         """Serves it from now on, or says what that would change. Raises ``PenstockError`` (BAD_DEPLOYMENT)."""
-        return await self._ask(Apply(text, dry_run), Applied, _APPLIED_WITHIN_S)
+        return await self._ask(Apply(text, dry_run, act), Applied, _APPLIED_WITHIN_S)
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries out an administrative request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from penstock.assembly.link import Begin, Entrance, SettleLease, ToldOfSuperviso
 from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.identity import Principal
-from penstock.core.usage import Used
+from penstock.core.usage import Act, Audited, Used
 from penstock.gateway.lease import Count, Counting, Means
 from penstock.gateway.reserve import Reserving
 from penstock.store.journal import Journal
@@ -81,6 +82,7 @@ class Access:
         )
         self.reserving = Reserving(means, begin.owner)
         self.view: View | None = None
+        self._noted = itertools.count(1)
 
     def take(self, entrance: Entrance) -> None:
         """What holds from now on."""
@@ -98,6 +100,13 @@ class Access:
         keyring = Keyring(directory, peppers, self._clock.wall, self._used, verify, before)
         prices = PriceList(directory.prices, before=None if self.view is None else self.view.prices)
         self.view = View(keyring, Rules(directory), prices)
+
+    def note(self, act: Act) -> None:
+        """For the audit, whether or not the store is there. Never raises."""
+        try:
+            self._journal.write(Audited(f"{self._begin.owner}.a{next(self._noted)}", act))
+        except PenstockError as error:
+            _log.error("the audit does not hear of %s by %s: %s", act.action, act.actor, error.message)
 
     async def aclose(self) -> None:
         """What was settled is counted, and the journal on disk."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,6 +16,8 @@ from penstock.observe.totals import Report, Sums
 
 # A scraper waits for ten seconds; a worker that takes longer than this is told of as it was a second ago.
 _WITHIN_S = 2.0
+# Beside the indexes of workers.
+_OWN = -1
 
 T = TypeVar("T")
 
@@ -61,11 +63,15 @@ class Member(Protocol):
 
 
 class Gathering:
-    """Asks every worker there is. ``own`` names further processes of the gateway."""
+    """Asks every worker there is. ``own`` names further processes of the gateway, ``measured`` tells what they
+    measure."""
 
-    def __init__(self, rows: Iterable[Metric], own: Mapping[str, int]) -> None:
+    def __init__(
+        self, rows: Iterable[Metric], own: Mapping[str, int], measured: Callable[[], Report] = Report
+    ) -> None:
         self._sums = Sums(rows)
         self._own = own
+        self._measured = measured
         self._members: dict[int, Member] = {}
 
     def joined(self, member: Member) -> None:
@@ -88,6 +94,7 @@ class Gathering:
         for member, report in zip(members, reports, strict=True):
             if report is not None and self._members.get(member.index) is member:
                 self._sums.take(member.index, report)
+        self._sums.take(_OWN, self._measured())
         processes = dict(self._own) | {f"worker-{member.index}": member.pid for member in self._members.values()}
         return Sum(self._sums.report(), processes)
 

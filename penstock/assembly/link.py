@@ -18,6 +18,7 @@ from penstock.core.accounts import Directory, SigningKeys
 from penstock.core.leases import Need
 from penstock.core.policy import Queue
 from penstock.core.serving import Deployment
+from penstock.core.usage import Act
 from penstock.edge.http.config import ServerSettings
 from penstock.observe.totals import Report
 from penstock.store.config import StateSettings
@@ -176,10 +177,11 @@ class Text(msgspec.Struct, frozen=True, tag="text"):
 
 
 class Apply(msgspec.Struct, frozen=True, tag="apply"):
-    """A question: may this deployment file be served from now on? Answered by ``Applied``."""
+    """A question: may this deployment file be served from now on? Answered by ``Applied``. ``act`` is who asks."""
 
     text: str
     dry_run: bool
+    act: Act
 
     def __repr__(self) -> str:
         return f"Apply({len(self.text)} characters, dry_run={self.dry_run})"

@@ -25,8 +25,10 @@ from penstock.config import Loaded, models_of, services_of
 from penstock.control.board import Board
 from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
-from penstock.core.clock import SystemClock
+from penstock.core.accounts import EVERYWHERE
+from penstock.core.clock import Clock, SystemClock
 from penstock.core.serving import Deployment
+from penstock.core.usage import Act
 from penstock.edge.http import tls
 from penstock.fleet import Substrate
 from penstock.routing.places import LocalPlaces
@@ -123,7 +125,7 @@ async def supervise(
         watch.want(crew.watched.values())
         applying = Applying(
             first, crew, source=source, created_at=state.store.created_at(), board=board, upkeep=upkeep, watch=watch,
-            say=show.say,
+            say=show.say, note=lambda act: books.note(act),
         )  # fmt: skip
         crowd = _Crowd()
         books = await held.enter_async_context(
@@ -141,7 +143,7 @@ async def supervise(
         async with _running(upkeep.run()), _running(watch.run()), _running(workers.run()) as working:
             async with (
                 _running(_announce(url, board, workers, changed, show)),
-                _running(_reread(reread, applying)),
+                _running(_reread(reread, applying, clock)),
                 _running(stop.asked.wait()) as asked,
             ):
                 await asyncio.wait((asked, working), return_when=asyncio.FIRST_COMPLETED)
@@ -163,10 +165,11 @@ async def _announce(url: str, board: Board, workers: WorkerLoop, changed: asynci
     show.serving(url, board.deployment)
 
 
-async def _reread(asked: asyncio.Event, applying: Applying) -> None:
+async def _reread(asked: asyncio.Event, applying: Applying, clock: Clock) -> None:
     while await asked.wait():
         asked.clear()
-        await applying.reread()
+        act = Act(at=clock.wall(), actor="SIGHUP", project=EVERYWHERE, action="deployment.apply")
+        await applying.reread(act)
 
 
 class _Crowd:

@@ -48,7 +48,7 @@ from penstock.assembly.link import (
 from penstock.assembly.shared import Desk
 from penstock.core.errors import PenstockError
 from penstock.core.serving import Applied
-from penstock.core.usage import Held
+from penstock.core.usage import Act, Held
 from penstock.gateway.place import Places
 from penstock.observe.totals import Report
 
@@ -66,7 +66,7 @@ class Office:
 
     gathering: Gathering
     places: Places
-    apply: Callable[[str, bool], Awaitable[Applied]]
+    apply: Callable[[str, bool, Act], Awaitable[Applied]]
     text: Callable[[], str]
     books: Books
 
@@ -216,7 +216,7 @@ class Talk:
             case Text():
                 return self._office.text()
             case Apply():
-                return await self._office.apply(question.text, question.dry_run)
+                return await self._office.apply(question.text, question.dry_run, question.act)
             case Reserve(lease, needs):
                 return await self._office.books.accounting.reserve(self.owner, lease, needs)
             case Administer(ask):

@@ -180,7 +180,7 @@ class Worker:
             meter=self._meter,
             render=self._control.metrics,
             log_line=None if lines is None else lines.write,
-            admin=Admin(self._control, gateway.admitted),
+            admin=Admin(self._control, gateway.admitted, self._access.note),
         )
 
     def _end(self, announce: bool) -> None:

@@ -20,7 +20,7 @@ from penstock.assembly.talk import Office, Talk
 from penstock.core.clock import Clock
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import Applied
-from penstock.core.usage import Held
+from penstock.core.usage import Act, Held
 from penstock.fleet.child import Child, in_words
 from penstock.fleet.restart import Again, History, after_end, after_refusal
 from penstock.gateway.place import Places
@@ -49,7 +49,7 @@ class WorkerLoop:
         say: Callable[[str], None],
         clock: Clock,
         places: Places,
-        apply: Callable[[str, bool], Awaitable[Applied]],
+        apply: Callable[[str, bool, Act], Awaitable[Applied]],
         text: Callable[[], str],
         books: Books,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -63,7 +63,7 @@ class WorkerLoop:
         self._clock = clock
         self._sleep = sleep
         self._argv = argv
-        gathering = Gathering(ROWS, {"supervisor": os.getpid()})
+        gathering = Gathering(ROWS, {"supervisor": os.getpid()}, lambda: books.measured())
         self._office = Office(gathering, places, apply, text, books)
         self._newest = framed(update)
         self._changed = asyncio.Event()

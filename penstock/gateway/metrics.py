@@ -39,11 +39,15 @@ ATTEMPTS_FAILED = Counter(
     "Attempts at a model that did not get as far as a first chunk, by the fault's code.",
     ("service", "model", "code"),
 )
-
+LIMITED = Counter(
+    "penstock_requests_limited",
+    "Requests that a limit or a budget has refused: kind is what it is set on, metric what it counts, or budget.",
+    ("service", "kind", "metric"),
+)
 COST = Counter(
     "penstock_cost_dollars",
     "What requests cost, in US dollars, by the prices that held.",
     ("service", "model"),
 )
 
-ROWS = (REQUESTS, DURATION, FIRST_CHUNK, QUEUE_WAIT, TOKENS, COST, ATTEMPTS_FAILED)
+ROWS = (REQUESTS, DURATION, FIRST_CHUNK, QUEUE_WAIT, TOKENS, COST, ATTEMPTS_FAILED, LIMITED)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from penstock.access.limits import Amounts, Applying
+from penstock.access.limits import Amounts, Applying, Rule
 from penstock.core.accounts import Budget, Limit
-from penstock.core.errors import BUDGET_EXCEEDED, RATE_LIMITED, PenstockError
+from penstock.core.errors import BUDGET_EXCEEDED, RATE_LIMITED, Fault, PenstockError
 from penstock.core.leases import Hold, Level, Need, Refused
 from penstock.core.money import dollars
 
@@ -15,25 +15,38 @@ from penstock.core.money import dollars
 _PLACE_RETRY_S = 1.0
 
 
-def refusal(answer: Refused, applying: Applying, asked: Sequence[Need], wanted: Amounts) -> PenstockError:
-    """RATE_LIMITED or BUDGET_EXCEEDED, which names the tightest; ``wanted`` is all that the request may use."""
+class Limited(PenstockError):
+    """RATE_LIMITED or BUDGET_EXCEEDED, by ``rule``."""
+
+    __slots__ = ("rule",)
+
+    def __init__(self, rule: Rule, fault: Fault, message: str, retry_after: float | None = None) -> None:
+        super().__init__(fault, message, retry_after=retry_after)
+        self.rule = rule
+
+
+def refusal(answer: Refused, applying: Applying, asked: Sequence[Need], wanted: Amounts) -> Limited:
+    """What is told of the tightest, by name; ``wanted`` is all that the request may use."""
     rule = (*applying.limits, *applying.budgets)[answer.tightest]
     need, level = asked[answer.tightest], answer.levels[answer.tightest]
     if need.hold is Hold.KEPT:
-        error = PenstockError(
+        error = Limited(
+            rule,
             BUDGET_EXCEEDED,
             f"This request may cost ${dollars(wanted.cost_nano)}, and {rule.said()} has ${dollars(level.remaining)} "
             "left. Ask for less (`max_tokens`), wait for the next period, or have it raised.",
         )
     elif answer.retry_after == math.inf:
-        error = PenstockError(
+        error = Limited(
+            rule,
             RATE_LIMITED,
             f"This request may use {need.amount}, which {rule.said()} never allows. Ask for less (`max_tokens`, or a "
             "shorter prompt), or have it raised.",
         )
     else:
         wait_s = _PLACE_RETRY_S if answer.retry_after is None else answer.retry_after
-        error = PenstockError(
+        error = Limited(
+            rule,
             RATE_LIMITED,
             f"{capital(rule.said())} is reached: {level.remaining} left, {need.amount} wanted. Try again in "
             f"{math.ceil(wait_s)} s.",

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from penstock.core.accounts import Limit
 from penstock.core.chat import Kind, Usage
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
@@ -32,6 +33,7 @@ from penstock.core.trail import (
 )
 from penstock.gateway import metrics
 from penstock.gateway.lease import Lease
+from penstock.gateway.refused import Limited
 from penstock.gateway.tries import Try
 
 _log = logging.getLogger("penstock.gateway")
@@ -104,6 +106,10 @@ class Settling:
         summary = summed(trail.facts)
         for rule in RULES:
             rule(summary, trail.facts, self._meter)
+        if isinstance(error, Limited):
+            about = error.rule.about
+            metric = about.metric if isinstance(about, Limit) else "budget"
+            self._meter.record(Sample(metrics.LIMITED, 1.0, (summary.service, about.kind, metric)))
         if summary.attempts > 1 or error is not None:
             for fact in _failures(trail.facts):
                 _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, fact.message)

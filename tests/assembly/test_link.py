@@ -35,6 +35,7 @@ from penstock.assembly.link import (
 from penstock.core.accounts import Directory, KeyRecord, SigningKeys
 from penstock.core.leases import Hold, Need
 from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Service
+from penstock.core.usage import Act
 from penstock.edge.http.config import ServerSettings
 from penstock.store.config import StateSettings
 from tests.control.timing import until
@@ -46,6 +47,7 @@ DEPLOYMENT = Deployment(
     replicas={"small": (Replica("small-0", "small", "http://x/v1", "secret", ReplicaState.DOWN, "crashed"),)},
     settled=False,
 )
+ACT = Act(at=1.0, actor="admin", project="*", action="deployment.apply")
 UPDATE = Update(DEPLOYMENT, ServerSettings(port=1234))
 BEGIN = Begin("g", "g-w0-1", "/journal", AccessSettings(pepper="hush"), StateSettings(), b"\x00\xff")
 DIRECTORY = Directory(version=4, keys=(KeyRecord(id="k", digest=b"\x00\xff" * 16, project="red", role="viewer"),))
@@ -159,4 +161,4 @@ def test_secrets_are_in_no_representation() -> None:
     assert "secret" not in repr(UPDATE)
     assert "ppp" not in repr(ENTRANCE)
     assert "hush" not in repr(BEGIN)
-    assert "models" not in repr(Apply("models: {}", False))
+    assert "models" not in repr(Apply("models: {}", False, ACT))

@@ -19,6 +19,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.errors import QUEUE_FULL, QUEUE_TIMEOUT, STOPPING, PenstockError
 from penstock.core.policy import Queue
 from penstock.core.serving import Applied
+from penstock.core.usage import Act
 from penstock.routing.places import LocalPlaces
 from tests.assembly.doubles import StillBooks
 from tests.control.timing import until
@@ -26,7 +27,7 @@ from tests.control.timing import until
 QUEUE = Queue(length=100, wait_s=10.0)
 
 
-async def refused(_: str, __: bool) -> Applied:
+async def refused(_: str, __: bool, ___: Act) -> Applied:
     raise AssertionError("nothing is applied here")
 
 

@@ -20,7 +20,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
 from penstock.core.leases import Hold, Need
 from penstock.core.serving import Applied, Deployment
-from penstock.core.usage import Held
+from penstock.core.usage import Act, Held
 from penstock.edge.http.config import Drain, ServerSettings
 from penstock.routing.places import LocalPlaces
 from tests.assembly.doubles import StillBooks
@@ -33,7 +33,7 @@ import asyncio, msgspec, os, socket, sys
 from penstock.assembly.link import *
 from penstock.core.leases import Hold, Need
 from penstock.core.policy import Queue
-from penstock.core.usage import Held
+from penstock.core.usage import Act, Held
 from penstock.observe.totals import Report, Series
 async def main():
     note, mood = open(sys.argv[1], "a", buffering=1), sys.argv[2]
@@ -91,7 +91,7 @@ def update(version: int, workers: int = 1) -> Update:
     return Update(Deployment(version, {}, {}, {}), ServerSettings(workers=workers, drain=Drain(limit_s=0)))
 
 
-async def refused(_: str, __: bool) -> Applied:
+async def refused(_: str, __: bool, ___: Act) -> Applied:
     raise AssertionError("nothing is applied here")
 
 

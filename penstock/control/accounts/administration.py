@@ -67,7 +67,6 @@ class Administration:
         new_id: Callable[[str], str] | None = None,
     ) -> None:
         self._state = state
-        self._audit = audit
         self._sources = Sources(state.directory, ledger, audit)
         self._ledger = ledger
         self._peppers = peppers
@@ -102,12 +101,6 @@ class Administration:
         if changed:
             self._changed()
         return answer
-
-    async def note(self, act: Act) -> None:
-        """Adds to the audit what was done elsewhere, a new deployment say. Raises ``PenstockError``."""
-        id = f"act_{secrets.token_hex(12)}"
-        async with asyncio.timeout(WITHIN_S):
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._audit.append_acts, [(id, act)])
 
     async def aclose(self) -> None:
         """Lets what is in progress end. Idempotent."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from penstock.core.accounts import EVERYWHERE
 from penstock.core.administration import Answer, Ask
 from penstock.core.errors import BODY_TOO_LARGE, INVALID_VALUE, PenstockError
+from penstock.core.identity import Principal
 from penstock.core.serving import Applied
-from penstock.edge.http.administration import Admit, administrative_routes, let_in
+from penstock.core.usage import Act
+from penstock.edge.http.administration import administrative_routes
+from penstock.edge.http.door import Admit, Door
 from penstock.edge.http.exchange import Exchange
 from penstock.edge.http.routes import Endpoint, Needs, Route
 
@@ -78,9 +83,10 @@ class Control(Protocol):
     async def deployment(self) -> str:
         """The text of the deployment file that is served."""
 
-    async def apply(self, text: str, dry_run: bool) -> Applied:
-        """Serves ``text`` from now on, or says what that would change. Raises ``PenstockError`` (BAD_DEPLOYMENT with
-        a line for every mistake), and nothing has changed then."""
+    async def apply(self, text: str, dry_run: bool, act: Act) -> Applied:
+        """Serves ``text`` from now on, or says what that would change. ``act`` is who asks; the audit hears of it,
+        with what came of it, unless it is only tried. Raises ``PenstockError`` (BAD_DEPLOYMENT with a line for every
+        mistake), and nothing has changed then."""
 
     async def administer(self, ask: Ask) -> Answer:
         """Carries out an operation of ``penstock.control.accounts.operations``. Raises ``PenstockError``."""
@@ -119,12 +125,12 @@ _DEPLOY = Needs(("deployment:write",), everywhere=True)
 
 
 class Admin:
-    """The routes below ``/admin``, and what a caller may ask of its own usage. ``admit`` lets a caller in by its key,
-    and the address of the client, as the gateway does."""
+    """The routes below ``/admin``, and what a caller may ask of its own usage. ``admit`` and ``note`` are as ``Door``
+    has them."""
 
-    def __init__(self, control: Control, admit: Admit) -> None:
+    def __init__(self, control: Control, admit: Admit, note: Callable[[Act], None]) -> None:
         self._control = control
-        self._admit = admit
+        self._door = Door(admit, note)
 
     def routes(self) -> tuple[Route, ...]:
         deployment = {
@@ -134,23 +140,22 @@ class Admin:
         return (
             Route("/admin/live", {"GET": self._only(_LIVE, "/admin/live", self._live)}, {"GET": _LIVE}),
             Route("/admin/deployment", deployment, {"GET": _DEPLOYED, "PUT": _DEPLOY}),
-            *administrative_routes(self._control, self._admit),
+            *administrative_routes(self._control, self._door),
         )
 
-    def _only(self, needs: Needs, path: str, found: Endpoint) -> Endpoint:
-        async def admitted(exchange: Exchange, place: str) -> None:
-            await let_in(exchange, self._admit, needs, path)
-            await found(exchange, place)
+    def _only(self, needs: Needs, path: str, found: Callable[[Exchange, Principal], Awaitable[None]]) -> Endpoint:
+        async def admitted(exchange: Exchange, _: str) -> None:
+            await found(exchange, await self._door.let_in(exchange, needs, path))
 
         return admitted
 
-    async def _live(self, exchange: Exchange, _: str) -> None:
+    async def _live(self, exchange: Exchange, _: Principal) -> None:
         exchange.reply(200, msgspec.json.encode(await self._control.live()))
 
-    async def _deployment(self, exchange: Exchange, _: str) -> None:
+    async def _deployment(self, exchange: Exchange, _: Principal) -> None:
         exchange.reply(200, (await self._control.deployment()).encode(), _YAML)
 
-    async def _apply(self, exchange: Exchange, _: str) -> None:
+    async def _apply(self, exchange: Exchange, principal: Principal) -> None:
         dry_run = _dry_run(parse_qsl(exchange.query.decode("latin-1"), keep_blank_values=True))
         try:
             body = await exchange.body(LONGEST_DEPLOYMENT)
@@ -166,7 +171,15 @@ class Admin:
             raise PenstockError(
                 INVALID_VALUE, f"The deployment file is not UTF-8 (byte {error.start}). Save it as UTF-8."
             ) from None
-        exchange.reply(200, msgspec.json.encode(await self._control.apply(text, dry_run)))
+        act = Act(
+            at=time.time(),
+            actor=principal.key_id,
+            project=EVERYWHERE,
+            action="deployment.apply",
+            address=exchange.client,
+            request_id=exchange.request_id,
+        )
+        exchange.reply(200, msgspec.json.encode(await self._control.apply(text, dry_run, act)))
 
 
 def _dry_run(query: Iterable[tuple[str, str]]) -> bool:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from penstock.access.scopes import check_endpoint
 from penstock.control.accounts.asked import check_query
 from penstock.control.accounts.operation import Operation
 from penstock.control.accounts.operations import OPERATIONS
 from penstock.control.accounts.turn import near
 from penstock.core.administration import Answer, Ask
 from penstock.core.errors import BODY_TOO_LARGE, INVALID_VALUE, PenstockError
-from penstock.core.identity import Principal
 from penstock.edge.http.body import check_head, parsed
 from penstock.edge.http.dialects.checked import Head
+from penstock.edge.http.door import Door
 from penstock.edge.http.exchange import Exchange, encoded
 from penstock.edge.http.exporting import export
 from penstock.edge.http.routes import Endpoint, Needs, Route, actor_of
-from penstock.gateway.snapshot import Admission
 
 LONGEST_BODY = 1 << 20
 """Bytes of an administrative request."""
-
-Admit = Callable[[str | None, str], Awaitable[Admission]]
-"""Key and client's address to who it is."""
 
 _MOST_PARAMETERS = 40
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -43,7 +38,7 @@ class Administers(Protocol):
         """Raises ``PenstockError``."""
 
 
-def administrative_routes(control: Administers, admit: Admit) -> tuple[Route, ...]:
+def administrative_routes(control: Administers, door: Door) -> tuple[Route, ...]:
     """A route for each path of the table."""
     found: dict[str, dict[str, Operation]] = {}
     for operation in OPERATIONS:
@@ -51,7 +46,7 @@ def administrative_routes(control: Administers, admit: Admit) -> tuple[Route, ..
     return tuple(
         Route(
             path,
-            {method: _endpoint(operation, control, admit) for method, operation in methods.items()},
+            {method: _endpoint(operation, control, door) for method, operation in methods.items()},
             {method: needs_of(operation) for method, operation in methods.items()},
         )
         for path, methods in found.items()
@@ -63,21 +58,12 @@ def needs_of(operation: Operation) -> Needs:
     return Needs(operation.permissions, operation.everywhere)
 
 
-async def let_in(exchange: Exchange, admit: Admit, needs: Needs, path: str) -> Principal:
-    """Who asks. Raises ``PenstockError``: what ``admit`` raises, ENDPOINT_FORBIDDEN, PERMISSION_DENIED."""
-    exchange.admission = await admit(exchange.presented_key(), exchange.client)
-    principal = exchange.admission.principal
-    check_endpoint(principal, path)
-    needs.check(principal)
-    return principal
-
-
-def _endpoint(operation: Operation, control: Administers, admit: Admit) -> Endpoint:
+def _endpoint(operation: Operation, control: Administers, door: Door) -> Endpoint:
     needs = needs_of(operation)
     head = None if operation.request is None else Head(operation.request)
 
     async def answer(exchange: Exchange, place: str) -> None:
-        principal = await let_in(exchange, admit, needs, operation.path)
+        principal = await door.let_in(exchange, needs, operation.path)
         query = _query(exchange.query)
         check_query(operation, query)
         body = b"" if operation.method == "GET" else await _body(exchange)

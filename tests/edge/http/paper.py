@@ -17,6 +17,7 @@ from penstock.core.accounts import Change, KeyRecord
 from penstock.core.administration import Answer, Ask
 from penstock.core.clock import SystemClock
 from penstock.core.serving import Applied
+from penstock.core.usage import Act
 from penstock.edge.http.admin import Admin, Live, summed
 from penstock.edge.http.app import App
 from penstock.edge.http.exchange import Exchange, Headers
@@ -69,6 +70,7 @@ class Desk:
     def __init__(self, office: Office) -> None:
         self._office = office
         self.asked: list[Ask] = []
+        self.acts: list[Act] = []
 
     async def live(self) -> Live:
         return summed(())
@@ -76,7 +78,8 @@ class Desk:
     async def deployment(self) -> str:
         return "services: {}\n"
 
-    async def apply(self, text: str, dry_run: bool) -> Applied:
+    async def apply(self, text: str, dry_run: bool, act: Act) -> Applied:
+        self.acts.append(act)
         return Applied((), (), 1)
 
     async def administer(self, ask: Ask) -> Answer:
@@ -108,7 +111,7 @@ class PaperSite:
         async def page() -> bytes:
             return b"# metrics\n"
 
-        admin = Admin(self.desk, self.gateway.admitted)
+        admin = Admin(self.desk, self.gateway.admitted, self.desk.acts.append)
         self.app = App(self.gateway, max_body_bytes=1 << 20, meter=samples, render=page, admin=admin)
 
     def snapshot(self) -> Snapshot:
