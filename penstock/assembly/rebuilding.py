@@ -85,12 +85,12 @@ class Rebuilding:
     async def _look(self) -> None:
         assert self._directories is not None
         standing = await self._epochs.epoch()
-        if standing is None:
+        if standing is None or not (standing.open or self._leads == standing.id):
+            # Whoever leads may be gone: then its time is over some day, and another one gets an answer here.
             begun = await self._epochs.begin(self._gateway)
-            if begun is None:
-                return
-            self._leads = begun
-            standing = await self._epochs.epoch()
+            if begun is not None:
+                self._leads = begun
+                standing = await self._epochs.epoch()
             if standing is None:
                 return
         if self._presented != standing.id:
@@ -131,5 +131,8 @@ class Rebuilding:
 
     async def _open(self, epoch: str) -> None:
         assert self._accounting is not None
-        await self._epochs.open(epoch, await self._accounting.spent_by_now(), await self._accounting.used_lately())
+        spent, past = await self._accounting.spent_by_now(), await self._accounting.used_lately()
+        # When it fails, part of it may have been added: it is begun anew.
+        self._leads = ""
+        await self._epochs.open(epoch, spent, past)
         _log.warning("the counters of limits and budgets were rebuilt from the ledger")
