@@ -12,7 +12,7 @@ import msgspec
 from penstock.assembly import engines
 from penstock.assembly.difference import RESTART, difference
 from penstock.assembly.engines import Crew
-from penstock.config import SENT, Loaded, models_of, services_of
+from penstock.config import SENT, Loaded, masked, models_of, services_of
 from penstock.control.board import Board
 from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
@@ -102,8 +102,9 @@ class Applying:
             self._say(f"{self._source.name} says nothing new.")
 
     def text(self) -> str:
-        """The file that is served, as it was sent or read: what it takes from the environment is not filled in."""
-        return self._now.text.decode()
+        """The file that is served, as it was sent or read: what it takes from outside is not filled in, and secrets
+        that it holds are masked."""
+        return masked(self._now.text)
 
     def end(self) -> None:
         """From now on nothing is taken any more."""

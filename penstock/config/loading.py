@@ -14,6 +14,7 @@ from penstock.access.config import AccessSettings
 from penstock.config.checks import cross_check
 from penstock.config.deployment import DeploymentFile
 from penstock.config.environment import port
+from penstock.config.masking import MASK, left_masked
 from penstock.config.mistakes import ConfigErrors, Mistake, quotable
 from penstock.config.mistakes import Path as Place
 from penstock.config.sources import Sources
@@ -71,7 +72,8 @@ def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool) -> Lo
     source = quotable(source, 300)
     reading = Reading(env, Sources(env, commands=commands).value)
     try:
-        values = reading.top(_FILE, parse(raw))
+        root = parse(raw)
+        values = reading.top(_FILE, root)
     except Broken as broken:
         raise ConfigErrors(source, [*reading.mistakes, broken.mistake]) from None
     # The walk has checked them against these very types.
@@ -79,6 +81,9 @@ def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool) -> Lo
     services = cast("dict[str, ServiceSettings]", values.get("services", {}))
     server = cast("ServerSettings", values.get("server", ServerSettings()))
     cross_check(reading, models, services)
+    # What has no mistakes has been walked through, and is known to be of a bounded size.
+    for path in () if reading.mistakes else left_masked(root):
+        reading.note(path, f"has the `{MASK}` that is shown in place of a secret; write the secret, or what names it")
     if reading.mistakes:
         raise ConfigErrors(source, reading.mistakes)
     state = cast("StateSettings", values.get("state", StateSettings()))
