@@ -24,7 +24,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     capture: Literal["none", "hashes", "content"] = "none"
     """Prompts and replies: not at all, their SHA-256, or whole. A project may have its own policy."""
     content_days: Days = 30.0
-    """How long whole prompts and replies are kept; their hashes stay."""
+    """How long prompts and replies, or their hashes, are kept; that they were there stays."""
     key: str = ""
     """The file of the Ed25519 key, in PEM, that signs the audit's heads; made when it is not there. All gateways of
     one store need the same. Default: `audit.key` in the home."""
