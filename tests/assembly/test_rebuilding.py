@@ -57,6 +57,8 @@ def redis(server: RedisServer) -> RedisServer:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("penstock.assembly.rebuilding._EVERY_S", 0.02)
     monkeypatch.setattr("penstock.assembly.counting._AGAIN_S", 0.01)
+    monkeypatch.setattr("penstock.control.directories.EVERY_S", 0.02)
+    monkeypatch.setattr("penstock.control.directories.BEAT_S", 0.02)
 
 
 def spend(nano: int, limit: int = USD) -> Need:
@@ -99,7 +101,7 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         async with cancelled_at_end(self.shipping.run()):
             await self.directories.first()
-            async with cancelled_at_end(self.rebuilding.run()):
+            async with cancelled_at_end(self.directories.run()), cancelled_at_end(self.rebuilding.run()):
                 yield
 
     async def asks(self, lease: str, *needs: Need) -> Granted | Refused:
@@ -193,6 +195,7 @@ async def test_after_a_crash_of_redis_nothing_is_granted_that_the_ledger_and_ope
     redis: RedisServer, tmp_path: Path
 ) -> None:
     async with gateways(redis, tmp_path, 2) as (one, two):
+        await eventually(lambda: one.directories.alive == two.directories.alive == {"g1", "g2"})
         for gateway, name in ((one, "a"), (two, "b")):
             assert isinstance(await gateway.asks(name, spend(100_000_000)), Granted)
             held = (Held(SPENT, Hold.KEPT, 100_000_000, 0.0, FOR_EVER, CLOCK.wall()),)
@@ -219,7 +222,7 @@ async def test_until_every_gateway_that_lives_has_said_what_it_holds_nothing_is_
     async with gateways(redis, tmp_path, 1) as (one,):
         await one.left()
         one.state.store.beat("another", CLOCK.wall())
-        one.directories.alive = frozenset({one.state.gateway, "another"})
+        await eventually(lambda: "another" in one.directories.alive)
         redis.kill()
         redis.start()
         link = RedisLink(redis.url, "penstock", timeout_s=2.0, clock=CLOCK)
