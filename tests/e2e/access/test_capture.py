@@ -153,6 +153,15 @@ def test_a_client_that_leaves_got_no_more_than_is_kept(server: Penstock, client:
     assert len(said(kept["content"])) < len(ENDLESS), "it was broken off"
 
 
+def test_a_very_long_prompt_is_kept_in_part(server: Penstock, client: httpx.Client) -> None:
+    body = json.dumps(asked("long " * 200_000), separators=(",", ":")).encode()
+    reply = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    request = row(client, reply.headers["x-request-id"])["content"]["request"]
+    assert (request["bytes"], request["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
+    assert body.decode().startswith(request["beginning"])
+    assert len(request["beginning"]) == 256 << 10
+
+
 def test_what_was_sent_to_nobody_is_not_kept(server: Penstock, client: httpx.Client) -> None:
     reply = client.post("/v1/chat/completions", json=asked("nowhere") | {"model": "unknown"})
     assert reply.status_code == 404
