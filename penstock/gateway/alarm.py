@@ -160,6 +160,8 @@ class Alarm:
 
     def close(self) -> None:
         """Idempotent."""
+        # It may lead back to whoever holds this alarm.
+        self._phase = None
         if self.bucket:
             self._alarms.take(self)
         if self._timer is not None:
