@@ -14,6 +14,7 @@ from penstock.store import StateStore
 EVERY_S = 0.25
 BEAT_S = 2.0
 _ASKED_WITHIN_S = 10.0
+_BEYOND_S = 0.01
 
 _log = logging.getLogger("penstock.control")
 
@@ -89,9 +90,14 @@ class Directories:
 
     async def _once(self) -> None:
         asked_at = self._clock.now()
+        asking = asyncio.ensure_future(asyncio.to_thread(self._newer))
         try:
             async with asyncio.timeout(_ASKED_WITHIN_S):
-                directory = await asyncio.to_thread(self._newer)
+                # A store that says nothing at all is not given longer than one that refuses.
+                await asyncio.wait((asking,), timeout=max(0.0, self._left()) + _BEYOND_S)
+                if not asking.done():
+                    self._tell(self._left() < 0)
+                directory = await asking
             if directory is not None:
                 await self._changed(directory)
                 self.version = directory.version
@@ -104,7 +110,13 @@ class Directories:
                 _log.warning("the store answers again")
             self._away = False
             self._good_at = asked_at
-        self._tell(self._clock.now() - self._good_at > self._stale_after_s)
+        finally:
+            asking.cancel()
+        self._tell(self._left() < 0)
+
+    def _left(self) -> float:
+        """For how many seconds what is known may still be trusted."""
+        return self._good_at + self._stale_after_s - self._clock.now()
 
     def _newer(self) -> Directory | None:
         now = self._clock.now()

@@ -24,6 +24,9 @@ class Store(ForgetfulStore):
     def __init__(self, time: ManualTime) -> None:
         super().__init__(time.wall, lambda _: None)
         self.away = False
+        self.asked = threading.Event()
+        self.answers = threading.Event()
+        self.answers.set()
         self.versions = self.directories = 0
         self.beats: list[tuple[str, float]] = []
 
@@ -46,6 +49,8 @@ class Store(ForgetfulStore):
         self.change(Change(version=self._directory.version, put=(Project(id=project),)))
 
     def _here(self) -> None:
+        self.asked.set()
+        assert self.answers.wait(10)
         if self.away:
             raise PenstockError(STORE_UNAVAILABLE, "The store is away.")
 
@@ -173,6 +178,23 @@ async def test_a_store_that_is_away_is_stale_after_its_time_and_fresh_at_once(sc
     scene.store.away = True
     await scene.time.advance(STALE_S)
     await scene.directories.once()
+    assert scene.stale == [True, False]
+
+
+async def test_a_store_that_says_nothing_is_stale_no_later_than_one_that_refuses(scene: Scene) -> None:
+    await scene.directories.once()
+    await scene.time.advance(STALE_S - 0.05)
+    scene.store.asked.clear()
+    scene.store.answers.clear()
+    looking = asyncio.create_task(scene.directories.once())
+    try:
+        await until(scene.store.asked.is_set)
+        assert scene.stale == []
+        await scene.time.advance(0.1)
+        await until(lambda: scene.stale == [True])
+    finally:
+        scene.store.answers.set()
+    await looking
     assert scene.stale == [True, False]
 
 
