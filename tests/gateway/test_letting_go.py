@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from penstock.core.serving import Service
-from penstock.gateway.snapshot import Engine
+from penstock.gateway.snapshot import Engine, Snapshot
 from tests.gateway.doubles import ROLE, USAGE, Samples, ScriptedEngine, call, gateway, piece, snapshot
 
 
@@ -41,15 +41,14 @@ async def test_nothing_holds_a_snapshot_after_its_request(stream: bool, usage_ch
     gone = weakref.ref(engines)
     del engines
 
-    async def one() -> None:
-        reply = await gateway(of, Samples()).chat(
-            call(stream=stream, usage_chunk=usage_chunk), gateway(of, Samples()).admit("key")
-        )
+    async def one(mine: Snapshot) -> None:
+        here = gateway(mine, Samples())
+        reply = await here.chat(call(stream=stream, usage_chunk=usage_chunk), here.admit("key"))
         while await reply.read() and ended == "complete":
             pass
         await reply.aclose()
 
-    await asyncio.create_task(one())
+    await asyncio.create_task(one(of))
     del of
     await asyncio.sleep(0)
     assert gone() is None

@@ -71,7 +71,9 @@ async def hammer(
 async def _kill(gateways: Sequence[Penstock], every_s: float, until: float, seen: Seen) -> None:
     while time.monotonic() + every_s + 1 < until:
         await asyncio.sleep(every_s)  # pace: a worker dies so often
-        workers = [each.pid for one in gateways for each in one.family() if "penstock.assembly.worker" in each.command]
+        workers = [
+            each.pid for one in gateways for each in one.family() if "penstock.assembly.worker" in each.command
+        ]
         with contextlib.suppress(ProcessLookupError, IndexError):
             os.kill(random.choice(workers), signal.SIGKILL)
             seen.kills += 1

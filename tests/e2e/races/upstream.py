@@ -61,7 +61,9 @@ class Counting:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
                     head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                    length = next(int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
+                    length = next(
+                        int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")
+                    )
                     await self._answer(writer, json.loads(await reader.readexactly(length)))
         finally:
             self._talks.discard(task)
@@ -79,9 +81,7 @@ class Counting:
         base = {"id": "chatcmpl-1", "object": "chat.completion.chunk" if stream else "chat.completion", "created": 1,
                 "model": "mock"}  # fmt: skip
         if stream:
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-            )
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(length):
             await asyncio.sleep(WORD_S)  # pace: a model's
             if writer.is_closing():
