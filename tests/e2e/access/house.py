@@ -68,6 +68,16 @@ class Wire:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """``key`` None: the wire's own. ``body`` is sent as JSON, bytes as they are."""
+        try:
+            self.send(method, path, body, key, headers)
+            return self._answer()
+        except ConnectionError:
+            return Answer(0, {}, b"")
+
+    def send(
+        self, method: str, path: str, body: object, key: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """The same, without waiting for the answer."""
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         lines = [f"{method} {path} HTTP/1.1", "host: penstock", f"content-length: {len(data)}"]
         if data:
@@ -75,11 +85,7 @@ class Wire:
         if presented := self._key if key is None else key:
             lines.append(f"authorization: Bearer {presented}")
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        try:
-            self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + data)
-            return self._answer()
-        except ConnectionError:
-            return Answer(0, {}, b"")
+        self._socket.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + data)
 
     def get(self, path: str, key: str | None = None) -> Answer:
         return self.ask("GET", path, key=key)

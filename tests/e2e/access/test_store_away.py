@@ -131,8 +131,8 @@ def test_when_the_journal_is_full_admission_stops_and_begins_again_by_itself() -
             f"\na journal of {limit} bytes: full with {waiting} after {full - went:.2f} s, served again {resumed:.2f} s "
             f"after the store was back; {load.seen()}, all {len(load.served())} in the ledger once"
         )
-        # What is in progress when it is full may still end.
-        assert waiting < 2 * limit
+        # It is looked at a few times a second, and what is in progress may still end.
+        assert waiting < limit + (1 << 20)
 
 
 @pytest.mark.parametrize("how", ["killed", pytest.param("frozen", marks=pytest.mark.slow)])
