@@ -191,7 +191,7 @@ class Admin:
         self.wire = Wire(server, key or server.key)
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        named = {name.replace("_", "-"): value for name, value in headers.items() if value}
         return self.wire.ask(method, f"/admin/v1{path}", body, headers=named)
 
     def get(self, path: str) -> Any:
