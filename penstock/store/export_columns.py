@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.store.ledger_table import TOKENS
+from penstock.store.ledger_columns import TOKENS
 
 COLUMNS = (
     "request_id",

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from penstock.core.usage import Entry, Tokens
 from penstock.store.export_columns import COLUMNS
-from penstock.store.ledger_table import TOKENS
+from penstock.store.ledger_columns import TOKENS
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

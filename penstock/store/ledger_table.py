@@ -8,19 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sql
 
+from penstock.store.ledger_columns import TOKENS as TOKENS
 from penstock.store.tables import METADATA, TEXT
-
-TOKENS = (
-    "input_tokens",
-    "cached_read_tokens",
-    "cached_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "audio_input_tokens",
-    "audio_output_tokens",
-    "images",
-)
-"""The columns of ``Tokens``, in the order of its fields."""
 
 RUN = 4096
 """Rows in a run, and up to one transaction more."""
