@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,6 +75,8 @@ class Administration:
         self._changed = changed
         self._new_id = new_id or fresh_id
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="penstock-administration")
+        # Those who write here stand in line, so that only another gateway can be faster.
+        self._writing = threading.Lock()
         self._waiting = 0
 
     async def carry_out(self, ask: Ask) -> Answer:
@@ -127,7 +130,8 @@ class Administration:
             query=ask.query,
         )
         if operation.writes is not None:
-            return self._written(operation, turn, asked, ask)
+            with self._writing:
+                return self._written(operation, turn, asked, ask)
         if operation.reads is not None:
             answer = operation.reads(self._sources, turn, asked, ask)
             return Answer(status=operation.status, body=msgspec.json.encode(answer)), False
@@ -140,7 +144,13 @@ class Administration:
             if once and (known := self._state.once(once)) is not None:
                 return self._again(known, ask), False
             directory = self._state.directory()
-            outcome = operation.writes(directory, turn, asked)
+            try:
+                outcome = operation.writes(directory, turn, asked)
+            except PenstockError:
+                # What is in the way may be this very request, carried out elsewhere since it was looked for.
+                if once and (known := self._state.once(once)) is not None:
+                    return self._again(known, ask), False
+                raise
             body = msgspec.json.encode(outcome.answer)
             changes = bool(outcome.put or outcome.remove)
             if changes:

@@ -117,12 +117,48 @@ async def test_of_many_at_once_one_is_carried_out(full: Office) -> None:
     assert len(full.directory.keys) == before + 1
 
 
+@pytest.mark.parametrize(
+    ("operation", "target", "body"),
+    [
+        ("keys.rotate", "red-key", {"grace_s": 60}),
+        ("teams.create", "", {"project": "red", "id": "chosen"}),
+        ("projects.create", "", {"id": "green"}),
+    ],
+)
+async def test_who_is_overtaken_by_the_same_request_is_told_the_same(
+    full: Office, operation: str, target: str, body: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await full.ask(operation, target, body, once="a")
+    looks, known = iter([None]), full.state.once
+    monkeypatch.setattr(full.state, "once", lambda key: next(looks, known(key)))
+    again = await full.ask(operation, target, body, once="a")
+    assert (again.status, again.body) == (first.status, first.body)
+    assert again.headers["idempotent-replayed"] == "true"
+
+
 async def test_many_at_once_on_the_same_thing_lose_no_change(full: Office) -> None:
     made = await asyncio.gather(*(full.do("teams.create", body={"project": "red"}) for _ in range(24)))
     ids = {team["id"] for team in made}
     assert len(ids) == 24
     assert ids <= {team.id for team in full.directory.teams}
     assert len([act for act in full.acts() if act.action == "teams.create"]) == 24 + 2
+
+
+async def test_those_who_write_here_are_not_in_one_another_s_way(
+    full: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changing, conflicts = full.state.change, list[Change]()
+
+    def change(asked: Change) -> int:
+        try:
+            return changing(asked)
+        except PenstockError:
+            conflicts.append(asked)
+            raise
+
+    monkeypatch.setattr(full.state, "change", change)
+    await asyncio.gather(*(full.do("teams.create", body={"project": "red"}) for _ in range(48)))
+    assert not conflicts, "who loses twenty times is refused, and each time costs a reading of the whole directory"
 
 
 async def test_who_always_comes_second_is_told_so(full: Office, monkeypatch: pytest.MonkeyPatch) -> None:
