@@ -99,6 +99,9 @@ def test_the_same_request_twice_or_twenty_times_at_once_is_one(house) -> None:
         )
         assert len({each.json["id"] for each in made}) == 1
         assert len(admin.get("/limits")["data"]) == 1
+        chosen = at_once(gateways, "/projects", {"id": "chosen"}, "chosen")
+        assert Counter(each.status for each in chosen) == {201: CROWD}
+        assert len({each.body for each in chosen}) == 1
         # Without a key, all but one stand in the way of themselves.
         bare = at_once(gateways, "/projects", {"id": "green"}, "")
         assert Counter(each.status for each in bare) == {201: 1, 409: CROWD - 1}
