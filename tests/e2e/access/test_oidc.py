@@ -218,7 +218,7 @@ def test_while_the_provider_is_away_it_goes_on_with_what_it_has() -> None:
 
 
 def test_how_long_keys_are_trusted_counts_from_when_the_provider_last_answered() -> None:
-    stale_after_s = 3.0
+    stale_after_s = 1.5
     with (
         identity_provider(rsa_signer("first")) as provider,
         running(config(provider, stale_after_s=stale_after_s)) as server,
