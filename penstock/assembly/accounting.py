@@ -210,7 +210,9 @@ class Accounting:
         """Keeps the mirror of the only worker's book; of others, what they settled last, which may not have reached
         the counters when they end."""
         if self._alone:
-            self._book.follow(owner, record)
+            # Where nothing is counted, there is nothing to mirror.
+            if record.used if isinstance(record, Settled) else record.held:
+                self._book.follow(owner, record)
         elif isinstance(record, Settled) and record.used:
             recent = self._recent.get(owner)
             if recent is None:
