@@ -35,7 +35,7 @@ _AUDIO_BYTES = 16
 
 # fmt: off
 _SILENT = frozenset((
-    "model", "stream", "stream_options", "n", "best_of", "max_tokens", "max_completion_tokens", "n_predict",
+    "model", "stream", "stream_options", "n", "n_cmpl", "best_of", "max_tokens", "max_completion_tokens", "n_predict",
     "min_tokens", "temperature", "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty",
     "repetition_penalty", "repeat_penalty", "seed", "stop", "stop_token_ids", "logit_bias", "logprobs",
     "top_logprobs", "user", "metadata", "store", "service_tier", "parallel_tool_calls", "reasoning_effort",
@@ -45,6 +45,8 @@ _SILENT = frozenset((
 ))
 # fmt: on
 """Fields that no model reads. Any other is counted as if one did."""
+_MOST = 2**40
+"""More than any engine makes for one request; what it costs can still be written as 64 bits."""
 _TEXTS = frozenset(("messages", "prompt", "input"))
 _INT = msgspec.json.Decoder(int)
 _NULL = b"null"
@@ -111,7 +113,7 @@ def bound_of(call: Call, *, price: Price | None, cap: int) -> Bound:
 def _output(
     call: Call, fields: Mapping[str, msgspec.Raw], price: Price | None, cap: int, prompts: int
 ) -> tuple[int, int | None]:
-    choices = max(call.choices, _number(fields, "best_of")) * prompts
+    choices = max(call.choices, _number(fields, "best_of"), _number(fields, "n_cmpl")) * prompts
     # An engine may obey another of these words than the one that was read; to llama.cpp -1 is no bound at all.
     own = _number(fields, "n_predict")
     asked = max(_number(fields, "max_tokens"), _number(fields, "max_completion_tokens"), own)
@@ -122,9 +124,9 @@ def _output(
     elif price is not None and price.max_output is not None:
         each = price.max_output
     else:
-        return choices * cap, choices * cap
-    # What was predicted and not said is charged as if it had been.
-    return choices * (each + len(fields.get("prediction", b""))), None
+        return min(_MOST, choices * cap), min(_MOST, choices * cap)
+    # An engine that is asked for none may make one; what was predicted and not said is charged as if it had been.
+    return min(_MOST, choices * (max(1, each) + len(fields.get("prediction", b"")))), None
 
 
 def _number(fields: Mapping[str, msgspec.Raw], name: str) -> int:

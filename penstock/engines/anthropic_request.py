@@ -128,7 +128,7 @@ def message_body(call: Call, model: str, max_tokens: int) -> bytes:
     return splice.joined(
         kept,
         model=model,
-        max_tokens=call.max_tokens or max_tokens,
+        max_tokens=max_tokens if call.max_tokens is None else call.max_tokens,
         system=system or None,
         messages=messages,
         stream=True if call.stream else None,

@@ -314,6 +314,10 @@ class Lease:
         """The call with the bound on its output that it lacks, where something counts its tokens."""
         if not self._applying.counts_tokens or call.kind is Kind.EMBEDDING:
             return call
+        if bytes(call.fields.get("n_predict", b"")).startswith(b"-"):
+            # llama.cpp's own word for no bound at all wins there over the one that is counted on.
+            fields = {name: value for name, value in call.fields.items() if name != "n_predict"}
+            call = msgspec.structs.replace(call, fields=fields)
         if all(self._most(model).bound.capped is None for model in self._service.models):
             return call
         cap = self._means.cap

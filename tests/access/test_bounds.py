@@ -92,6 +92,9 @@ def test_a_thousand_token_numbers_are_not_counted_by_their_digits() -> None:
         (call(max_tokens=7, n_predict=-1), None, 100, 100),
         (call(n_predict=50), None, 50, None),
         (call(max_tokens=7, best_of="x"), None, 7, None),
+        (call(max_tokens=7, n_cmpl=4), None, 28, None),
+        (call(max_tokens=0), None, 1, None),
+        (call(Kind.COMPLETION, max_tokens=2**31 - 1, choices=128, prompt=["x"] * 1000), None, 2**40, None),
     ],
 )
 def test_output(asked: Call, price: Price | None, output: int, capped: int | None) -> None:

@@ -170,6 +170,8 @@ def test_tool_choice(fields: dict[str, object], expected: object) -> None:
     ("fields", "expected"),
     [
         ({"max_tokens": 7}, {"max_tokens": 7}),
+        # Nothing is what was reserved for it.
+        ({"max_tokens": 0}, {"max_tokens": 0}),
         ({"max_completion_tokens": 8}, {"max_tokens": 8}),
         ({"temperature": 0.5, "top_p": 0.9}, {"temperature": 0.5, "top_p": 0.9}),
         ({"stop": "x"}, {"stop_sequences": ["x"]}),

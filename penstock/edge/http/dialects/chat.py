@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.core.chat import Call, Kind
 from penstock.edge.http.dialects import Asked
-from penstock.edge.http.dialects.checked import Count, Head, Int64, Name, Tokens
+from penstock.edge.http.dialects.checked import Count, Head, Int64, Name, Predicted, Tokens, check_one_model
 from penstock.edge.http.dialects.wire import PLAIN
 
 
@@ -61,8 +61,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Count | None = None
+    n_cmpl: Count | None = None
+    best_of: Count | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
+    n_predict: Predicted | None = None
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
@@ -79,6 +82,7 @@ _head = Head(ChatRequest)
 
 def read(request_id: str, body: bytes) -> Asked:
     asked, fields = _head.read(body)
+    check_one_model(fields)
     stream = bool(asked.stream)
     if not stream:
         # Strict engines refuse it beside a reply that is not streamed; the OpenAI SDK sends it all the same.

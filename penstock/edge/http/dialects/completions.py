@@ -9,7 +9,7 @@ import msgspec
 from penstock.core.chat import Call, Kind
 from penstock.edge.http.dialects import Asked
 from penstock.edge.http.dialects.chat import StreamOptions
-from penstock.edge.http.dialects.checked import Count, Head, Int64, Name, Tokens
+from penstock.edge.http.dialects.checked import Count, Head, Int64, Name, Predicted, Tokens, check_one_model
 from penstock.edge.http.dialects.wire import PLAIN
 
 Token = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
@@ -28,7 +28,10 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Count | None = None
+    n_cmpl: Count | None = None
+    best_of: Count | None = None
     max_tokens: Tokens | None = None
+    n_predict: Predicted | None = None
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
@@ -43,6 +46,7 @@ _head = Head(CompletionRequest)
 
 def read(request_id: str, body: bytes) -> Asked:
     asked, fields = _head.read(body)
+    check_one_model(fields)
     stream = bool(asked.stream)
     if not stream:
         fields.pop("stream_options", None)
