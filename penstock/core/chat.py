@@ -151,6 +151,7 @@ class _CompletionDetails(msgspec.Struct, frozen=True):
     audio_tokens: int | None = None
 
 
+_MOST = 2**31 - 1
 _NO_DETAILS = _PromptDetails()
 _NOTHING_MORE = _CompletionDetails()
 
@@ -164,23 +165,32 @@ class WireUsage(msgspec.Struct, frozen=True):
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
+    def tells(self, kind: Kind) -> bool:
+        """Whether it says how much was read and, unless nothing is, how much was made. No prompt has no tokens."""
+        made = kind is Kind.EMBEDDING or self.completion_tokens is not None or self.total_tokens is not None
+        return made and (self.prompt_tokens or 0) > 0
+
     def counted(self) -> Usage:
-        """The same in our words; what the engine left out is 0.
+        """The same in our words; what the engine left out is 0, and more than anybody has (2**31) is not believed.
 
         Some servers leave the tokens of a model's reasoning out of ``completion_tokens`` and count them in
         ``total_tokens`` only; they are output all the same.
         """
         details, out = self.prompt_tokens_details or _NO_DETAILS, self.completion_tokens_details or _NOTHING_MORE
-        prompt = max(0, self.prompt_tokens or 0)
+        prompt = _count(self.prompt_tokens)
         return Usage(
             prompt=prompt,
-            completion=max(0, self.completion_tokens or 0, (self.total_tokens or 0) - prompt),
-            cached=max(0, details.cached_tokens or 0),
-            reasoning=max(0, out.reasoning_tokens or 0),
-            cache_write=max(0, details.cache_write_tokens or 0),
-            audio_prompt=max(0, details.audio_tokens or 0),
-            audio_completion=max(0, out.audio_tokens or 0),
+            completion=max(_count(self.completion_tokens), _count(self.total_tokens) - prompt),
+            cached=_count(details.cached_tokens),
+            reasoning=_count(out.reasoning_tokens),
+            cache_write=_count(details.cache_write_tokens),
+            audio_prompt=_count(details.audio_tokens),
+            audio_completion=_count(out.audio_tokens),
         )
+
+
+def _count(said: int | None) -> int:
+    return min(max(0, said or 0), _MOST)
 
 
 class ChunkView(msgspec.Struct, frozen=True):

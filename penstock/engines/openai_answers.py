@@ -66,7 +66,7 @@ class Events:
             usage = chunk_view(self._heard).usage if self._heard else None
         except msgspec.DecodeError:
             return None
-        return None if usage is None else usage.counted()
+        return None if usage is None or not usage.tells(Kind.CHAT) else usage.counted()
 
     def _without_count(self, chunk: bytes) -> bytes:
         at = chunk.rfind(_COUNT)

@@ -37,6 +37,10 @@ def assign(call: Call, admission: Admission, trail: Trail, clock: Clock) -> Serv
 
 _T = TypeVar("_T")
 
+_NAMED = ("function", "custom", "")
+# Fields of their own by which hosts are told of tools that run there, and what those go by.
+_ASKED_APART = {"web_search_options": "web_search", "plugins": "plugins", "mcp_servers": "mcp"}
+
 
 class _Named(msgspec.Struct):
     name: str = ""
@@ -49,10 +53,17 @@ class _Tool(msgspec.Struct):
 
 
 def _tools(call: Call) -> Iterator[str]:
-    """The names of the tools that the request offers; a tool that is no function goes by its type."""
+    """The names of the tools that the request offers; a tool that is no function goes by its type, and so does one
+    that says it is something else and has the name of a function beside."""
     for tool in _decoded(call, "tools", list[_Tool]):
-        named = tool.function or tool.custom
-        yield named.name if named is not None else tool.type
+        names = [named.name for named in (tool.function, tool.custom) if named is not None]
+        yield from names
+        if not names or tool.type not in _NAMED:
+            yield tool.type
+    for field, name in _ASKED_APART.items():
+        value = call.fields.get(field)
+        if value is not None and bytes(value) not in (b"null", b"[]"):
+            yield name
     for function in _decoded(call, "functions", list[_Named]):
         yield function.name
 

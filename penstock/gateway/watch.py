@@ -41,7 +41,7 @@ def watchers(
     prefix = _ID_PREFIX.get(call.kind)
     relabel = Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
     usual = Usual(
-        Tally(tried),
+        Tally(tried, call.kind),
         relabel,
         hides=call.stream and not call.usage_chunk,
         cost=cost if call.usage_chunk else None,
@@ -108,19 +108,21 @@ _used_decoder = msgspec.json.Decoder(_Used)
 
 
 class Tally:
-    """Notes the tokens that the engine reports, on whichever chunk it does that mentions usage."""
+    """Notes the tokens that the engine reports, on whichever chunk it does that mentions usage. Usage that leaves
+    them open is as good as none."""
 
-    __slots__ = ("tried",)
+    __slots__ = ("_kind", "tried")
 
-    def __init__(self, tried: Try) -> None:
+    def __init__(self, tried: Try, kind: Kind) -> None:
         self.tried = tried
+        self._kind = kind
 
     def __call__(self, chunk: bytes) -> bytes:
         try:
             usage = _used_decoder.decode(chunk).usage
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _garbled() from error
-        if usage is not None:
+        if usage is not None and usage.tells(self._kind):
             self.tried.usage = usage.counted()
             # What stands by itself is the last word; some say with every chunk how far they are.
             self.tried.final = chunk.find(_NO_CHOICES) >= 0

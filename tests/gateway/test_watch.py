@@ -58,13 +58,13 @@ def test_bytes_that_are_not_ours_stay_as_they_came() -> None:
 @pytest.mark.parametrize("chunk", [b"[]", b"", b'{"\xff":1}', b'{"usage":"\xff"}'])
 def test_what_is_not_an_object_is_the_upstreams_fault(chunk: bytes) -> None:
     with pytest.raises(PenstockError) as garbled:
-        Relabel("chat", "1")(Tally(tried())(chunk))
+        Relabel("chat", "1")(Tally(tried(), Kind.CHAT)(chunk))
     assert garbled.value.fault is UPSTREAM_GARBLED
 
 
 def test_a_usage_chunk_nobody_asked_for_is_withheld_and_counted_all_the_same() -> None:
     attempt = tried()
-    assert Tally(attempt)(USAGE) == USAGE
+    assert Tally(attempt, Kind.CHAT)(USAGE) == USAGE
     assert attempt.usage is not None
     assert attempt.usage.prompt == 7
     assert hide_usage(USAGE) is None
