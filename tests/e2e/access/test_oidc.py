@@ -217,6 +217,7 @@ def test_while_the_provider_is_away_it_goes_on_with_what_it_has() -> None:
             assert place.statuses(provider.token(sub="cy")) == {200}
 
 
+@pytest.mark.slow
 def test_how_long_keys_are_trusted_counts_from_when_the_provider_last_answered() -> None:
     stale_after_s = 1.5
     with (

@@ -120,7 +120,7 @@ def never_overspends(house: House, events: list[Callable[[RedisServer], None]], 
 
 def test_a_budget_outlives_what_redis_forgets() -> None:
     with shared(count=1, models=SLOW) as house:
-        never_overspends(house, [emptied, restarted], "7")
+        never_overspends(house, [emptied, restarted], "5")
 
 
 @pytest.mark.slow
