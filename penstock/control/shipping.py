@@ -1,9 +1,10 @@
 """Brings what the journals hold into the store, and settles what killed workers left open.
 
-Every journal is read twice. *Following* goes to the end ten times a second, whether or not the store is there, and
-knows which leases are open. *Shipping* goes behind it, a batch at a time, no farther than the store is: what waits is
-on the disk and not in memory. A batch that fails is sent again; what a later life reads again is in the store
-already, and the store knows it by its names, so nothing is lost and nothing is there twice.
+*Following* reads every journal to its end ten times a second, whether or not the store is there, and knows which
+leases are open. *Shipping* goes behind it, a batch at a time, with what was read; where the store is so far behind
+that this would be too much to keep, it is read again: what waits is on the disk and not in memory. A batch that fails
+is sent again; what a later life reads again is in the store already, and the store knows it by its names, so nothing
+is lost and nothing is there twice.
 
 A segment is deleted when it is finished (its owner writes another, or has ended), the store has all of it, and all
 before it are gone. What is still open in it is first carried over into a segment of its own, so a stream that takes
@@ -13,46 +14,27 @@ hours holds back one record and not the journal.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import msgspec
-
-from penstock.control.shipping_journal import Batch, OwnerJournal, Part
+from penstock.control.shipping_batch import Batch, Kept, Memory, ShippingPace
+from penstock.control.shipping_journal import OwnerJournal, Part, delete
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
-from penstock.core.usage import Entry, Opened, Settled, Used
+from penstock.core.usage import Entry, JournalRecord, Opened, Settled, Used
 from penstock.store import AuditStore, LedgerStore
-from penstock.store.journal_folder import CARRIED, carry, segments, set_aside
+from penstock.store.journal_folder import Segment, segments
 
 _log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_Place = tuple[int, float]
+_Read = Sequence[JournalRecord]
 
 _EMPTY_AGAIN = 0.9
 """Of the bound: full until less than that waits."""
-
-
-def _place(entry: Entry) -> _Place:
-    """Among the rows of one request id: clients choose ids, and may choose the same one twice."""
-    return entry.attempt, entry.received_at
-
-
-class ShippingPace(msgspec.Struct, frozen=True, kw_only=True):
-    """Journals are looked at every ``tick_s``. A transaction has at most ``rows`` rows, and was read from about
-    ``bytes`` of journal. Between tries of a store that is away it waits ``backoff_s``, twice as long each time, up to
-    ``backoff_most_s``. ``remember`` requests that the store does not have yet can be looked up."""
-
-    tick_s: float = 0.1
-    rows: int = 1000
-    bytes: int = 4 << 20
-    backoff_s: float = 0.1
-    backoff_most_s: float = 5.0
-    remember: int = 10_000
 
 
 class Shipping:
@@ -92,12 +74,14 @@ class Shipping:
         self._pace = pace
         self._journals: dict[str, OwnerJournal] = {}
         self._ending = set(segments(folder))
-        self._unshipped: OrderedDict[str, dict[_Place, Entry]] = OrderedDict()
+        self._memory = Memory(pace.remember, pace.bytes)
         self._complaint = ""
         self._passes_begun = 0
         self._passes_done = 0
+        self._waiters = 0
         self._woken = asyncio.Event()
         self._followed = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._moved = asyncio.Condition()
         self._files = asyncio.Lock()
         """Held while what the folder has and what is known of it are brought together."""
@@ -130,32 +114,43 @@ class Shipping:
     async def flush(self, within_s: float) -> None:
         """Returns when all that was written before the call is in the store, lost leases of owners that had ended
         included. Raises ``TimeoutError``, when the store is away say; nothing is lost then."""
-        async with asyncio.timeout(within_s):
-            await self.caught_up(within_s)
-            ended = [journal for journal in self._journals.values() if journal.ended]
-            places = [(part, part.followed) for journal in self._journals.values() for part in journal.parts]
-            async with self._moved:
-                await self._moved.wait_for(
-                    lambda: (
-                        all(part.shipped >= place for part, place in places)
-                        and not any(journal.lost for journal in ended)
+        self._waiters += 1
+        try:
+            async with asyncio.timeout(within_s):
+                await self.caught_up(within_s)
+                ended = [journal for journal in self._journals.values() if journal.ended]
+                places = [(part, part.followed) for journal in self._journals.values() for part in journal.parts]
+                async with self._moved:
+                    await self._moved.wait_for(
+                        lambda: (
+                            all(part.shipped >= place for part, place in places)
+                            and not any(journal.lost for journal in ended)
+                        )
                     )
-                )
+        finally:
+            self._waiters -= 1
 
     async def lookup(self, request_id: str, within_s: float = 2.0) -> Sequence[Entry]:
         """The rows with this request id, by attempt, shipped or not. While the store is away: those that are not
         shipped, when there are any, else raises ``PenstockError(STORE_UNAVAILABLE)``. Raises ``TimeoutError`` when
         the journals cannot be read in time."""
         await self.caught_up(within_s)
-        rows = dict(self._unshipped.get(request_id, {}))
+        # Clients choose ids, and may choose the same one twice.
+        rows = {(row.attempt, row.received_at): row for row in self._unshipped() if row.request_id == request_id}
         try:
             stored = await _in_thread(self._ledger.request, request_id)
         except PenstockError:
             if not rows:
                 raise
             stored = ()
-        rows.update((_place(entry), entry) for entry in stored)
+        rows.update(((row.attempt, row.received_at), row) for row in stored)
         return tuple(rows[place] for place in sorted(rows))
+
+    def _unshipped(self) -> Iterator[Entry]:
+        for kept in self._memory:
+            yield from kept.entries
+        for journal in self._journals.values():
+            yield from journal.lost
 
     # -- following ---------------------------------------------------------------------------------------------------
 
@@ -168,6 +163,8 @@ class Shipping:
                 self._passes_done = begun
             self._weigh()
             self._followed.set()
+            if self._urgent():
+                self._hurried.set()
             async with self._moved:
                 self._moved.notify_all()
             try:
@@ -182,7 +179,8 @@ class Shipping:
         well = True
         try:
             async with self._files:
-                found = await _in_thread(segments, self._folder)
+                nexts = [journal.next for journal in self._journals.values()]
+                found, read = await _in_thread(self._look, [part for part in nexts if part is not None])
                 for name in found.keys() - self._journals.keys():
                     self._journals[name] = OwnerJournal(name)
                 for name, journal in self._journals.items():
@@ -192,7 +190,7 @@ class Shipping:
             return False
         for name, journal in tuple(self._journals.items()):
             try:
-                await self._follow_one(journal, name in ending)
+                await self._follow_one(journal, name in ending, read)
             except OSError as error:
                 self._complain(error)
                 well = False
@@ -201,31 +199,58 @@ class Shipping:
         self._ending -= ending - self._journals.keys()
         return well
 
-    async def _follow_one(self, journal: OwnerJournal, ending: bool) -> None:
+    def _look(self, nexts: Sequence[Part]) -> tuple[Mapping[str, Sequence[Segment]], Mapping[Part, _Read]]:
+        """In a thread, which is dear to come to: what there is, and what these parts have that is new."""
+        found = segments(self._folder)
+        sizes = {each.path: each.size for those in found.values() for each in those}
+        read: dict[Part, _Read] = {}
+        for part in nexts:
+            size = sizes.get(part.path, 0)
+            if part.following.offset < size and not part.following.damaged:
+                # Where it cannot be read, that is told when it is tried again.
+                with contextlib.suppress(OSError):
+                    read[part] = part.following.read(self._pace.rows, size)
+        return found, read
+
+    async def _follow_one(self, journal: OwnerJournal, ending: bool, read: Mapping[Part, _Read]) -> None:
         parts = tuple(journal.parts)
         for part in parts:
-            reader = part.following
-            while not part.whole and not reader.damaged and reader.offset < part.size:
-                before = reader.offset
-                for record in await _in_thread(reader.read, self._pace.rows, part.size):
-                    if isinstance(record, Opened | Settled) and journal.take(record):
-                        if isinstance(record, Settled):
-                            self._remember(record.entries)
-                        self._follow(journal.name, record)
-                part.followed = reader.offset
-                if reader.offset == before:
+            reader, records = part.following, read.get(part)
+            while not part.whole:
+                if records is None:
+                    if reader.damaged or reader.offset >= part.size:
+                        break
+                    records = await _in_thread(reader.read, self._pace.rows, part.size)
+                if reader.offset == part.followed:
                     break
+                self._take(journal, part, records)
+                records = None
             if not part.whole and (ending or part is not parts[-1]):
                 await self._finish(part)
         if ending and not journal.ended:
             leases = journal.end(self._clock.wall())
-            self._remember(journal.lost)
             for lease in leases:
                 self._orphaned(journal.name, lease)
             if leases:
                 _log.warning(
                     "%s ended with %d requests open; they are charged at their bound", journal.name, len(leases)
                 )
+
+    def _take(self, journal: OwnerJournal, part: Part, records: _Read) -> None:
+        """What was read, into the memory, and to whoever follows."""
+        kept, name, follow, settle = Kept(part, part.following.offset), journal.name, self._follow, journal.open.pop
+        for record in records:
+            if isinstance(record, Settled):
+                settle(record.lease, None)
+                kept.entries += record.entries
+                follow(name, record)
+            elif isinstance(record, Opened):
+                if journal.opens(record):
+                    follow(name, record)
+            else:
+                kept.add(record)
+        part.followed = kept.end
+        self._memory.add(kept)
 
     async def _finish(self, part: Part) -> None:
         left = await _in_thread(part.following.finish)
@@ -244,13 +269,7 @@ class Shipping:
         """Once, however often it is tried again."""
         if str(error) != self._complaint:
             self._complaint = str(error)
-            _log.error("the journals in %s cannot be read or deleted, which is tried again: %s", self._folder, error)
-
-    def _remember(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            self._unshipped.setdefault(entry.request_id, {})[_place(entry)] = entry
-        while len(self._unshipped) > self._pace.remember:
-            self._unshipped.popitem(last=False)
+            _log.error("the journals in %s cannot be used, which is tried again: %s", self._folder, error)
 
     def _weigh(self) -> None:
         waiting = self.waiting()
@@ -278,18 +297,33 @@ class Shipping:
                 batch = None
             if not batch:
                 await self._followed.wait()
+            elif not self._urgent():
+                self._hurried.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pace.pause_s):
+                        await self._hurried.wait()
+
+    def _urgent(self) -> bool:
+        """Whether the next batch should not wait until there is more of it."""
+        return self._waiters > 0 or self._memory.rows >= self._pace.rows or bool(self._left())
+
+    def _left(self) -> Sequence[Sequence[tuple[Part, int]]]:
+        """What must be read again, by owner: parts, and up to where."""
+        todo = (
+            [(part, part.left) for part in journal.parts if part.shipped < part.left]
+            for journal in self._journals.values()
+        )
+        return [parts for parts in todo if parts]
 
     async def _next(self) -> Batch:
-        """What the store should have next, of each journal a fair share."""
+        """What the store should have next; what must be read again first, of each journal a fair share."""
         batch = Batch()
-        todo = [
-            [(part, part.followed) for part in journal.parts if part.shipped < part.followed]
-            for journal in self._journals.values()
-        ]
-        todo = [parts for parts in todo if parts]
+        todo = self._left()
         for parts in todo:
             rows, size = max(1, self._pace.rows // len(todo)), max(1, self._pace.bytes // len(todo))
             await _in_thread(batch.fill, parts, rows, size)
+        if not todo:
+            batch.take(self._memory, self._pace.rows)
         for journal in self._journals.values():
             if journal.lost and all(part.done for part in journal.parts):
                 batch.lost.append(journal)
@@ -307,14 +341,9 @@ class Shipping:
             _log.info("the store takes what was used again")
         for part, place in batch.moved:
             part.shipped = place
+        self._memory.shipped()
         for journal in batch.lost:
             journal.lost = ()
-        for entry in batch.entries:
-            attempts = self._unshipped.get(entry.request_id)
-            if attempts is not None:
-                attempts.pop(_place(entry), None)
-                if not attempts:
-                    del self._unshipped[entry.request_id]
         self._weigh()
         async with self._moved:
             self._moved.notify_all()
@@ -326,6 +355,9 @@ class Shipping:
             if not tries:
                 _log.warning("the store does not take what was used, which waits in %s: %s", self._folder, error)
             return False
+        except OSError as error:
+            self._complain(error)
+            return False
         except Exception:  # noqa: BLE001 - whatever it is, giving up would lose what was used
             _log.exception("the store does not take what was used, which waits in %s", self._folder)
             return False
@@ -333,6 +365,7 @@ class Shipping:
 
     def _send(self, batch: Batch) -> None:
         """In a thread."""
+        batch.sync()
         rows = self._pace.rows
         for at in range(0, len(batch.entries), rows):
             self._ledger.append(batch.entries[at : at + rows])
@@ -349,21 +382,10 @@ class Shipping:
                 continue
             async with self._files:
                 carried = () if journal.over else journal.carried()
-                await _in_thread(self._delete, journal.name, carried, parts)
+                await _in_thread(delete, self._folder, journal.name, carried, parts)
                 del journal.parts[: len(parts)]
                 if journal.over:
                     del self._journals[journal.name]
-
-    def _delete(self, owner: str, carried: Sequence[Opened], parts: Sequence[Part]) -> None:
-        """In a thread. In order, so that what a crash leaves is the end of the journal and not its begin."""
-        carry(self._folder, owner, carried)
-        for part in parts:
-            if part.number == CARRIED:
-                continue
-            if part.following.damaged or part.following.skipped:
-                _log.error("the damaged segment is kept as %s", set_aside(part.path))
-            else:
-                part.path.unlink(missing_ok=True)
 
 
 async def _in_thread(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
-from penstock.core.usage import Act, Audited, Entry, JournalRecord, Opened, Settled, Used
-from penstock.store.journal_folder import Segment
+from penstock.core.usage import Audited, Entry, Opened, Settled, Used
+from penstock.store.journal_folder import CARRIED, Segment, carry, set_aside
 from penstock.store.journal_reader import JournalReader
+
+_log = logging.getLogger(__name__)
 
 
 class Part:
-    """One segment. It is read twice: ``following`` up to ``followed``, to know what is open; ``shipping`` behind it,
-    up to ``shipped`` once the store has it. That way nothing is held in memory while the store is away. ``whole``:
-    nothing more is written to it, and all of it was followed."""
+    """One segment. ``following`` has read it up to ``followed``; the store has it up to ``shipped``. What is between
+    is in memory, but for what is before ``left``, which waits on the disk alone and is read again by ``shipping``.
+    ``whole``: nothing more is written to it, and all of it was followed."""
 
-    __slots__ = ("followed", "following", "number", "path", "shipped", "shipping", "size", "whole")
+    __slots__ = ("followed", "following", "left", "number", "path", "shipped", "shipping", "size", "whole")
 
     def __init__(self, segment: Segment) -> None:
         self.number = segment.number
         self.path = segment.path
         self.size = segment.size
-        self.following = JournalReader(segment.path, only=(Opened, Settled))
+        self.following = JournalReader(segment.path)
         self.shipping = JournalReader(segment.path, only=(Settled, Audited, Used))
         self.followed = 0
+        self.left = 0
         self.shipped = 0
         self.whole = False
 
@@ -40,16 +46,16 @@ class Part:
 
 
 class OwnerJournal:
-    """All segments of one owner, in order. ``open`` are the leases that are not settled: what each attempt may cost,
-    by its number. ``ended``: the owner is gone and everything was followed; ``lost`` are then the rows for what it
-    left open, until the store has them."""
+    """All segments of one owner, in order. ``open`` are the leases that are not settled, with what each attempt may
+    cost. ``ended``: the owner is gone and everything was followed; ``lost`` are then the rows for what it left open,
+    until the store has them."""
 
     __slots__ = ("_newest", "ended", "lost", "name", "open", "parts")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.parts: list[Part] = []
-        self.open: dict[str, dict[int, Opened]] = {}
+        self.open: dict[str, tuple[Opened, ...]] = {}
         self.lost: tuple[Entry, ...] = ()
         self.ended = False
         self._newest = -1
@@ -64,15 +70,20 @@ class OwnerJournal:
         self.parts += (Part(each) for each in found if each.number > self._newest)
         self._newest = max((self._newest, *sizes))
 
-    def take(self, record: Opened | Settled) -> bool:
+    @property
+    def next(self) -> Part | None:
+        """The one to read on in."""
+        return next((part for part in self.parts if not part.whole), None)
+
+    def opens(self, record: Opened) -> bool:
         """Whether it is news: what was carried may be met again where it was first."""
-        if isinstance(record, Settled):
-            self.open.pop(record.lease, None)
+        attempts = self.open.get(record.lease)
+        if attempts is None:
+            self.open[record.lease] = (record,)
             return True
-        attempts = self.open.setdefault(record.lease, {})
-        if record.bound.attempt in attempts:
+        if any(each.bound.attempt == record.bound.attempt for each in attempts):
             return False
-        attempts[record.bound.attempt] = record
+        self.open[record.lease] = (*attempts, record)
         return True
 
     def end(self, at: float) -> Sequence[str]:
@@ -87,13 +98,13 @@ class OwnerJournal:
                 settled_at=max(at, record.bound.received_at),
             )
             for attempts in self.open.values()
-            for record in attempts.values()
+            for record in attempts
         )
         return tuple(self.open)
 
     def carried(self) -> Sequence[Opened]:
         """What must outlive the segments that it is in."""
-        return tuple(record for attempts in self.open.values() for record in attempts.values())
+        return tuple(itertools.chain.from_iterable(self.open.values()))
 
     def deletable(self) -> Sequence[Part]:
         """The segments that nobody needs any more. In order and without a gap: one that settles a lease must not go
@@ -111,51 +122,14 @@ class OwnerJournal:
         return self.ended and not self.lost and all(part.done for part in self.parts)
 
 
-class Batch:
-    """What goes to the store at once, and how far the journals are shipped when it is there. ``lost`` are journals
-    whose lost leases are among the entries."""
-
-    __slots__ = ("acts", "entries", "keys", "lost", "moved")
-
-    def __init__(self) -> None:
-        self.entries: list[Entry] = []
-        self.acts: list[tuple[str, Act]] = []
-        self.keys: list[Used] = []
-        self.moved: list[tuple[Part, int]] = []
-        self.lost: list[OwnerJournal] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.moved or self.lost)
-
-    def fill(self, parts: Sequence[tuple[Part, int]], most: int, most_bytes: int) -> None:
-        """Reads on, in one journal, from where its parts are shipped up to the places given; no more than so many
-        records, and about so many bytes. Raises ``OSError``; the batch is then of no use."""
-        for part, until in parts:
-            reader = part.shipping
-            reader.offset = part.shipped
-            while most > 0 and most_bytes > 0 and reader.offset < until:
-                before = reader.offset
-                records = reader.read(most, until, most_bytes)
-                if reader.offset == before:
-                    # It was whole when it was followed: the disk has changed it since.
-                    part.following.damaged = True
-                    reader.offset = until
-                for record in records:
-                    self._add(record)
-                most -= len(records)
-                most_bytes -= reader.offset - before
-            if reader.offset > part.shipped:
-                # The store must not know of what a machine that stops could yet take back: a lease would be lost
-                # whose rows are there.
-                reader.sync()
-                self.moved.append((part, reader.offset))
-            if reader.offset < until:
-                return
-
-    def _add(self, record: JournalRecord) -> None:
-        if isinstance(record, Settled):
-            self.entries += record.entries
-        elif isinstance(record, Audited):
-            self.acts.append((record.id, record.act))
-        elif isinstance(record, Used):
-            self.keys.append(record)
+def delete(folder: Path, owner: str, carried: Sequence[Opened], parts: Sequence[Part]) -> None:
+    """These segments, once what must outlive them is in another; a damaged one is kept aside. In order, so that what
+    a crash leaves is the end of the journal and not its begin. Raises ``OSError``."""
+    carry(folder, owner, carried)
+    for part in parts:
+        if part.number == CARRIED:
+            continue
+        if part.following.damaged or part.following.skipped:
+            _log.error("the damaged segment is kept as %s", set_aside(part.path))
+        else:
+            part.path.unlink(missing_ok=True)

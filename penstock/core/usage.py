@@ -11,7 +11,7 @@ import msgspec
 from penstock.core.leases import Hold
 
 
-class Tokens(msgspec.Struct, frozen=True, kw_only=True):
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``input`` and ``output`` are the whole counts; the rest are parts of them (``cached_read``, ``cached_write``,
     ``audio_input`` of input, ``reasoning``, ``audio_output`` of output). ``images`` are pictures in the prompt."""
 
@@ -25,7 +25,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     images: int = 0
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One row of the ledger: one attempt that an upstream worked on. ``request_id`` with ``attempt`` names it.
 
     ``received_at`` is when the gateway got the request, ``settled_at`` when it closed, in seconds since the epoch.
@@ -56,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     price: str = ""
 
 
-class Held(msgspec.Struct, frozen=True, array_like=True):
+class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a lease holds of one counter; ``at`` is when it was reserved, in seconds since the epoch."""
 
     counter: str
@@ -67,7 +67,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     at: float
 
 
-class Opened(msgspec.Struct, frozen=True, tag="opened", array_like=True):
+class Opened(msgspec.Struct, frozen=True, tag="opened", array_like=True, gc=False):
     """Before an attempt goes out: what it may cost at most. ``bound`` is the row to write when nothing more is ever
     heard of it; ``held`` what was reserved for it, beside what earlier records of the same lease say."""
 
@@ -76,7 +76,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", array_like=True):
     held: tuple[Held, ...]
 
 
-class Settled(msgspec.Struct, frozen=True, tag="settled", array_like=True):
+class Settled(msgspec.Struct, frozen=True, tag="settled", array_like=True, gc=False):
     """A request is over: the rows of its attempts that cost something, instead of every bound before; and what its
     lease used of each counter, as ``Counters.settle`` has it."""
 
@@ -110,7 +110,7 @@ class Audited(msgspec.Struct, frozen=True, tag="audited", array_like=True):
     act: Act
 
 
-class Used(msgspec.Struct, frozen=True, tag="used", array_like=True):
+class Used(msgspec.Struct, frozen=True, tag="used", array_like=True, gc=False):
     """A key was used, at most told once a minute for each. ``digest`` is that of the key under ``pepper`` when the
     pepper has been changed since it was made, else empty; it takes the place of ``replaces`` and of nothing else, as
     the key may have been rotated before this arrives."""

@@ -81,22 +81,22 @@ class JournalReader:
 
     def _parse(self, chunk: bytes, records: list[JournalRecord], most: int) -> tuple[int, bool]:
         """How much of the chunk was read; whether what follows is, or may yet become, a frame."""
-        view = memoryview(chunk)
-        at, size = 0, len(chunk)
-        only = self._only
-        while len(records) < most and size - at >= HEADER.size:
-            length, checksum = HEADER.unpack_from(chunk, at)
-            begin = at + HEADER.size
-            if begin + length > size:
+        at, size, header = 0, len(chunk), HEADER.size
+        only, unpack, decode, add = self._only, HEADER.unpack_from, _DECODER.decode, records.append
+        while len(records) < most and size - at >= header:
+            length, checksum = unpack(chunk, at)
+            begin = at + header
+            end = begin + length
+            if end > size:
                 break
-            payload = view[begin : begin + length]
+            payload = chunk[begin:end]
             # The checksum of nothing is 0: zeros, which a file system may leave at the end, would be good frames.
             if not length or crc32(payload) != checksum:
                 return at, False
-            at = begin + length
-            if not only or chunk.startswith(only, begin + 1):
+            at = end
+            if not only or payload.startswith(only, 1):
                 try:
-                    records.append(_DECODER.decode(payload))
+                    add(decode(payload))
                 except msgspec.MsgspecError:
                     self.skipped += 1
         return at, True

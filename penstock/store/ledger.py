@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import operator
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import sqlalchemy as sql
 from penstock.core.accounts import SubjectKind
 from penstock.core.usage import Entry, GroupBy, UsageQuery, UsageSum
 from penstock.store.database import Database
-from penstock.store.ledger_rows import ATTEMPT, COLUMNS, RECEIVED_AT, REQUEST_ID, Row, entry_of, rows_of, tokens_of
+from penstock.store.ledger_rows import COLUMNS, entry_of, rows_of, tokens_of
 from penstock.store.ledger_table import LEDGER, RUN, RUNS, TOKENS
 from penstock.store.words import storable
 
@@ -46,7 +47,7 @@ _INSERT_JSON = sql.text(
 )
 # As the driver takes it: SQLAlchemy would look at each value of each row.
 _INSERT = (
-    f"INSERT INTO ledger ({', '.join(COLUMNS)}, run) VALUES ({'?, ' * len(COLUMNS)}?)"
+    f"INSERT INTO ledger ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608 - our own names
     " ON CONFLICT DO NOTHING"
 )
 _LAST_RUN = "SELECT run, size FROM ledger_runs ORDER BY run DESC LIMIT 1"
@@ -68,14 +69,13 @@ class SqlLedger:
     def append(self, entries: Sequence[Entry]) -> int:
         if not entries:
             return 0
-        rows = rows_of(entries)
         with self._database.begin(PATIENCE_S) as connection:
             if self._database.kind == "sqlite":
-                return _append_run(connection, rows)
+                return _append_run(connection, entries)
             # In one order everywhere: two that write some of the same rows then wait for one another only one way.
-            rows.sort(key=operator.itemgetter(RECEIVED_AT, REQUEST_ID, ATTEMPT))
-            named = [dict(zip((*COLUMNS, "run"), (*row, 0), strict=True)) for row in rows]
-            return connection.execute(_INSERT_JSON, {"rows": msgspec.json.encode(named).decode()}).rowcount
+            ordered = sorted(entries, key=operator.attrgetter("received_at", "request_id", "attempt"))
+            rows = [dict(zip(COLUMNS, row, strict=True)) for row in rows_of(ordered, 0)]
+            return connection.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()}).rowcount
 
     def request(self, request_id: str) -> Sequence[Entry]:
         query = sql.select(LEDGER).where(LEDGER.c.request_id == storable(request_id), self._runs(0.0, None))
@@ -201,14 +201,17 @@ class SqlLedger:
         return sql.cast(whole, sql.BigInteger)
 
 
-def _append_run(connection: sql.Connection, rows: Sequence[Row]) -> int:
-    last = connection.exec_driver_sql(_LAST_RUN).first()
-    run, size = (1, 0) if last is None else last
+def _append_run(connection: sql.Connection, entries: Sequence[Entry]) -> int:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, sqlite3.Connection):
+        raise TypeError(f"{type(driver).__name__} is not SQLite's")
+    last = driver.execute(_LAST_RUN).fetchone()
+    run, size = last or (1, 0)
     if size >= RUN:
         run += 1
-    times = [row[RECEIVED_AT] for row in rows]
-    new = connection.exec_driver_sql(_INSERT, [(*row, run) for row in rows]).rowcount
-    connection.exec_driver_sql(_NOTE_RUN, (run, new, min(times), max(times)))
+    new = driver.executemany(_INSERT, rows_of(entries, run)).rowcount
+    times = [entry.received_at for entry in entries]
+    driver.execute(_NOTE_RUN, (run, new, min(times), max(times)))
     return new
 
 

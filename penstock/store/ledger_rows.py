@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import operator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sql
-from msgspec.structs import astuple
+from msgspec.structs import astuple, fields
 
 from penstock.core.usage import Entry, Tokens
 from penstock.store.ledger_table import TOKENS
@@ -21,20 +21,17 @@ Row = tuple[str | int | float, ...]
 _NAMES = {"user": "user_id"}
 _TOKENS_AT = Entry.__struct_fields__.index("tokens")
 _BEFORE = tuple(_NAMES.get(name, name) for name in Entry.__struct_fields__[:_TOKENS_AT])
-COLUMNS = (*_BEFORE, *TOKENS, *Entry.__struct_fields__[_TOKENS_AT + 1 :])
-"""Those of the table that an entry says, in the order of its fields."""
-RECEIVED_AT, REQUEST_ID, ATTEMPT = (COLUMNS.index(name) for name in ("received_at", "request_id", "attempt"))
+COLUMNS = (*_BEFORE, *TOKENS, *Entry.__struct_fields__[_TOKENS_AT + 1 :], "run")
+"""Those of the table, in the order of an entry's fields."""
+_texts = operator.attrgetter(*(field.name for field in fields(Entry) if field.type is str))
+_tokens, _cost = operator.attrgetter("tokens"), operator.attrgetter("cost_nano")
 
 
-def rows_of(entries: Sequence[Entry]) -> list[Row]:
-    """By ``COLUMNS``, with texts and numbers that both databases take."""
-    rows: list[Row] = []
-    for entry in entries:
-        values = astuple(entry)
-        rows.append((*values[:_TOKENS_AT], *astuple(values[_TOKENS_AT]), *values[_TOKENS_AT + 1 :]))
-    if all(map(_storable, zip(*rows, strict=True))):
-        return rows
-    return [tuple(map(_kept, row)) for row in rows]
+def rows_of(entries: Sequence[Entry], run: int) -> Iterator[Row]:
+    """By ``COLUMNS``, with texts and numbers that both databases take. One at a time: thousands at once would have
+    the garbage collector walk through them."""
+    rows = _made(entries, run)
+    return rows if _storable(entries) else (tuple(map(_kept, row)) for row in rows)
 
 
 def entry_of(row: sql.Row[tuple[object, ...]]) -> Entry:
@@ -68,11 +65,19 @@ def tokens_of(counts: Sequence[int]) -> Tokens:
     return Tokens(**dict(zip(Tokens.__struct_fields__, counts, strict=True)))
 
 
-def _storable(column: tuple[Any, ...]) -> bool:
-    """Whether nothing in it needs a look by itself, which is many times as dear."""
-    if isinstance(column[0], str):
-        return "".join(column).isprintable()
-    return bool(max(column) <= LARGEST)
+def _made(entries: Sequence[Entry], run: int) -> Iterator[Row]:
+    for entry in entries:
+        values = astuple(entry)
+        yield (*values[:_TOKENS_AT], *astuple(values[_TOKENS_AT]), *values[_TOKENS_AT + 1 :], run)
+
+
+def _storable(entries: Sequence[Entry]) -> bool:
+    """Whether no value needs a look by itself, which is many times as dear."""
+    return (
+        "".join(map("".join, map(_texts, entries))).isprintable()
+        and max(map(max, map(astuple, map(_tokens, entries)))) <= LARGEST
+        and max(map(_cost, entries)) <= LARGEST
+    )
 
 
 def _kept(value: str | float) -> str | int | float:

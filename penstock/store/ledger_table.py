@@ -40,7 +40,6 @@ LEDGER = sql.Table(
     sql.Index("ledger_request_id", "run", "request_id"),
     sql.Index("ledger_project", "run", "project", "received_at"),
     sql.Index("ledger_key_id", "run", "key_id", "received_at"),
-    sqlite_with_rowid=False,
 )
 """The time is part of the key, and stands first in it: a request id is taken from the client where it sends one, and
 the newest rows lie together.

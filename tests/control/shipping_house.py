@@ -9,7 +9,8 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from penstock.control.shipping import Shipping, ShippingPace
+from penstock.control.shipping import Shipping
+from penstock.control.shipping_batch import ShippingPace
 from penstock.core.accounts import SubjectKind
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.usage import (
@@ -29,7 +30,7 @@ from penstock.core.usage import (
 from penstock.store.journal import Journal
 from tests.control.timing import ManualTime
 
-PACE = ShippingPace(tick_s=0.002, rows=7, backoff_s=0.001, backoff_most_s=0.01, remember=50)
+PACE = ShippingPace(tick_s=0.002, pause_s=0.003, rows=7, backoff_s=0.001, backoff_most_s=0.01, remember=50)
 
 
 class FakeStore:

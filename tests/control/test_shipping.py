@@ -8,15 +8,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from penstock.control.shipping import ShippingPace
+from penstock.control.shipping_batch import ShippingPace
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.usage import Settled
+from penstock.store.journal import Framing
 from penstock.store.journal_folder import segments
 from tests.control.shipping_house import House
 from tests.control.timing import until
 from tests.store.records import audited, entry, opened, settled, used
 
 WITHIN_S = 5.0
+SIZE = len(Framing().one(settled("a")))
 
 
 @pytest.fixture
@@ -184,6 +186,38 @@ async def test_while_the_store_is_away_nothing_is_lost_and_following_goes_on(hou
     assert house.store.largest <= house.pace.rows
 
 
+async def test_what_is_too_much_to_keep_is_read_again_once(house: House) -> None:
+    house.store.away = True
+    async with house.shipping() as shipping:
+        for turn in range(2):
+            _, journal = house.writer(segment_bytes=20 * SIZE)
+            for number in range(2 * house.pace.remember):
+                journal.write_all([settled(f"{turn}.{number}"), audited(f"{turn}.{number}")])
+        await shipping.caught_up(WITHIN_S)
+        house.store.away = False
+        await shipping.flush(WITHIN_S)
+        assert len(house.store.rows) == len(house.store.acts_by_id) == 4 * house.pace.remember
+        assert house.store.again == 0
+        assert len(house.followed) == 4 * house.pace.remember
+
+
+async def test_what_waits_is_more_than_little_before_it_is_sent_but_nobody_waits_for_that(house: House) -> None:
+    house.pace = msgspec.structs.replace(house.pace, pause_s=60.0)
+    async with house.shipping() as shipping:
+        _, journal = house.writer()
+        journal.write(settled("a"))
+        await until(lambda: house.store.calls == 1)
+        journal.write(settled("b"))
+        await shipping.caught_up(WITHIN_S)
+        await shipping.caught_up(WITHIN_S)
+        assert house.store.calls == 1
+        await shipping.flush(WITHIN_S)
+        assert len(house.store.rows) == 2
+        for number in range(house.pace.rows):
+            journal.write(settled(f"l{number}"))
+        await until(lambda: len(house.store.rows) == 2 + house.pace.rows)
+
+
 async def test_a_store_with_a_defect_is_tried_again(house: House, caplog: pytest.LogCaptureFixture) -> None:
     append, told = house.store.append, []
 
@@ -206,15 +240,15 @@ async def test_it_says_when_too_much_waits_and_when_it_does_not(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    house.limit_bytes = 20_000
+    house.limit_bytes = 50 * SIZE
     house.store.away = True
     async with house.shipping() as shipping:
-        _, journal = house.writer(segment_bytes=4_000)
+        _, journal = house.writer(segment_bytes=10 * SIZE)
         for _ in range(40):
             journal.write(settled("a"))
         await shipping.caught_up(WITHIN_S)
         assert not shipping.full
-        assert 10_000 < shipping.waiting() < 20_000
+        assert shipping.waiting() == 40 * SIZE
         for _ in range(20):
             journal.write(settled("a"))
         await until(lambda: shipping.full)
@@ -226,12 +260,12 @@ async def test_it_says_when_too_much_waits_and_when_it_does_not(
 
 
 async def test_full_is_left_only_when_a_tenth_is_free(house: House) -> None:
-    house.limit_bytes = 4_000
+    house.limit_bytes = 20 * SIZE
     house.store.away = True
     house.pace = ShippingPace(tick_s=0.002, rows=1, backoff_s=0.001, backoff_most_s=0.002)
     async with house.shipping() as shipping:
         _, journal = house.writer()
-        for _ in range(11):
+        for _ in range(21):
             journal.write(settled("a"))
         await until(lambda: shipping.full)
         seen: list[tuple[int, bool]] = []
@@ -244,9 +278,9 @@ async def test_full_is_left_only_when_a_tenth_is_free(house: House) -> None:
         house.store.append = watched  # type: ignore[method-assign,assignment]
         house.store.away = False
         await shipping.flush(WITHIN_S)
-    assert seen[0][0] >= 4_000
-    assert any(3_600 <= waiting < 4_000 for waiting, _ in seen)
-    assert all(full is (waiting >= 3_600) for waiting, full in seen)
+    assert seen[0][0] >= 20 * SIZE
+    assert any(18 * SIZE <= waiting < 20 * SIZE for waiting, _ in seen)
+    assert all(full is (waiting >= 18 * SIZE) for waiting, full in seen)
 
 
 async def test_the_store_knows_nothing_that_the_disk_may_lose(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,11 +338,12 @@ async def test_no_more_is_remembered_than_was_said(house: House) -> None:
     house.store.away = True
     async with house.shipping() as shipping:
         _, journal = house.writer()
-        for number in range(house.pace.remember + 1):
+        for number in range(house.pace.remember + house.pace.rows):
             journal.write(settled(f"l{number}"))
         with pytest.raises(PenstockError):
             await shipping.lookup("req_l0", WITHIN_S)
-        assert await shipping.lookup("req_l1", WITHIN_S) == (entry("req_l1"),)
+        first = f"req_l{house.pace.rows}"
+        assert await shipping.lookup(first, WITHIN_S) == (entry(first),)
 
 
 # -- files that are not as they were written -------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from penstock.control.shipping import Shipping
 from penstock.core.usage import Opened, Settled
 from penstock.store.journal import Journal
 from penstock.store.journal_folder import segments
-from tests.control.shipping_house import House
+from tests.control.shipping_house import PACE, House
 from tests.control.timing import until
 from tests.store.records import audited, opened, settled
 
@@ -149,11 +150,12 @@ def check_followed(house: House) -> None:
     assert len(house.orphaned) == len(set(house.orphaned))
 
 
-@given(st.lists(STEPS, min_size=10, max_size=80))
-@settings(max_examples=150, deadline=None)
-def test_the_ledger_has_exactly_what_it_should(steps: list[tuple[str, int]]) -> None:
+@given(st.lists(STEPS, min_size=10, max_size=80), st.sampled_from([1, 8, 50]), st.sampled_from([1, 1_000, 1 << 20]))
+@settings(max_examples=200, deadline=None)
+def test_the_ledger_has_exactly_what_it_should(steps: list[tuple[str, int]], remember: int, size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder) / "journal")
+        pace = msgspec.structs.replace(PACE, remember=remember, bytes=size)
+        house = House(Path(folder) / "journal", pace=pace)
         house.folder.mkdir()
         life = Life(house)
         try:

@@ -14,7 +14,7 @@ import pytest
 
 from penstock.core.errors import JOURNAL_FULL, PenstockError
 from penstock.core.usage import JournalRecord
-from penstock.store.journal import Journal, segment_name
+from penstock.store.journal import Framing, Journal, segment_name
 from penstock.store.journal_folder import CARRIED, carry, segments, set_aside
 from penstock.store.journal_reader import JournalReader
 from tests.store.records import audited, opened, settled, used
@@ -192,16 +192,17 @@ def test_a_full_disk_refuses_and_leaves_no_part_of_a_record(tmp_path: Path) -> N
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     writing = journal(tmp_path)
     written: list[JournalRecord] = []
+    most = 10 * len(Framing().one(opened("a"))) + 100
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
-        while segments(tmp_path)["w0-1-a"][0].size < 4_500:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+        for _ in range(10):
             writing.write(opened("a"))
             written.append(opened("a"))
         with pytest.raises(PenstockError, match="Free space") as caught:
             writing.write(opened("a"))
         assert caught.value.fault is JOURNAL_FULL
         assert whole(tmp_path) == written
-        assert segments(tmp_path)["w0-1-a"][0].size < 5_000
+        assert segments(tmp_path)["w0-1-a"][0].size < most
         with pytest.raises(PenstockError):
             writing.write_all([used("k_1"), *RECORDS])
         writing.write(used("k_1"))

@@ -50,7 +50,6 @@ def upgrade() -> None:
         sql.Column("price", TEXT, nullable=False),
         sql.Column("run", sql.BigInteger, nullable=False),
         sql.PrimaryKeyConstraint("received_at", "request_id", "attempt", name="ledger_pkey"),
-        sqlite_with_rowid=False,
     )
     op.create_index("ledger_request_id", "ledger", ["run", "request_id"])
     op.create_index("ledger_project", "ledger", ["run", "project", "received_at"])
