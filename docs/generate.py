@@ -21,8 +21,7 @@ NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then ru
 def errors_page() -> str:
     """Every fault that can reach a client."""
     faults = sorted((f for f in vars(errors).values() if isinstance(f, Fault)), key=lambda f: (f.status, f.code))
-    startup = {errors.WEIGHTS_UNAVAILABLE, errors.ENGINE_START_FAILED}
-    startup |= {errors.STORE_UNAVAILABLE, errors.CANNOT_START}
+    startup = {errors.WEIGHTS_UNAVAILABLE, errors.ENGINE_START_FAILED, errors.CANNOT_START}
     lines = [
         "# Errors",
         "",

@@ -268,7 +268,11 @@ ENGINE_START_FAILED = Fault(
     "engine_start_failed", 500, _SERVER, "An engine's process did not come up.", loud=Loud.ERROR
 )
 STORE_UNAVAILABLE = Fault(
-    "store_unavailable", 500, _SERVER, "The store's file cannot be opened, read or written.", loud=Loud.ERROR
+    "store_unavailable",
+    503,
+    "overloaded_error",
+    "The store cannot be reached, read or written, or another process holds it.",
+    loud=Loud.ERROR,
 )
 STORE_CONFLICT = Fault(
     "store_conflict", 409, _INVALID, "Somebody else changed the same thing at the same moment; try again."
