@@ -24,7 +24,7 @@ from penstock.core.leases import Granted, Hold, Level, Need, Refused
 from penstock.core.serving import Replica, Service
 from penstock.core.usage import Audited, Entry, Held, JournalRecord, Opened, Settled
 from penstock.gateway import capture as capturing
-from penstock.gateway.most import Most, most
+from penstock.gateway.most import Most, most, surcharged
 from penstock.gateway.refused import capital, limit_headers, refusal, warnings
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.tries import Charge, Try, at_most
@@ -224,6 +224,12 @@ class Lease:
                 NO_PRICE,
                 f"{capital(self._applying.budgets[0].said())} holds for this request, and the model '{model}' has no "
                 f"price. Set one: penstock prices set {model}.",
+            )
+        if self._applying.budgets and (field := surcharged(self._call)):
+            raise PenstockError(
+                NO_PRICE,
+                f"{capital(self._applying.budgets[0].said())} holds for this request, and what '{field}' adds to the "
+                "price is not known here. Leave it out.",
             )
         charges = [known.charge]
         now = self._means.clock.now()

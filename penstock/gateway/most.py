@@ -39,6 +39,24 @@ def most(
     return Most(price, bound, at_most(price, bound, held_s=total_s, slots=slots))
 
 
+def surcharged(call: Call) -> str:
+    """The field by which the client asks for service that is dearer than the price says; empty: none."""
+    for field, words in _DEARER.items():
+        raw = call.fields.get(field)
+        if raw is not None:
+            try:
+                if _TEXT.decode(raw).lower() in words:
+                    return field
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+    return ""
+
+
+_TEXT = msgspec.json.Decoder(str)
+# https://platform.openai.com/docs/guides/priority-processing and https://docs.claude.com/en/build-with-claude/fast-mode
+_DEARER = {"service_tier": ("priority", "scale", "fast"), "speed": ("fast",)}
+
+
 def _names(model: str, deployment: Deployment, asked: str) -> tuple[str, ...]:
     """Under which names a model's price may stand."""
     known = deployment.models.get(model)

@@ -123,7 +123,10 @@ class Tally:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise _garbled() from error
         if usage is not None and usage.tells(self._kind):
-            self.tried.usage = usage.counted()
+            said, before = usage.counted(), self.tried.usage
+            # An answer only grows.
+            if before is None or said.prompt + said.completion >= before.prompt + before.completion:
+                self.tried.usage = said
             # What stands by itself is the last word; some say with every chunk how far they are.
             self.tried.final = chunk.find(_NO_CHOICES) >= 0
         return chunk

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from penstock.access.bounds import Bound
+from penstock.core.accounts import Budget
 from penstock.core.chat import Kind
-from penstock.core.errors import TOOL_FORBIDDEN, PenstockError
+from penstock.core.errors import NO_PRICE, TOOL_FORBIDDEN, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.money import Price, Rates
 from penstock.core.serving import Service
@@ -20,7 +21,7 @@ from penstock.gateway.snapshot import Admission
 from penstock.gateway.tries import Charge, Try
 from penstock.gateway.watch import watchers
 from tests.gateway.doubles import USAGE, ScriptedEngine, call, piece, snapshot
-from tests.gateway.leasing import House, NotedEngine, Turned, asked, limit, price
+from tests.gateway.leasing import House, NotedEngine, Turned, asked, budget, limit, price
 
 GOOD = [[piece("ok", "stop")], [USAGE]]
 PRICE = Price(model="m", rates=Rates(input=1_000, output=1_000))
@@ -103,6 +104,44 @@ def test_usage_that_says_nothing_is_none_and_the_bound_holds(usage: object) -> N
     assert found.tokens.input == 100
     assert found.tokens.output == 50
     assert found.cost_nano == 150
+
+
+def test_usage_that_is_told_again_and_is_less_is_not_believed() -> None:
+    one = Try(1, "m", PRICE, Bound(100, 50), stream=True, choices=1, slots=1, began=0.0)
+    less = USAGE.replace(
+        b'"prompt_tokens":7,"completion_tokens":3,"total_tokens":10', b'"prompt_tokens":1,"completion_tokens":0'
+    )
+    assert less != USAGE
+    watched([piece("a", "stop"), USAGE, less], watchers(call(), Service("chat", ("m",)), one, lambda: 0, None))
+    found = one.charge(True, 1.0)
+    assert found is not None
+    assert (found.tokens.input, found.tokens.output) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "dearer"),
+    [
+        ("service_tier", b'"priority"', True),
+        ("service_tier", b'"\\u0070riority"', True),
+        ("speed", b'"fast"', True),
+        ("service_tier", b'"flex"', False),
+        ("service_tier", b"null", False),
+    ],
+)
+async def test_service_that_is_dearer_than_the_price_says_is_not_had_from_a_budget(
+    field: str, value: bytes, dearer: bool
+) -> None:
+    asking = asked(max_tokens=5)
+    asking = msgspec.structs.replace(asking, fields={**asking.fields, field: msgspec.Raw(value)})
+    for rule in (budget(), limit("tokens", 10_000)):
+        house = House(rule, prices=[price()], engines={"main": NotedEngine(GOOD)})
+        if dearer and isinstance(rule, Budget):
+            with pytest.raises(PenstockError) as caught:
+                await house.door.chat(asking, house.admission)
+            assert caught.value.fault is NO_PRICE
+            assert field in caught.value.message
+        else:
+            await (await house.door.chat(asking, house.admission)).aclose()
 
 
 def test_embeddings_have_no_output_to_tell() -> None:
