@@ -81,6 +81,12 @@ def test_names_that_mean_a_shipped_price(name: str, model: str | None) -> None:
     assert (price and price.model) == model
 
 
+def test_a_dated_name_that_is_dearer_than_the_one_without_is_not_had_for_less() -> None:
+    assert found(PriceList(), "gpt-4o-2024-05-13") == 5_000_000
+    assert found(PriceList(), "openai/gpt-4o-2024-05-13") == 5_000_000
+    assert found(PriceList(), "gpt-4o-2024-11-20") == 2_500_000
+
+
 def test_every_shipped_price_is_sound() -> None:
     shipped = PriceList().shipped()
     assert len(shipped) > 100
