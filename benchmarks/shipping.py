@@ -135,7 +135,7 @@ async def _waiting(house: _House, *, limited: bool) -> float:
     """Microseconds of CPU a request."""
     follow = Book().follow if limited else _ignore
     async with house.shipping(follow) as shipping:
-        await shipping.caught_up(_FLUSHED_S)
+        await shipping.flush(_FLUSHED_S)
         journal, begin = Journal(house.journals, house.owner(), sync_s=10.0), time.time()
         for number in range(WAITING):
             for record in request(number, begin + number / 5_000, limited=limited):

@@ -1,6 +1,6 @@
 """Brings what the journals hold into the store, and settles what killed workers left open.
 
-*Following* reads every journal to its end ten times a second, whether or not the store is there, and knows which
+*Following* reads every journal to its end five times a second, whether or not the store is there, and knows which
 leases are open. *Shipping* goes behind it, a batch at a time, with what was read; where the store is so far behind
 that this would be too much to keep, it is read again: what waits is on the disk and not in memory. A batch that fails
 is sent again; what a later life reads again is in the store already, and the store knows it by its names, so nothing

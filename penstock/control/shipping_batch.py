@@ -18,7 +18,7 @@ class ShippingPace(msgspec.Struct, frozen=True, kw_only=True):
     twice as long each time, up to ``backoff_most_s``. The last ``remember`` rows that the store does not have yet can
     be looked up, when they come from no more than ``bytes`` of journal; so much is read again at once."""
 
-    tick_s: float = 0.1
+    tick_s: float = 0.2
     pause_s: float = 0.25
     rows: int = 2000
     bytes: int = 8 << 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import sqlalchemy as sql
 from msgspec.structs import astuple, fields
@@ -23,15 +23,23 @@ _TOKENS_AT = Entry.__struct_fields__.index("tokens")
 _BEFORE = tuple(_NAMES.get(name, name) for name in Entry.__struct_fields__[:_TOKENS_AT])
 COLUMNS = (*_BEFORE, *TOKENS, *Entry.__struct_fields__[_TOKENS_AT + 1 :], "run")
 """Those of the table, in the order of an entry's fields."""
-_texts = operator.attrgetter(*(field.name for field in fields(Entry) if field.type is str))
-_tokens, _cost = operator.attrgetter("tokens"), operator.attrgetter("cost_nano")
+_texts = operator.itemgetter(
+    *(COLUMNS.index(_NAMES.get(each.name, each.name)) for each in fields(Entry) if each.type is str)
+)
+_counts = operator.itemgetter(*map(COLUMNS.index, (*TOKENS, "cost_nano")))
 
 
-def rows_of(entries: Sequence[Entry], run: int) -> Iterator[Row]:
-    """By ``COLUMNS``, with texts and numbers that both databases take. One at a time: thousands at once would have
-    the garbage collector walk through them."""
-    rows = _made(entries, run)
-    return rows if _storable(entries) else (tuple(map(_kept, row)) for row in rows)
+def rows_of(entries: Iterable[Entry], run: int) -> Iterator[Row]:
+    """By ``COLUMNS``, with texts and numbers that both databases take. One at a time: of thousands at once the first
+    would be out of the processor's caches when they are used."""
+    for entry in entries:
+        values = astuple(entry)
+        row = (*values[:_TOKENS_AT], *astuple(values[_TOKENS_AT]), *values[_TOKENS_AT + 1 :], run)
+        # To look at each value by itself is many times as dear.
+        if "".join(_texts(row)).isprintable() and max(_counts(row)) <= LARGEST:
+            yield row
+        else:
+            yield tuple(map(_kept, row))
 
 
 def entry_of(row: sql.Row[tuple[object, ...]]) -> Entry:
@@ -63,21 +71,6 @@ def entry_of(row: sql.Row[tuple[object, ...]]) -> Entry:
 def tokens_of(counts: Sequence[int]) -> Tokens:
     """In the order of ``TOKENS``."""
     return Tokens(**dict(zip(Tokens.__struct_fields__, counts, strict=True)))
-
-
-def _made(entries: Sequence[Entry], run: int) -> Iterator[Row]:
-    for entry in entries:
-        values = astuple(entry)
-        yield (*values[:_TOKENS_AT], *astuple(values[_TOKENS_AT]), *values[_TOKENS_AT + 1 :], run)
-
-
-def _storable(entries: Sequence[Entry]) -> bool:
-    """Whether no value needs a look by itself, which is many times as dear."""
-    return (
-        "".join(map("".join, map(_texts, entries))).isprintable()
-        and max(map(max, map(astuple, map(_tokens, entries)))) <= LARGEST
-        and max(map(_cost, entries)) <= LARGEST
-    )
 
 
 def _kept(value: str | float) -> str | int | float:
