@@ -25,7 +25,7 @@ from penstock.access.book import Book
 from penstock.control.shipping import Shipping
 from penstock.core.clock import SystemClock
 from penstock.core.leases import Hold
-from penstock.core.usage import Entry, Held, Opened, Settled, Tokens
+from penstock.core.usage import Entry, Held, Opened, Opening, Settled, Tokens
 from penstock.store.audit import SqlAudit
 from penstock.store.database import open_database, sqlite_url
 from penstock.store.journal import Journal
@@ -40,7 +40,7 @@ SECONDS = 3.0
 TOOK_S = 1.0
 _KEYS = 500
 _FLUSHED_S = 60.0
-_Follow = Callable[[str, Opened | Settled], None]
+_Follow = Callable[[str, Opening | Settled], None]
 
 
 def _ignore(*_: object) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.access.counters_tally import BUCKETS, GONE, Tally
 from penstock.core.leases import Granted, Hold, Level, Need, Refused
-from penstock.core.usage import Held, Opened, Settled
+from penstock.core.usage import Held, Opened, Opening, Settled
 
 GRACE_S = 3600.0
 """For how long after its ``until`` a KEPT counter is remembered: a request of the last moment of a period may still
@@ -192,7 +192,7 @@ class Book:
                     ),
                 )
 
-    def follow(self, owner: str, record: Opened | Settled) -> None:
+    def follow(self, owner: str, record: Opened | Opening | Settled) -> None:
         """Does what another book did, from the owner's journal: each record once, in order. ``Opened.held`` is what
         the reserve before it added, with ``Granted.at``. A book that followed all of another's reserves and settles
         holds the same."""

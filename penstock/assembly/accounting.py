@@ -20,7 +20,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.leases import Counters, Granted, Hold, Need, Refused
 from penstock.core.money import period
-from penstock.core.usage import Held, Opened, Settled
+from penstock.core.usage import Held, Opening, Settled
 from penstock.store import LedgerStore
 from penstock.store.config import StateSettings
 
@@ -206,7 +206,7 @@ class Accounting:
         """The same."""
         await self._counters.settle(owner, lease, used)
 
-    def follow(self, owner: str, record: Opened | Settled) -> None:
+    def follow(self, owner: str, record: Opening | Settled) -> None:
         """Keeps the mirror of the only worker's book; of others, what they settled last, which may not have reached
         the counters when they end."""
         if self._alone:

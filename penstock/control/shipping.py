@@ -24,7 +24,7 @@ from penstock.control.shipping_batch import Batch, Kept, Memory, ShippingPace
 from penstock.control.shipping_journal import OwnerJournal, Part, delete
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
-from penstock.core.usage import Entry, JournalRecord, Opened, Settled, Used
+from penstock.core.usage import Entry, JournalRecord, Opening, Settled, Used
 from penstock.store import AuditStore, LedgerStore
 from penstock.store.journal_folder import Segment, segments
 
@@ -41,7 +41,7 @@ class Shipping:
     """The supervisor's end of all journals of one folder. To be used from the event loop's thread.
 
     Whoever has segments in the folder now is of an earlier life, and has ended. ``used`` is ``StateStore.used``.
-    The hooks are called on the event loop and must not block: ``follow`` with every Opened and Settled of an owner,
+    The hooks are called on the event loop and must not block: ``follow`` with every Opening and Settled of an owner,
     in order, once; ``orphaned`` with an owner that has ended and a lease that it left open, after all it wrote was
     followed; ``changed`` when ``full`` changes. Raises ``OSError`` when the folder cannot be read.
     """
@@ -55,7 +55,7 @@ class Shipping:
         *,
         limit_bytes: int,
         clock: Clock,
-        follow: Callable[[str, Opened | Settled], None],
+        follow: Callable[[str, Opening | Settled], None],
         orphaned: Callable[[str, str], None],
         changed: Callable[[bool], None],
         pace: ShippingPace = ShippingPace(),  # noqa: B008 - frozen
@@ -229,6 +229,7 @@ class Shipping:
                 await self._finish(part)
         if ending and not journal.ended:
             leases = journal.end(self._clock.wall())
+            self.damaged += journal.unknown
             for lease in leases:
                 self._orphaned(journal.name, lease)
             if leases:
@@ -244,7 +245,7 @@ class Shipping:
                 settle(record.lease, None)
                 kept.entries += record.entries
                 follow(name, record)
-            elif isinstance(record, Opened):
+            elif isinstance(record, Opening):
                 if journal.opens(record):
                     follow(name, record)
             else:

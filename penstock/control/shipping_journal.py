@@ -9,11 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.core.usage import Audited, Entry, Opened, Settled, Used
+from penstock.core.usage import Audited, Entry, Opening, Settled, Used
 from penstock.store.journal_folder import CARRIED, Segment, carry, set_aside
 from penstock.store.journal_reader import JournalReader
 
 _log = logging.getLogger(__name__)
+_bound = msgspec.msgpack.Decoder(Entry)
 
 
 class Part:
@@ -27,7 +28,7 @@ class Part:
         self.number = segment.number
         self.path = segment.path
         self.size = segment.size
-        self.following = JournalReader(segment.path)
+        self.following = JournalReader(segment.path, whole=False)
         self.shipping = JournalReader(segment.path, only=(Settled, Audited, Used))
         self.followed = 0
         self.left = 0
@@ -48,16 +49,17 @@ class Part:
 class OwnerJournal:
     """All segments of one owner, in order. ``open`` are the leases that are not settled, with what each attempt may
     cost. ``ended``: the owner is gone and everything was followed; ``lost`` are then the rows for what it left open,
-    until the store has them."""
+    until the store has them. ``unknown`` counts those that this version cannot read."""
 
-    __slots__ = ("_newest", "ended", "lost", "name", "open", "parts")
+    __slots__ = ("_newest", "ended", "lost", "name", "open", "parts", "unknown")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.parts: list[Part] = []
-        self.open: dict[str, tuple[Opened, ...]] = {}
+        self.open: dict[str, tuple[Opening, ...]] = {}
         self.lost: tuple[Entry, ...] = ()
         self.ended = False
+        self.unknown = 0
         self._newest = -1
 
     def note(self, found: Sequence[Segment]) -> None:
@@ -75,13 +77,13 @@ class OwnerJournal:
         """The one to read on in."""
         return next((part for part in self.parts if not part.whole), None)
 
-    def opens(self, record: Opened) -> bool:
+    def opens(self, record: Opening) -> bool:
         """Whether it is news: what was carried may be met again where it was first."""
         attempts = self.open.get(record.lease)
         if attempts is None:
             self.open[record.lease] = (record,)
             return True
-        if any(each.bound.attempt == record.bound.attempt for each in attempts):
+        if any(bytes(each.bound) == bytes(record.bound) for each in attempts):
             return False
         self.open[record.lease] = (*attempts, record)
         return True
@@ -89,20 +91,22 @@ class OwnerJournal:
     def end(self, at: float) -> Sequence[str]:
         """Nothing more will come: the leases that nobody will settle. Their bounds become rows, at ``at``."""
         self.ended = True
-        self.lost = tuple(
-            msgspec.structs.replace(
-                record.bound,
-                estimated=True,
-                ending="worker_lost",
-                status=500,
-                settled_at=max(at, record.bound.received_at),
+        lost = []
+        for record in self.carried():
+            try:
+                bound = _bound.decode(record.bound)
+            except msgspec.MsgspecError as error:
+                self.unknown += 1
+                _log.error("what %s may have used at most is unknown to this version: %s", record.lease, error)
+                continue
+            ended = max(at, bound.received_at)
+            lost.append(
+                msgspec.structs.replace(bound, estimated=True, ending="worker_lost", status=500, settled_at=ended)
             )
-            for attempts in self.open.values()
-            for record in attempts
-        )
+        self.lost = tuple(lost)
         return tuple(self.open)
 
-    def carried(self) -> Sequence[Opened]:
+    def carried(self) -> Sequence[Opening]:
         """What must outlive the segments that it is in."""
         return tuple(itertools.chain.from_iterable(self.open.values()))
 
@@ -122,7 +126,7 @@ class OwnerJournal:
         return self.ended and not self.lost and all(part.done for part in self.parts)
 
 
-def delete(folder: Path, owner: str, carried: Sequence[Opened], parts: Sequence[Part]) -> None:
+def delete(folder: Path, owner: str, carried: Sequence[Opening], parts: Sequence[Part]) -> None:
     """These segments, once what must outlive them is in another; a damaged one is kept aside. In order, so that what
     a crash leaves is the end of the journal and not its begin. Raises ``OSError``."""
     carry(folder, owner, carried)

@@ -76,6 +76,14 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", array_like=True, gc=Fals
     held: tuple[Held, ...]
 
 
+class Opening(msgspec.Struct, frozen=True, tag="opened", array_like=True, gc=False):
+    """An ``Opened`` as whoever follows a journal reads it: the bound is still MessagePack, as few are ever needed."""
+
+    lease: str
+    bound: msgspec.Raw
+    held: tuple[Held, ...]
+
+
 class Settled(msgspec.Struct, frozen=True, tag="settled", array_like=True, gc=False):
     """A request is over: the rows of its attempts that cost something, instead of every bound before; and what its
     lease used of each counter, as ``Counters.settle`` has it."""
@@ -122,7 +130,7 @@ class Used(msgspec.Struct, frozen=True, tag="used", array_like=True, gc=False):
     replaces: bytes = b""
 
 
-JournalRecord = Opened | Settled | Audited | Used
+JournalRecord = Opened | Opening | Settled | Audited | Used
 
 
 # -- asking the ledger and the audit -----------------------------------------------------------------------------

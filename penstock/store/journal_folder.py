@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from penstock.core.usage import Opened
+from penstock.core.usage import Opening
 from penstock.store.journal import SUFFIX, Framing, segment_name, sync_folder
 
 CARRIED = 0
@@ -44,7 +44,7 @@ def segments(folder: Path) -> Mapping[str, Sequence[Segment]]:
     return by_owner
 
 
-def carry(folder: Path, owner: str, records: Sequence[Opened]) -> None:
+def carry(folder: Path, owner: str, records: Sequence[Opening]) -> None:
     """What is open in segments that are to be deleted, in one that is read before those left. It replaces the one
     before, at once and for good; no records: there is none. Raises ``OSError``."""
     path = folder / segment_name(owner, CARRIED)

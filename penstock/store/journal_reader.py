@@ -9,30 +9,35 @@ from zlib import crc32
 
 import msgspec
 
-from penstock.core.usage import Audited, JournalRecord, Opened, Settled, Used
+from penstock.core.usage import Audited, JournalRecord, Opened, Opening, Settled, Used
 from penstock.store.journal import HEADER
 
 _CHUNK = 256 << 10
 _TAGS = {Opened: b"\xa6opened", Settled: b"\xa7settled", Audited: b"\xa7audited", Used: b"\xa4used"}
 # A record in MessagePack: an array of at most 15 with its tag, a short string, first.
 _RECORD = re.compile(rb"[\x90-\x9f](?:" + b"|".join(_TAGS.values()) + rb")")
-_DECODER: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(JournalRecord)
+_WHOLE: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(Opened | Settled | Audited | Used)
+_FOLLOWED: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(Opening | Settled | Audited | Used)
 
 
 class JournalReader:
     """One segment, from ``offset`` on. Keeps no file open. Not to be shared between threads.
 
-    ``only`` are the records that are wanted: others are passed over, unread. ``offset`` is behind the last whole
+    ``only`` are the records that are wanted: others are passed over, unread. Without ``whole``, what was written as
+    Opened is read as ``Opening``. ``offset`` is behind the last whole
     frame that was read or passed over. ``skipped`` counts frames that are whole and hold no record that this version
     knows. ``damaged``: there is a place at ``offset`` that is no frame, with good frames behind it; nothing behind is
     read.
     """
 
-    def __init__(self, path: Path, offset: int = 0, *, only: tuple[type[JournalRecord], ...] = ()) -> None:
+    def __init__(
+        self, path: Path, offset: int = 0, *, only: tuple[type[JournalRecord], ...] = (), whole: bool = True
+    ) -> None:
         self.path = path
         self.offset = offset
         self.skipped = 0
         self.damaged = False
+        self._decode = (_WHOLE if whole else _FOLLOWED).decode
         self._only = tuple(_TAGS[kind] for kind in only)
 
     def read(self, most: int, until: int | None = None, most_bytes: int = _CHUNK) -> list[JournalRecord]:
@@ -82,7 +87,7 @@ class JournalReader:
     def _parse(self, chunk: bytes, records: list[JournalRecord], most: int) -> tuple[int, bool]:
         """How much of the chunk was read; whether what follows is, or may yet become, a frame."""
         at, size, header = 0, len(chunk), HEADER.size
-        only, unpack, decode, add = self._only, HEADER.unpack_from, _DECODER.decode, records.append
+        only, unpack, decode, add = self._only, HEADER.unpack_from, self._decode, records.append
         while len(records) < most and size - at >= header:
             length, checksum = unpack(chunk, at)
             begin = at + header

@@ -9,6 +9,8 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from penstock.control.shipping import Shipping
 from penstock.control.shipping_batch import ShippingPace
 from penstock.core.accounts import SubjectKind
@@ -22,6 +24,7 @@ from penstock.core.usage import (
     GroupBy,
     Head,
     Opened,
+    Opening,
     Settled,
     UsageQuery,
     UsageSum,
@@ -152,13 +155,21 @@ class House:
             self.store.used,
             limit_bytes=self.limit_bytes,
             clock=self.time,
-            follow=lambda owner, record: self.followed.append((owner, record)),
+            follow=self._follow,
             orphaned=lambda owner, lease: self.orphaned.append((owner, lease)),
             changed=self.changes.append,
             pace=self.pace,
         )
         async with cancelled_at_end(shipping.run()):
             yield shipping
+
+    def _follow(self, owner: str, record: Opening | Settled) -> None:
+        if isinstance(record, Opening):
+            with contextlib.suppress(msgspec.ValidationError):
+                bound = msgspec.msgpack.decode(record.bound, type=Entry)
+                self.followed.append((owner, Opened(record.lease, bound, record.held)))
+        else:
+            self.followed.append((owner, record))
 
     def close(self) -> None:
         for journal in self._journals:
