@@ -59,6 +59,10 @@ _NOTE_RUN = (
 _PLACE = (LEDGER.c.received_at, LEDGER.c.request_id, LEDGER.c.attempt)
 
 
+# Clients choose the ids of requests, and may choose the same twice.
+_REQUEST = sql.cast(LEDGER.c.received_at, sql.Text).concat(LEDGER.c.request_id)
+
+
 class SqlLedger:
     """``LedgerStore`` in a database whose migrations have run. Rows of several projects may share a request id, where
     clients chose the same: whoever asks for one looks at the project."""
@@ -88,7 +92,7 @@ class SqlLedger:
         groups = [self._group(each).label(f"group_{at}") for at, each in enumerate(by)]
         added = [sql.func.coalesce(sql.func.sum(LEDGER.c[name]), 0) for name in (*TOKENS, "cost_nano")]
         estimated = sql.func.count(sql.case((LEDGER.c.estimated, 1)))
-        requests = sql.func.count(LEDGER.c.request_id.distinct())
+        requests = sql.func.count(_REQUEST.distinct())
         asked = sql.select(*groups, requests, sql.func.count(), estimated, *added).where(*self._wanted(query))
         with self._database.read(PATIENCE_S) as connection:
             rows = connection.execute(asked.group_by(*(each.name for each in groups))).all()
@@ -138,7 +142,7 @@ class SqlLedger:
         asked = sql.select(
             subject,
             step,
-            sql.func.count(LEDGER.c.request_id.distinct()),
+            sql.func.count(_REQUEST.distinct()),
             sql.func.sum(LEDGER.c.input_tokens),
             sql.func.sum(LEDGER.c.output_tokens),
         )

@@ -206,6 +206,13 @@ class LedgerContract:
         assert ledger.spent("global", "", 0.0) == {"": 7}
         assert ledger.spent("global", "none", 0.0) == {}
 
+    def test_an_id_that_a_client_chose_twice_is_two_requests(self, ledger: LedgerStore) -> None:
+        ledger.append([entry("same", 1), entry("same", 2), entry("same", 1, received_at=NOON + 0.001)])
+        (whole,) = ledger.sums(UsageQuery(), [])
+        assert (whole.requests, whole.rows) == (2, 3)
+        ((_, _, requests, _, _),) = ledger.counted("project", "", NOON, 10.0)
+        assert requests == 2
+
     def test_counted(self, ledger: LedgerStore) -> None:
         assert list(ledger.counted("global", "", NOON, 10.0)) == []
         ledger.append(
