@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.control.accounts.operations import OPERATIONS
 from penstock.core.chat import Call
 from penstock.core.errors import PenstockError
 from penstock.core.splice import joined
@@ -122,4 +123,5 @@ def test_the_description_covers_every_route_and_every_reference() -> None:
     assert set(described["paths"]) == {
         *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models"),
         *("/v1/models/{id}", "/healthz", "/readyz", "/metrics", "/openapi.json"),
+        *(operation.path for operation in OPERATIONS),
     }

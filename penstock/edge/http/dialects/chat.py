@@ -8,7 +8,16 @@ import msgspec
 
 from penstock.core.chat import Call, Kind
 from penstock.edge.http.dialects import Asked
-from penstock.edge.http.dialects.checked import Count, Head, Int64, Name, Predicted, Tokens, check_one_model
+from penstock.edge.http.dialects.checked import (
+    Candidates,
+    Count,
+    Head,
+    Int64,
+    Name,
+    Predicted,
+    Tokens,
+    check_one_model,
+)
 from penstock.edge.http.dialects.wire import PLAIN
 
 
@@ -62,7 +71,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     stream_options: StreamOptions | None = None
     n: Count | None = None
     n_cmpl: Count | None = None
-    best_of: Count | None = None
+    best_of: Candidates | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     n_predict: Predicted | None = None

@@ -17,6 +17,7 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 Tokens = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=128)]
+Candidates = Annotated[int, msgspec.Meta(ge=0, le=128)]
 Predicted = Annotated[int, msgspec.Meta(ge=-2, le=2**31 - 1)]
 """llama.cpp's own word for the tokens to make; -1 is no bound, -2 what the context has room for."""
 
