@@ -24,12 +24,14 @@ from benchmarks.gateways import GATEWAYS
 def main() -> None:
     """Reads the command line and prints a table."""
     asked = _parsed()
-    if asked.command not in ("accounting", "batching", "client", "json", "prefix", "servers"):
+    if asked.command not in ("accounting", "batching", "client", "json", "prefix", "servers", "shipping"):
         print(f"{datetime.date.today().isoformat()}; {machine.described()}")
         print("one core for a gateway with all its processes, another for the load and the mock engine", flush=True)
     match asked.command:
         case "accounting":
             accounting.main()
+        case "shipping":
+            shipping.main()
         case "batching":
             batching.main()
         case "client":
@@ -71,6 +73,7 @@ def _parsed() -> argparse.Namespace:
     command.add_argument("--requests", type=int, default=1_000_000)
     command.add_argument("--cancelled", type=int, default=100_000)
     commands.add_parser("accounting", help="admission by key, limits, a budget and the ledger: CPU a request")
+    commands.add_parser("shipping", help="journals brought into the ledger: the supervisor's CPU a request")
     commands.add_parser("client", help="the upstream client by itself, beside aiohttp")
     command = commands.add_parser("prefix", help="how often each balancing policy finds a prefix cache, on a trace")
     command.add_argument("trace", type=Path, help="a trace of Mooncake's, as a file of JSON lines")
