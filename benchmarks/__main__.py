@@ -16,6 +16,7 @@ from benchmarks import (
     memory,
     prefix,
     servers,
+    shipping,
     upstream_client,
 )
 from benchmarks.gateways import GATEWAYS

@@ -98,15 +98,16 @@ def _of(abouts: Sequence[Limit] | Sequence[Budget], subjects: dict[str, str], se
         if (not about.service or about.service == service)
         and (about.kind == "global" or (subjects[about.kind] and about.subject in ("*", subjects[about.kind])))
     ]
-    own = {_what(about) for about in hold if about.subject != "*"}
+    own = {what(about) for about in hold if about.subject != "*"}
     for about in hold:
-        if about.subject == "*" and about.kind != "global" and _what(about) in own:
+        if about.subject == "*" and about.kind != "global" and what(about) in own:
             continue
         subject = subjects[about.kind]
         yield Rule(f"{about.id}:{subject}", about, subject)
 
 
-def _what(about: Limit | Budget) -> tuple[str, ...]:
+def what(about: Limit | Budget) -> tuple[str, ...]:
+    """What it bounds, whoever it is set on: one on a single subject takes the place of that on each."""
     if isinstance(about, Budget):
         return about.kind, about.service, about.period
     return about.kind, about.service, about.metric, about.per

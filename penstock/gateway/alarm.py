@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
+from types import TracebackType
 
 from penstock.core.errors import DEADLINE_EXCEEDED, PenstockError
 
@@ -73,9 +74,8 @@ class Alarms:
 class Alarm:
     """Ends the waits of one task, that which makes it, one at a time. ``total_s`` is from now to the last byte.
 
-    Around a wait: ``begin``, and ``rest`` whatever happens; where the wait is cancelled, ``late`` says whether it was
-    the alarm. It rings as late as a timer of the loop does. Call ``close``
-    once no more waits follow.
+    Each wait stands in a ``with alarm.begin(...)``, which raises the alarm's error where it was the alarm that
+    cancelled it. It rings as late as a timer of the loop does. Call ``close`` once no more waits follow.
     """
 
     __slots__ = (
@@ -121,7 +121,7 @@ class Alarm:
         """One for another task of the same request."""
         return Alarm(self.left(), self._alarms)
 
-    def begin(self, limit_s: float | None = None, phase: Callable[[], PenstockError] | None = None) -> None:
+    def begin(self, limit_s: float | None = None, phase: Callable[[], PenstockError] | None = None) -> Alarm:
         """A wait begins, of at most ``limit_s``; ``phase`` makes the error when that is what runs
         out first. Raises ``PenstockError(DEADLINE_EXCEEDED)`` when the total has run out already."""
         now = self._loop.time()
@@ -139,6 +139,19 @@ class Alarm:
         elif limit * _TICKS_PER_S < self.bucket:
             self._alarms.take(self)
             self._alarms.put(self, now)
+        return self
+
+    def __enter__(self) -> None:
+        """The wait, which ``begin`` began."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It is over. Raises ``PenstockError`` in place of a cancellation that was the alarm's."""
+        late = self.late() if isinstance(error, asyncio.CancelledError) else None
+        self.rest()
+        if late is not None:
+            raise late from None
 
     def again(self, limit_s: float | None) -> None:
         """The wait that goes on is of at most ``limit_s`` from now, which is no shorter than it was."""

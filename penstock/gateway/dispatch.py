@@ -116,15 +116,8 @@ async def _until_won(race: Race, alarm: Alarm) -> Won:
 
 async def _reserved(race: Race, alarm: Alarm, attempt: Attempt) -> Try:
     """What the attempt may use is held, and in the journal. Raises ``PenstockError``, which ends the request."""
-    alarm.begin()
-    try:
+    with alarm.begin():
         return await race.lease.attempt(attempt.number, attempt.model, attempt.replica)
-    except asyncio.CancelledError:
-        if error := alarm.late():
-            raise error from None
-        raise
-    finally:
-        alarm.rest()
 
 
 async def _attempt(race: Race, alarm: Alarm, attempt: Attempt, tried: Try) -> Won:
@@ -133,20 +126,15 @@ async def _attempt(race: Race, alarm: Alarm, attempt: Attempt, tried: Try) -> Wo
     race.trail.add(AttemptStarted(started, attempt.number, attempt.model, attempt.replica.id))
     watch = race.watching(tried)
     first_s = deadlines.first_token_s if call.stream else None
-    alarm.begin(first_s, lambda: _silent(attempt, first_s))
     try:
-        upstream = await race.engines[attempt.model].start(call, attempt.replica, connect_s=deadlines.connect_s)
-        try:
-            first = await _first(upstream, call, watch)
-        except BaseException:
-            tried.broke_off(upstream)
-            raise
-    except asyncio.CancelledError:
-        if error := alarm.late():
-            raise error from None
-        raise
+        with alarm.begin(first_s, lambda: _silent(attempt, first_s)):
+            upstream = await race.engines[attempt.model].start(call, attempt.replica, connect_s=deadlines.connect_s)
+            try:
+                first = await _first(upstream, call, watch)
+            except BaseException:
+                tried.broke_off(upstream)
+                raise
     finally:
-        alarm.rest()
         ended = clock.now()
         race.trail.away += ended - started
     attempt.running.first(ended - started)
@@ -156,15 +144,10 @@ async def _attempt(race: Race, alarm: Alarm, attempt: Attempt, tried: Try) -> Wo
 
 async def _slept(race: Race, alarm: Alarm, wait_s: float) -> None:
     began = race.clock.now()
-    alarm.begin()
     try:
-        await asyncio.sleep(wait_s)
-    except asyncio.CancelledError:
-        if error := alarm.late():
-            raise error from None
-        raise
+        with alarm.begin():
+            await asyncio.sleep(wait_s)
     finally:
-        alarm.rest()
         race.trail.away += race.clock.now() - began
 
 

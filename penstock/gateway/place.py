@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from penstock.core.clock import Clock
@@ -49,15 +48,11 @@ async def placed(
     if most is None:
         return None
     began = clock.now()
-    alarm.begin()
+    project, queue = admission.principal.project, service.policy.queue
     try:
-        return await places.acquire(service.name, admission.principal.project, priority, service.policy.queue, most)
-    except asyncio.CancelledError:
-        if late := alarm.late():
-            raise late from None
-        raise
+        with alarm.begin():
+            return await places.acquire(service.name, project, priority, queue, most)
     finally:
-        alarm.rest()
         ended = clock.now()
         trail.away += ended - began
         trail.add(Queued(ended, ended - began))

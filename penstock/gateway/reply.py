@@ -126,20 +126,12 @@ class Reply:
 
     async def _timed(self, wait: Callable[[], Awaitable[T]]) -> T:
         """Waits while the service's deadlines allow it; notes how the answer broke."""
-        alarm = self._alarm
         try:
-            alarm.begin(self._between_s, self._silent)
-            return await wait()
+            with self._alarm.begin(self._between_s, self._silent):
+                return await wait()
         except PenstockError as error:
             self._broke(error)
             raise
-        except asyncio.CancelledError:
-            if late := alarm.late():
-                self._broke(late)
-                raise late from None
-            raise
-        finally:
-            alarm.rest()
 
     async def aclose(self) -> None:
         """Closes the upstream, which cancels its work unless the answer was complete, and settles. Idempotent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Iterator
 
@@ -45,12 +44,5 @@ async def leased(
     reserving: Reserving, call: Call, admission: Admission, service: Service, total_s: float, alarm: Alarm
 ) -> Lease:
     """A lease, within the request's time. Raises as ``Reserving.open`` does, and when the alarm rings."""
-    alarm.begin()
-    try:
+    with alarm.begin():
         return await reserving.open(call, admission, service, total_s)
-    except asyncio.CancelledError:
-        if late := alarm.late():
-            raise late from None
-        raise
-    finally:
-        alarm.rest()

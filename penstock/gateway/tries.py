@@ -6,24 +6,9 @@ import msgspec
 
 from penstock.access.bounds import Bound
 from penstock.access.charge import cost_nano, most_nano, tokens_of
+from penstock.core import errors
 from penstock.core.chat import Upstream, Usage
-from penstock.core.errors import (
-    BAD_REQUEST,
-    BREAKER_OPEN,
-    CONTENT_REFUSED,
-    CONTEXT_LENGTH_EXCEEDED,
-    INVALID_VALUE,
-    UNSUPPORTED_CONTENT,
-    UNSUPPORTED_OPERATION,
-    UNSUPPORTED_PARAMETER,
-    UPSTREAM_FAILED,
-    UPSTREAM_MODEL_UNKNOWN,
-    UPSTREAM_OVERLOADED,
-    UPSTREAM_RATE_LIMITED,
-    UPSTREAM_REFUSED_KEY,
-    UPSTREAM_UNREACHABLE,
-    Fault,
-)
+from penstock.core.errors import Fault
 from penstock.core.money import Price
 from penstock.core.usage import Tokens
 
@@ -31,20 +16,20 @@ from penstock.core.usage import Tokens
 _FREE = frozenset(
     fault.code
     for fault in (
-        BAD_REQUEST,
-        BREAKER_OPEN,
-        CONTENT_REFUSED,
-        CONTEXT_LENGTH_EXCEEDED,
-        INVALID_VALUE,
-        UNSUPPORTED_CONTENT,
-        UNSUPPORTED_OPERATION,
-        UNSUPPORTED_PARAMETER,
-        UPSTREAM_FAILED,
-        UPSTREAM_MODEL_UNKNOWN,
-        UPSTREAM_OVERLOADED,
-        UPSTREAM_RATE_LIMITED,
-        UPSTREAM_REFUSED_KEY,
-        UPSTREAM_UNREACHABLE,
+        errors.BAD_REQUEST,
+        errors.BREAKER_OPEN,
+        errors.CONTENT_REFUSED,
+        errors.CONTEXT_LENGTH_EXCEEDED,
+        errors.INVALID_VALUE,
+        errors.UNSUPPORTED_CONTENT,
+        errors.UNSUPPORTED_OPERATION,
+        errors.UNSUPPORTED_PARAMETER,
+        errors.UPSTREAM_FAILED,
+        errors.UPSTREAM_MODEL_UNKNOWN,
+        errors.UPSTREAM_OVERLOADED,
+        errors.UPSTREAM_RATE_LIMITED,
+        errors.UPSTREAM_REFUSED_KEY,
+        errors.UPSTREAM_UNREACHABLE,
     )
 )
 

@@ -7,13 +7,15 @@ whole gateway, else it would be no bound.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
+from penstock.access.limits import what
 from penstock.control.accounts.sight import (
     home_of_subject,
     key_of,
+    not_found,
     project_of,
     sees,
     team_of,
@@ -24,6 +26,8 @@ from penstock.core.accounts import EVERYWHERE, Budget, Directory, Limit, Subject
 from penstock.core.administration import Actor
 
 Subject = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+Bound = TypeVar("Bound", Limit, Budget)
 
 _INSIDE = ("key", "user", "team")
 
@@ -51,24 +55,43 @@ def visible(directory: Directory, actor: Actor, about: Limit | Budget) -> bool:
     return actor.everywhere or (home is not None and home != EVERYWHERE and sees(actor, home))
 
 
-def check_changeable(directory: Directory, actor: Actor, word: str, about: Limit | Budget) -> None:
-    """Raises ``PenstockError(PERMISSION_DENIED)``."""
-    if not _may_set(directory, actor, about.kind, about.subject):
+def seen(directory: Directory, turn: Turn, word: str, among: Sequence[Bound]) -> Bound:
+    """The one that is asked for; ``word`` is what such are called. Raises ``PenstockError(NOT_FOUND)``."""
+    found = next((each for each in among if each.id == turn.target), None)
+    if found is None or not visible(directory, turn.actor, found):
+        raise not_found(word, turn.target)
+    return found
+
+
+def changeable(directory: Directory, turn: Turn, word: str, among: Sequence[Bound]) -> Bound:
+    """The same, to be changed. Raises ``PenstockError`` (NOT_FOUND, PERMISSION_DENIED)."""
+    found = seen(directory, turn, word, among)
+    if not _may_set(directory, turn.actor, found.kind, found.subject):
         raise denied(f"This {word} bounds the project, so it is changed with a key for the whole gateway.")
+    return found
 
 
-def check_ceiling(actor: Actor, word: str, amount: int, others: Sequence[tuple[str, int]]) -> None:
-    """What is set on one subject holds in place of what is set on each, ``others``: a project may so bound itself
-    more tightly and not less."""
+def home_of(directory: Directory, about: Limit | Budget) -> str:
+    """The project that it is in, for the audit."""
+    return home_of_subject(directory, about.kind, about.subject) or EVERYWHERE
+
+
+def check_ceiling(actor: Actor, word: str, about: Bound, among: Sequence[Bound]) -> None:
+    """What is set on one subject holds in place of what is set on each: a project may so bound itself more tightly
+    and not less. Raises ``PenstockError(PERMISSION_DENIED)``."""
     if actor.everywhere:
         return
-    for id, most in others:
-        if amount > most:
+    for other in among:
+        if other.subject == EVERYWHERE and what(other) == what(about) and _amount(about) > _amount(other):
             raise denied(
-                f"This is more than the {word} '{id}' allows each, whose place it would take. Choose less, or use a "
-                "key for the whole gateway.",
+                f"This is more than the {word} '{other.id}' allows each, whose place it would take. Choose less, or "
+                "use a key for the whole gateway.",
                 "amount",
             )
+
+
+def _amount(about: Limit | Budget) -> int:
+    return about.amount if isinstance(about, Limit) else about.amount_nano
 
 
 def _may_set(directory: Directory, actor: Actor, kind: str, subject: str) -> bool:

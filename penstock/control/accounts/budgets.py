@@ -10,8 +10,16 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from penstock.control.accounts.bounds import Subject, check_ceiling, check_changeable, check_subject, visible
-from penstock.control.accounts.sight import home_of_subject, not_found
+from penstock.access.limits import what
+from penstock.control.accounts.bounds import (
+    Subject,
+    changeable,
+    check_ceiling,
+    check_subject,
+    home_of,
+    seen,
+    visible,
+)
 from penstock.control.accounts.turn import (
     Gone,
     Outcome,
@@ -135,14 +143,14 @@ def listed(directory: Directory, turn: Turn, _: None) -> Page:
 
 
 def one(directory: Directory, turn: Turn, _: None) -> BudgetView:
-    return shown(_seen(directory, turn))
+    return shown(seen(directory, turn, "budget", directory.budgets))
 
 
 def create(directory: Directory, turn: Turn, asked: CreateBudget) -> Outcome:
     amount_nano = _nano(asked.amount)
     check_subject(directory, turn, asked.kind, asked.subject, asked.service)
     for other in directory.budgets:
-        if _what(other) == (asked.kind, asked.service, asked.period) and other.subject == asked.subject:
+        if what(other) == (asked.kind, asked.service, asked.period) and other.subject == asked.subject:
             raise conflict(f"The budget '{other.id}' is on the same already. Change that one.", "period")
     made = Budget(
         id=chosen_id(turn, asked.id, "bud", {each.id for each in directory.budgets}),
@@ -154,14 +162,14 @@ def create(directory: Directory, turn: Turn, asked: CreateBudget) -> Outcome:
         warn_percent=tuple(sorted(set(asked.warn_percent))),
         created_at=turn.now,
     )
-    _check_ceiling(directory, turn, made)
+    check_ceiling(turn.actor, "budget", made, directory.budgets)
     return Outcome(
-        answer=shown(made), put=(made,), target=made.id, project=_project(directory, made), after=shown(made)
+        answer=shown(made), put=(made,), target=made.id, project=home_of(directory, made), after=shown(made)
     )
 
 
 def change(directory: Directory, turn: Turn, asked: ChangeBudget) -> Outcome:
-    budget = _changeable(directory, turn)
+    budget = changeable(directory, turn, "budget", directory.budgets)
     fields = given_fields(asked)
     if asked.amount is not UNSET:
         del fields["amount"]
@@ -169,21 +177,21 @@ def change(directory: Directory, turn: Turn, asked: ChangeBudget) -> Outcome:
     if asked.warn_percent is not UNSET:
         fields["warn_percent"] = tuple(sorted(set(asked.warn_percent)))
     new = msgspec.structs.replace(budget, **fields)
-    _check_ceiling(directory, turn, new)
+    check_ceiling(turn.actor, "budget", new, directory.budgets)
     return Outcome(
         answer=shown(new),
         put=(new,) if new != budget else (),
         target=budget.id,
-        project=_project(directory, budget),
+        project=home_of(directory, budget),
         before=shown(budget),
         after=shown(new),
     )
 
 
 def delete(directory: Directory, turn: Turn, _: None) -> Outcome:
-    budget = _changeable(directory, turn)
+    budget = changeable(directory, turn, "budget", directory.budgets)
     gone = Gone(object="budget", id=budget.id)
-    project = _project(directory, budget)
+    project = home_of(directory, budget)
     return Outcome(
         answer=gone, remove=(("budget", budget.id),), target=budget.id, project=project, before=shown(budget)
     )
@@ -207,33 +215,3 @@ def _nano(amount: Decimal) -> int:
 def _exponent(amount: Decimal) -> int:
     exponent = amount.as_tuple().exponent
     return exponent if isinstance(exponent, int) else 0
-
-
-def _what(budget: Budget) -> tuple[str, ...]:
-    return budget.kind, budget.service, budget.period
-
-
-def _check_ceiling(directory: Directory, turn: Turn, budget: Budget) -> None:
-    each = [
-        (other.id, other.amount_nano)
-        for other in directory.budgets
-        if other.subject == EVERYWHERE and _what(other) == _what(budget)
-    ]
-    check_ceiling(turn.actor, "budget", budget.amount_nano, each)
-
-
-def _project(directory: Directory, budget: Budget) -> str:
-    return home_of_subject(directory, budget.kind, budget.subject) or EVERYWHERE
-
-
-def _seen(directory: Directory, turn: Turn) -> Budget:
-    found = next((each for each in directory.budgets if each.id == turn.target), None)
-    if found is None or not visible(directory, turn.actor, found):
-        raise not_found("budget", turn.target)
-    return found
-
-
-def _changeable(directory: Directory, turn: Turn) -> Budget:
-    found = _seen(directory, turn)
-    check_changeable(directory, turn.actor, "budget", found)
-    return found

@@ -6,8 +6,16 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from penstock.control.accounts.bounds import Subject, check_ceiling, check_changeable, check_subject, visible
-from penstock.control.accounts.sight import home_of_subject, not_found
+from penstock.access.limits import what
+from penstock.control.accounts.bounds import (
+    Subject,
+    changeable,
+    check_ceiling,
+    check_subject,
+    home_of,
+    seen,
+    visible,
+)
 from penstock.control.accounts.turn import Gone, Outcome, Page, Text, Turn, Word, chosen_id, conflict, invalid, page
 from penstock.core.accounts import EVERYWHERE, Directory, Limit, Metric, Per, SubjectKind
 
@@ -62,7 +70,7 @@ def listed(directory: Directory, turn: Turn, _: None) -> Page:
 
 
 def one(directory: Directory, turn: Turn, _: None) -> LimitView:
-    return shown(_seen(directory, turn))
+    return shown(seen(directory, turn, "limit", directory.limits))
 
 
 def create(directory: Directory, turn: Turn, asked: CreateLimit) -> Outcome:
@@ -71,7 +79,7 @@ def create(directory: Directory, turn: Turn, asked: CreateLimit) -> Outcome:
         raise invalid("per", "'per' must be empty for 'concurrent', and 'minute' or 'day' for any other metric.")
     check_subject(directory, turn, asked.kind, asked.subject, asked.service)
     for other in directory.limits:
-        if _what(other) == (asked.kind, asked.service, asked.metric, per) and other.subject == asked.subject:
+        if what(other) == (asked.kind, asked.service, asked.metric, per) and other.subject == asked.subject:
             raise conflict(f"The limit '{other.id}' is on the same already. Change that one.", "metric")
     made = Limit(
         id=chosen_id(turn, asked.id, "lim", {each.id for each in directory.limits}),
@@ -83,58 +91,28 @@ def create(directory: Directory, turn: Turn, asked: CreateLimit) -> Outcome:
         amount=asked.amount,
         created_at=turn.now,
     )
-    _check_ceiling(directory, turn, made)
+    check_ceiling(turn.actor, "limit", made, directory.limits)
     return Outcome(
-        answer=shown(made), put=(made,), target=made.id, project=_project(directory, made), after=shown(made)
+        answer=shown(made), put=(made,), target=made.id, project=home_of(directory, made), after=shown(made)
     )
 
 
 def change(directory: Directory, turn: Turn, asked: ChangeLimit) -> Outcome:
-    limit = _changeable(directory, turn)
+    limit = changeable(directory, turn, "limit", directory.limits)
     new = msgspec.structs.replace(limit, amount=asked.amount)
-    _check_ceiling(directory, turn, new)
+    check_ceiling(turn.actor, "limit", new, directory.limits)
     return Outcome(
         answer=shown(new),
         put=(new,) if new != limit else (),
         target=limit.id,
-        project=_project(directory, limit),
+        project=home_of(directory, limit),
         before=shown(limit),
         after=shown(new),
     )
 
 
 def delete(directory: Directory, turn: Turn, _: None) -> Outcome:
-    limit = _changeable(directory, turn)
+    limit = changeable(directory, turn, "limit", directory.limits)
     gone = Gone(object="limit", id=limit.id)
-    project = _project(directory, limit)
+    project = home_of(directory, limit)
     return Outcome(answer=gone, remove=(("limit", limit.id),), target=limit.id, project=project, before=shown(limit))
-
-
-def _what(limit: Limit) -> tuple[str, ...]:
-    return limit.kind, limit.service, limit.metric, limit.per
-
-
-def _check_ceiling(directory: Directory, turn: Turn, limit: Limit) -> None:
-    each = [
-        (other.id, other.amount)
-        for other in directory.limits
-        if other.subject == EVERYWHERE and _what(other) == _what(limit)
-    ]
-    check_ceiling(turn.actor, "limit", limit.amount, each)
-
-
-def _project(directory: Directory, limit: Limit) -> str:
-    return home_of_subject(directory, limit.kind, limit.subject) or EVERYWHERE
-
-
-def _seen(directory: Directory, turn: Turn) -> Limit:
-    found = next((each for each in directory.limits if each.id == turn.target), None)
-    if found is None or not visible(directory, turn.actor, found):
-        raise not_found("limit", turn.target)
-    return found
-
-
-def _changeable(directory: Directory, turn: Turn) -> Limit:
-    found = _seen(directory, turn)
-    check_changeable(directory, turn.actor, "limit", found)
-    return found
