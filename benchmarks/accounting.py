@@ -33,7 +33,7 @@ from penstock.core.money import NANO, Price, Rates
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.dialects.chat import read
 from penstock.gateway.admit import admit
-from penstock.gateway.lease import Means
+from penstock.gateway.means import Means
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.snapshot import Engine, Snapshot
 from penstock.store.journal import Journal

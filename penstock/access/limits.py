@@ -13,8 +13,11 @@ from penstock.core.identity import Principal
 from penstock.core.leases import Hold, Need
 from penstock.core.money import dollars, period
 
-WINDOWS = {"minute": 60.0, "day": 86400.0}
-"""Seconds, by ``Limit.per``."""
+LATE_S = 1.0
+"""How long after it was received a request may be granted what it needs of a window."""
+WINDOWS = {"minute": 60.0 + LATE_S, "day": 86400.0 + LATE_S}
+"""How many seconds what was granted counts, by ``Limit.per``: so much more than the window itself that whatever was
+received within one was granted within one of these."""
 # Looked at for an hour after its period has ended, so that what began in it can still settle.
 _LINGERS_S = 3600.0
 # Of a budget in all: the year 3237, which every store can write.

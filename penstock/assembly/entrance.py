@@ -21,7 +21,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.usage import Act, Audited, Used
-from penstock.gateway.lease import Count, Counting, Means
+from penstock.gateway.means import Count, Counting, Means
 from penstock.gateway.reserve import Reserving
 from penstock.store.journal import Journal
 

@@ -7,120 +7,25 @@ attempt goes out the journal has what it may cost at most; when the request is o
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.access.config import OnFailure
-from penstock.access.limits import Amounts, Applying, needs, used
-from penstock.core.accounts import Limit
+from penstock.access.limits import LATE_S, Amounts, needs, used
 from penstock.core.chat import Call, Kind
-from penstock.core.clock import Clock
 from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
-from penstock.core.identity import Capture
 from penstock.core.leases import Granted, Hold, Level, Need, Refused
 from penstock.core.serving import Replica, Service
-from penstock.core.usage import Audited, Entry, Held, JournalRecord, Opened, Settled
+from penstock.core.usage import Audited, Entry, Held, Opened, Settled
 from penstock.gateway import capture as capturing
+from penstock.gateway.means import Means
 from penstock.gateway.most import Most, most, surcharged
 from penstock.gateway.refused import capital, limit_headers, refusal, warnings
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.tries import Charge, Try, at_most
 
-_log = logging.getLogger("penstock.gateway")
-
-_MOST_WARNED = 10_000
 # An enum member's name is looked up by Python code.
 _KINDS = {kind: kind.name.lower() for kind in Kind}
-
-
-class Counting(Protocol):
-    """What the gateway needs of the counters, in the name of one owner."""
-
-    async def reserve(self, lease: str, needs: Sequence[Need]) -> Granted | Refused:
-        """As ``core.leases.Counters`` has it."""
-
-    def settle(self, lease: str, used: Mapping[str, int]) -> None:
-        """The same, soon; never waits and never raises."""
-
-
-class Journal(Protocol):
-    """Where records are safe from the end of the process once this returns."""
-
-    def write(self, record: JournalRecord) -> None:
-        """Raises ``PenstockError(JOURNAL_FULL)``."""
-
-
-Count = Callable[[Call, Service], Awaitable[int | None]]
-"""Counts a prompt's tokens exactly, where the engine can; else None."""
-
-
-class Means:
-    """What every lease of a worker is made with. ``gateway`` is the gateway's name; ``cap`` the output in tokens that
-    a request is held to when nothing else bounds it; ``capture`` the policy on prompts and replies of projects that
-    have none."""
-
-    def __init__(
-        self,
-        counting: Counting,
-        journal: Journal,
-        clock: Clock,
-        *,
-        gateway: str,
-        on_failure: OnFailure,
-        cap: int,
-        count: Count,
-        capture: Capture = "none",
-    ) -> None:
-        self.counting = counting
-        self.clock = clock
-        self.gateway = gateway
-        self.cap = cap
-        self.count = count
-        self.capture = capture
-        self._journal = journal
-        self._warned: set[str] = set()
-        # Of a disk that was full for a moment: as many as there are requests in progress.
-        self._late: list[Settled | Audited] = []
-        self._closed = {
-            "requests": on_failure.requests,
-            "input_tokens": on_failure.tokens,
-            "output_tokens": on_failure.tokens,
-            "tokens": on_failure.tokens,
-            "concurrent": on_failure.concurrent,
-            "": on_failure.budgets,
-        }
-
-    def warn(self, once: str, said: str) -> None:
-        """Logs a warning, the first time that it is given here."""
-        if once not in self._warned and len(self._warned) < _MOST_WARNED:
-            self._warned.add(once)
-            _log.warning("%s", said)
-
-    def write(self, opened: Opened) -> None:
-        """Has it in the journal. Raises ``PenstockError(JOURNAL_FULL)``."""
-        while self._late:
-            self._journal.write(self._late[0])
-            del self._late[0]
-        self._journal.write(opened)
-
-    def write_settled(self, settled: Settled | Audited) -> None:
-        """The same; where there is no room now, it is done before the next request goes out."""
-        try:
-            self._journal.write(settled)
-        except PenstockError as error:
-            _log.error("what a request used waits for the journal: %s", error.message)
-            self._late.append(settled)
-
-    def must(self, applying: Applying) -> bool:
-        """Whether one of these may not go uncounted."""
-        closed = self._closed
-        return any(
-            closed[rule.about.metric if isinstance(rule.about, Limit) else ""] == "closed"
-            for rule in (*applying.limits, *applying.budgets)
-        )
 
 
 class Lease:
@@ -191,7 +96,7 @@ class Lease:
             if error.fault not in (RATE_LIMITED, BUDGET_EXCEEDED) or not self._might_fit():
                 raise
             self._exact = await self._means.count(self._call, self._service)
-            if self._exact is None:
+            if self._exact is None or self._late():
                 raise
             self._bounds.clear()
             await self._reserve(self._amounts(self._service.models[0]))
@@ -256,6 +161,10 @@ class Lease:
         asked = needs(self._applying, more, self._at)
         try:
             answer = await self._means.counting.reserve(self.id, asked)
+            if isinstance(answer, Granted) and not self.counted and self._late():
+                raise PenstockError(
+                    COUNTERS_UNAVAILABLE, "The counters took too long to be asked. Try again.", retry_after=1.0
+                )
         except PenstockError as error:
             if error.fault is not COUNTERS_UNAVAILABLE:
                 raise
@@ -270,9 +179,8 @@ class Lease:
             self._levels = answer.levels
             raise refusal(answer, self._applying, asked, wanted)
         self.counted = True
-        at = answer.at
         held = tuple(
-            Held(n.counter, n.hold, n.amount, n.window_s, n.until, at)
+            Held(n.counter, n.hold, n.amount, n.window_s, n.until, answer.at)
             for n in asked
             if n.amount or n.hold is not Hold.HELD
         )
@@ -289,6 +197,9 @@ class Lease:
         none = msgspec.structs.replace(known.bound, input=0)
         least = needs(self._applying, _summed([at_most(known.price, none, held_s=0.0, slots=1)]), self._at)
         return all(need.amount <= level.remaining for need, level in zip(least, self._levels, strict=True))
+
+    def _late(self) -> bool:
+        return self._means.clock.wall() - self._at > LATE_S
 
     def _undo(self, asked: Sequence[Need]) -> None:
         """Gives back what may have been reserved by a call that nobody heard the answer of."""

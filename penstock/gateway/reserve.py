@@ -9,7 +9,8 @@ from penstock.core.chat import Call
 from penstock.core.serving import Service
 from penstock.core.usage import Held
 from penstock.gateway.alarm import Alarm
-from penstock.gateway.lease import Lease, Means
+from penstock.gateway.lease import Lease
+from penstock.gateway.means import Means
 from penstock.gateway.snapshot import Admission
 
 

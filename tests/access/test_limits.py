@@ -150,11 +150,11 @@ def test_each_is_asked_for_what_it_counts() -> None:
     )
     asked = needs(applying, Amounts(1, 20, 300, 4000), AT)
     assert [(need.hold, need.limit, need.amount, need.window_s) for need in asked] == [
-        (Hold.SLIDING, 100, 1, 60.0),
-        (Hold.SLIDING, 100, 20, 60.0),
-        (Hold.SLIDING, 100, 300, 60.0),
-        (Hold.SLIDING, 100, 320, 60.0),
-        (Hold.SLIDING, 7, 1, 86400.0),
+        (Hold.SLIDING, 100, 1, 61.0),
+        (Hold.SLIDING, 100, 20, 61.0),
+        (Hold.SLIDING, 100, 300, 61.0),
+        (Hold.SLIDING, 100, 320, 61.0),
+        (Hold.SLIDING, 7, 1, 86401.0),
         (Hold.HELD, 3, 1, 0.0),
         (Hold.KEPT, USD, 4000, 0.0),
     ]

@@ -237,7 +237,7 @@ async def test_one_that_could_not_be_asked_for_does_not_let_another_begin_empty(
 
 async def test_windows_that_are_not_over_go_on_after_a_start(tmp_path: Path) -> None:
     async with books(tmp_path, alone=True) as scene:
-        scene.ledger.append([row("a"), row("a2", at=NOON - 30), row("b", at=NOON - 61), row("c", at=NOON - 3600)])
+        scene.ledger.append([row("a"), row("a2", at=NOON - 30), row("b", at=NOON - 62), row("c", at=NOON - 3600)])
         limits = (
             Limit(id="lim_1", kind="project", metric="requests", amount=5),
             Limit(id="lim_2", kind="project", subject="red", metric="tokens", per="day", amount=5000),

@@ -21,7 +21,7 @@ from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Serv
 from penstock.core.splice import members
 from penstock.core.usage import JournalRecord
 from penstock.gateway.chat import Gateway
-from penstock.gateway.lease import Count, Means
+from penstock.gateway.means import Count, Means
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot

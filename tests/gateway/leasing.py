@@ -22,7 +22,8 @@ from penstock.core.serving import Replica, Service
 from penstock.core.splice import members
 from penstock.core.usage import Entry, JournalRecord, Opened, Settled
 from penstock.gateway.chat import Gateway
-from penstock.gateway.lease import Count, Lease, Means
+from penstock.gateway.lease import Lease
+from penstock.gateway.means import Count, Means
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Admission, Snapshot
@@ -57,12 +58,13 @@ class Turned:
 
 class Till:
     """Counts in a book, and in ``events``. While ``away`` it cannot be reached; ``deaf``: it does as it is asked, but
-    its answer is lost; with ``slow`` it answers once that is set."""
+    its answer is lost; with ``slow`` it answers once that is set, and ``takes_s`` pass before anything is reserved."""
 
     def __init__(self, clock: Turned, events: list[str]) -> None:
         self.book = Book()
         self.away = self.deaf = False
         self.slow: asyncio.Event | None = None
+        self.takes_s = 0.0
         self.asked: list[Sequence[Need]] = []
         self.settled: list[tuple[str, Mapping[str, int]]] = []
         self._clock = clock
@@ -70,6 +72,7 @@ class Till:
 
     async def reserve(self, lease: str, needs: Sequence[Need]) -> Granted | Refused:
         self.asked.append(needs)
+        self._clock.time += self.takes_s
         answer = None if self.away else self.book.reserve("w", lease, needs, self._clock.wall())
         if self.slow is not None:
             await self.slow.wait()

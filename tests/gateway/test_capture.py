@@ -24,7 +24,7 @@ from penstock.core.policy import Policy, Retry
 from penstock.core.serving import Service
 from penstock.core.usage import Act, Audited, JournalRecord, Settled
 from penstock.gateway.chat import Gateway
-from penstock.gateway.lease import Means
+from penstock.gateway.means import Means
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Admission

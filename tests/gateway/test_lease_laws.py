@@ -1,23 +1,30 @@
-"""Whatever becomes of a request's attempts, it is charged no more than was reserved before each of them went out."""
+"""Whatever becomes of a request's attempts, it is charged no more than was reserved before each of them went out; and
+no window holds more than its limit."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.access.book import Book
+from penstock.access.limits import LATE_S, Amounts, Rules, needs
+from penstock.core.accounts import Directory
 from penstock.core.chat import Call, Usage
 from penstock.core.errors import BAD_REQUEST, UPSTREAM_BROKEN, UPSTREAM_FAILED, UPSTREAM_TIMEOUT
-from penstock.core.leases import Hold
+from penstock.core.leases import Granted, Hold
 from penstock.core.money import Price, Rates, Tier
 from penstock.gateway.lease import Lease
 from penstock.gateway.tries import Try
+from tests.gateway.doubles import OWNER
 from tests.gateway.leasing import House, NotedEngine, asked, budget, limit
 
 MODELS = ("main", "second", "third")
 TOTAL_S = 100.0
+START = 1_800_000_000.0
 
 _RATE = st.integers(0, 50_000)
 _RATES = st.builds(
@@ -129,3 +136,18 @@ def test_no_more_is_charged_than_was_reserved_and_the_journal_has_the_same(
     said = sum(h.amount for opened in house.paper.opened for h in opened.held if h.hold is Hold.KEPT)
     asked_for = sum(need.amount for needs in house.till.asked for need in needs if need.hold is Hold.KEPT)
     assert said == asked_for or not steps
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32))
+def test_no_window_by_when_requests_were_received_holds_more_however_long_each_waited(seed: int) -> None:
+    chance, book = random.Random(seed), Book()
+    applying = Rules(Directory(limits=(limit("tokens", 1000),))).applying(OWNER, "chat")
+    received = sorted(START + chance.random() * 200 for _ in range(300))
+    waited = sorted((at + chance.choice([0, 0.02, LATE_S * chance.random(), LATE_S]), at) for at in received)
+    granted = []
+    for number, (now, at) in enumerate(waited):
+        amounts = Amounts(1, chance.randint(1, 100), chance.randint(0, 100), 0)
+        if isinstance(book.reserve("w", f"r{number}", needs(applying, amounts, at), now), Granted):
+            granted.append((at, amounts.input + amounts.output))
+    assert max(sum(each for at, each in granted if begin <= at <= begin + 60) for begin, _ in granted) <= 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import functools
+import math
 import random
 import re
 import time
@@ -242,7 +243,7 @@ class Exchange(abc.ABC):
         if error.headers:
             all_headers += encoded(error.headers.items())
         if error.retry_after is not None:
-            wait_ms = max(0, round(error.retry_after * 1000))
+            wait_ms = max(0, math.ceil(error.retry_after * 1000))
             all_headers.append((b"retry-after", b"%d" % -(-wait_ms // 1000)))
             all_headers.append((b"retry-after-ms", b"%d" % wait_ms))
         if error.fault.status == 401:

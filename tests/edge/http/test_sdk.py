@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from penstock.core.chat import Call, Kind
-from penstock.core.errors import NO_REPLICA, UPSTREAM_BROKEN, PenstockError
+from penstock.core.errors import NO_REPLICA, RATE_LIMITED, UPSTREAM_BROKEN, PenstockError
 from penstock.edge.http.listening import Patience
 from tests.edge.http.serving import STREAM, Site, chunk, failing, site, usual, vectors
 
@@ -121,6 +121,14 @@ async def test_errors_are_the_sdks_own(here: Site) -> None:
     assert down.value.code == NO_REPLICA.code
     assert down.value.response.headers["retry-after-ms"] == "1000"
     assert down.value.response.headers["x-should-retry"] == "true"
+
+
+async def test_nobody_is_told_to_come_back_too_early() -> None:
+    limited = PenstockError(RATE_LIMITED, "Wait.", retry_after=60.0003)
+    async with site(lambda _: limited) as here, sdk(here) as client:
+        with pytest.raises(openai.RateLimitError) as told:
+            await client.chat.completions.create(model="chat", messages=HI)
+    assert [told.value.response.headers[name] for name in ("retry-after-ms", "retry-after")] == ["60001", "61"]
 
 
 async def test_the_sdk_retries_what_may_be_cured() -> None:
