@@ -22,6 +22,7 @@ _log = logging.getLogger(__name__)
 _ANSWERED_WITHIN_S = 2.0
 _SETTLED_WITHIN_S = 10.0
 _AGAIN_S = 0.2
+_JOINED_WITHIN_S = 5.0
 
 
 class OwnCounting:
@@ -39,6 +40,9 @@ class OwnCounting:
     def settle(self, lease: str, used: Mapping[str, int]) -> None:
         """At once."""
         self._book.settle(self._owner, lease, used)
+
+    async def ready(self) -> None:
+        """It is."""
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -68,6 +72,9 @@ class LinkedCounting:
         """Said; not waited for."""
         self._send(SettleLease(lease, used))
 
+    async def ready(self) -> None:
+        """The supervisor counts before it has workers."""
+
     async def aclose(self) -> None:
         """What was said goes out with the link."""
 
@@ -93,6 +100,11 @@ class RemoteCounting:
         task = asyncio.get_running_loop().create_task(self._settle(lease, used))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def ready(self) -> None:
+        """Returns once it counts; or after five seconds, as Redis may be away for long: then the policy for that
+        holds."""
+        await asyncio.wait((self._joining,), timeout=_JOINED_WITHIN_S)
 
     @property
     def epoch(self) -> str | None:

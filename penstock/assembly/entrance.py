@@ -31,6 +31,8 @@ _DOORS = {fault.code: fault for fault in (IDENTITIES_STALE, JOURNAL_FULL)}
 
 
 class _Closing(Counting, Protocol):
+    async def ready(self) -> None: ...
+
     async def aclose(self) -> None: ...
 
 
@@ -100,6 +102,11 @@ class Access:
         keyring = Keyring(directory, peppers, self._clock.wall, self._used, verify, before)
         prices = PriceList(directory.prices, before=None if self.view is None else self.view.prices)
         self.view = View(keyring, Rules(directory), prices)
+
+    async def ready(self) -> None:
+        """Returns once requests can be counted, or nobody knows when: before it, limits would let through what they
+        must not."""
+        await self._counting.ready()
 
     def note(self, act: Act) -> None:
         """For the audit, whether or not the store is there. Never raises."""

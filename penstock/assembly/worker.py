@@ -116,12 +116,17 @@ class Worker:
 
     async def _first(self) -> Update | None:
         """What to serve at first; None when nothing will come."""
-        told = asyncio.create_task(self._told.wait())
+        ready = asyncio.create_task(self._ready())
         try:
-            await asyncio.wait((told, self._link.ended, self._announce), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((ready, self._link.ended, self._announce), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            told.cancel()
+            ready.cancel()
         return self._newest
+
+    async def _ready(self) -> None:
+        await self._told.wait()
+        if self._access is not None:
+            await self._access.ready()
 
     async def _run(self, settings: ServerSettings) -> None:
         lines = None

@@ -311,3 +311,15 @@ async def test_what_was_used_while_redis_was_away_is_settled_when_it_is_back(
         finally:
             redis.resume()
         await eventually(lambda: _is(one, USD - 5_000_000 - 40))
+
+
+async def test_a_worker_that_is_ready_counts_its_first_request(redis: RedisServer, tmp_path: Path) -> None:
+    async with gateways(redis, tmp_path, 1) as (one,):
+        assert isinstance(await one.asks("r1", spend(1)), Granted)
+        later = RemoteCounting(AccessSettings(counters=redis.url, counters_timeout_s=0.5), "g1-w0-2", CLOCK)
+        with pytest.raises(PenstockError):
+            await later.reserve("r2", (spend(1),))
+        await later.ready()
+        assert isinstance(await later.reserve("r2", (spend(1),)), Granted)
+        later.settle("r2", {})
+        await later.aclose()

@@ -32,7 +32,7 @@ PEPPER = base64.b64encode(b"p" * 32).decode()
 CONFIG = """
 server: {{workers: {workers}, access_log: "off"}}
 state: {{store: "{store}"}}
-access: {{counters: "{counters}", pepper: "{pepper}"}}
+access: {{counters: "{counters}", pepper: "{pepper}", on_failure: {{tokens: closed}}}}
 models:
   mock: {{engine: openai, base_url: "{upstream}", api_key: none, model: mock}}
 services:
