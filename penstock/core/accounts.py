@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.money import Price
+from penstock.core.releases import Alias, Decision, ModelVersion, PromptVersion, Release, Rollout, Split
 from penstock.core.usage import Act
 
 EVERYWHERE = "*"
@@ -161,7 +162,8 @@ class SigningKeys(msgspec.Struct, frozen=True):
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True):
     """One immutable view of all that the live path needs of the store. ``version`` grows with every change of it;
-    ``prices`` are those the operator has set, by ``since`` ascending within a model."""
+    ``prices`` are those the operator has set, by ``since`` ascending within a model; ``splits`` one for each service
+    that the store has taken over from the deployment file."""
 
     version: int = 0
     projects: tuple[Project, ...] = ()
@@ -172,12 +174,36 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[Limit, ...] = ()
     budgets: tuple[Budget, ...] = ()
     prices: tuple[Price, ...] = ()
+    models: tuple[ModelVersion, ...] = ()
+    prompts: tuple[PromptVersion, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    releases: tuple[Release, ...] = ()
+    splits: tuple[Split, ...] = ()
+    rollouts: tuple[Rollout, ...] = ()
 
 
-Record = Project | Team | User | KeyRecord | Role | Limit | Budget | Price
+Record = (
+    Project
+    | Team
+    | User
+    | KeyRecord
+    | Role
+    | Limit
+    | Budget
+    | Price
+    | ModelVersion
+    | PromptVersion
+    | Alias
+    | Release
+    | Split
+    | Rollout
+)
 """What a directory is made of."""
 
-RecordKind = Literal["project", "team", "user", "key", "role", "limit", "budget", "price"]
+RecordKind = Literal[
+    "project", "team", "user", "key", "role", "limit", "budget", "price",
+    "model", "prompt", "alias", "release", "split", "rollout",
+]  # fmt: skip
 
 
 class Once(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,11 +220,13 @@ class Once(msgspec.Struct, frozen=True, kw_only=True):
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One administrative act on a directory of ``version``: all of it or nothing. ``remove`` names records that go,
-    by id (a role: by name; a price: ``MODEL@SINCE``, in seconds); then ``put`` adds a record or replaces the one of
-    its id (a price: of its model and ``since``)."""
+    by id (a role: by name; a price: ``MODEL@SINCE``, in seconds; a split: by its service); then ``put`` adds a record
+    or replaces the one of its id (a price: of its model and ``since``). ``decisions`` are written
+    beside, each once."""
 
     version: int
     put: tuple[Record, ...] = ()
     remove: tuple[tuple[RecordKind, str], ...] = ()
+    decisions: tuple[Decision, ...] = ()
     act: Act | None = None
     once: Once | None = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
 from penstock.core.policy import Policy
+from penstock.core.releases import Measure, Mirror, Range, Segment
 
 
 class ReplicaState(enum.Enum):
@@ -81,10 +83,38 @@ class Model(msgspec.Struct, frozen=True):
         return f"Model({self.name!r}, {self.engine!r}, {self.digest!r})"
 
 
+class Watched(msgspec.Struct, frozen=True, kw_only=True):
+    """What is scored for a rollout: ``measures`` of every request that is assigned ``candidate``, and of ``share``
+    (millionths) of the units that are assigned ``champion``."""
+
+    rollout: str
+    candidate: str
+    champion: str
+    share: int
+    measures: tuple[Measure, ...]
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """Who gets which release of a service, as ``releases.Split`` has it. ``variants`` are the services that releases
+    make of it, by release: its name and policy, and their own models, prompt and defaults."""
+
+    ranges: tuple[Range, ...]
+    salt: str
+    sticky: Literal["user", "conversation", "request"]
+    variants: Mapping[str, Service]
+    segment: Segment | None = None
+    inside: tuple[Range, ...] = ()
+    mirror: Mirror | None = None
+    watched: Watched | None = None
+
+
 class Service(msgspec.Struct, frozen=True):
     """The public name a client sends as ``model``. ``models`` in order: the first serves, the rest are fallbacks.
 
-    ``"*"`` as a name catches what no other service is called.
+    ``"*"`` as a name catches what no other service is called. ``release`` is empty while the service is what the
+    deployment file says and the store does not own it. ``prompt`` is the source of a prompt's version (empty: the
+    client's messages are the prompt), ``defaults`` are members of a request where the client says nothing. Where
+    ``assignment`` is set, each request gets one of its variants.
     """
 
     name: str
@@ -93,6 +123,10 @@ class Service(msgspec.Struct, frozen=True):
     created: int = 0
     description: str = ""
     policy: Policy = Policy()
+    release: str = ""
+    prompt: bytes = b""
+    defaults: Mapping[str, msgspec.Raw] = {}
+    assignment: Assignment | None = None
 
 
 class Deployment(msgspec.Struct, frozen=True):

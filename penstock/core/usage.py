@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.leases import Hold
+from penstock.core.releases import Scored
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -31,8 +32,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     ``received_at`` is when the gateway got the request, ``settled_at`` when it closed, in seconds since the epoch.
     ``estimated``: the upstream did not say how much it was; the tokens are then an upper bound. ``cost_nano`` by the
     price ``price`` (model and since, such as ``gpt-5@2025-08-07``; empty: the model has none). ``purpose`` is
-    ``client``, or ``internal`` for what the gateway asked for itself. ``service`` is its name, ``ending`` that of the
-    reply.
+    ``client``, or ``internal`` for what the gateway asked for itself. ``service`` is its name, ``release`` the one
+    that the request was assigned, ``ending`` that of the reply.
     """
 
     request_id: str
@@ -54,6 +55,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     estimated: bool
     cost_nano: int
     price: str = ""
+    release: str = ""
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -130,12 +132,12 @@ class Used(msgspec.Struct, frozen=True, tag="used", array_like=True, gc=False):
     replaces: bytes = b""
 
 
-JournalRecord = Opened | Opening | Settled | Audited | Used
+JournalRecord = Opened | Opening | Settled | Audited | Used | Scored
 
 
 # -- asking the ledger and the audit -----------------------------------------------------------------------------
 
-GroupBy = Literal["project", "team", "user", "key", "service", "model", "day", "hour"]
+GroupBy = Literal["project", "team", "user", "key", "service", "model", "release", "day", "hour"]
 
 
 class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +152,7 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str | None = None
     service: str | None = None
     model: str | None = None
+    release: str | None = None
     purpose: str = ""
 
 

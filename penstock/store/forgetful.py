@@ -23,6 +23,7 @@ from penstock.core.accounts import (
 )
 from penstock.core.errors import STORE_CONFLICT, STORE_UNAVAILABLE, PenstockError
 from penstock.core.money import Price
+from penstock.core.releases import Split
 from penstock.core.usage import Act, Used
 
 DAY_S = 86400.0
@@ -169,6 +170,8 @@ def _checked(record: KeyRecord, kept: Mapping[_Identity, Record]) -> KeyRecord:
 def _identity(record: Record) -> _Identity:
     if isinstance(record, Price):
         return record.model, record.since
+    if isinstance(record, Split):
+        return record.service
     return record.name if isinstance(record, Role) else record.id
 
 
