@@ -37,6 +37,8 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "audit:redact": "Empty the content of audit rows for good.",
         "deployment:read": "See what is deployed.",
         "deployment:write": "Change what is deployed.",
+        "releases:read": "See releases, model versions, prompts, splits and rollouts.",
+        "releases:write": "Make and change them: releases, prompts, aliases, splits and rollouts, rollbacks too.",
         "live:read": "Watch requests, replicas and queues as they are now.",
     }
 )
@@ -57,8 +59,8 @@ BUILTIN: Mapping[str, Role] = MappingProxyType(
             ),
             (
                 "operator",
-                "Keeps the gateway running: what is deployed, limits, what happens now.",
-                _SEEING | {"call", "deployment:write", "limits:write"},
+                "Keeps the gateway running: what is deployed and released, limits, what happens now.",
+                _SEEING | {"call", "deployment:write", "releases:write", "limits:write"},
             ),
             (
                 "reviewer",
@@ -68,7 +70,7 @@ BUILTIN: Mapping[str, Role] = MappingProxyType(
             (
                 "developer",
                 "Uses models, and sees its own usage.",
-                {"call", "usage:own", "projects:read", "limits:read", "budgets:read"},
+                {"call", "usage:own", "projects:read", "limits:read", "budgets:read", "releases:read"},
             ),
             ("viewer", "Sees everything but the audit, and changes nothing.", _SEEING),
             (

@@ -8,7 +8,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -18,7 +18,7 @@ from penstock.control.accounts import usage
 from penstock.control.accounts.asked import check_permission, check_query, read_body
 from penstock.control.accounts.keys import KeySecret
 from penstock.control.accounts.minting import minted, once_key, request_digest, told_again
-from penstock.control.accounts.operation import Operation, Sources
+from penstock.control.accounts.operation import Operation, Scores, Sources
 from penstock.control.accounts.operations import BY_NAME
 from penstock.control.accounts.turn import Outcome, Turn, conflict
 from penstock.core.accounts import Change, Once
@@ -30,6 +30,7 @@ from penstock.core.errors import (
     UNKNOWN_URL,
     PenstockError,
 )
+from penstock.core.releases import Served
 from penstock.core.usage import Act
 from penstock.store import AuditStore, LedgerStore, StateStore
 
@@ -54,7 +55,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 class Administration:
     """``peppers`` the current one first, ``clock`` seconds since the epoch; ``changed`` is called, on the loop,
-    after each change of the directory. May be asked by many at once, from one loop."""
+    after each change of the directory. ``served`` and ``standing`` give those of a ``Turn``; they are called in a
+    thread. May be asked by many at once, from one loop."""
 
     def __init__(
         self,
@@ -66,14 +68,19 @@ class Administration:
         clock: Callable[[], float] = time.time,
         changed: Callable[[], None] = lambda: None,
         new_id: Callable[[str], str] | None = None,
+        served: Callable[[], Served] = Served,
+        standing: Callable[[], Mapping[str, frozenset[str]]] = dict,
+        scores: Scores | None = None,
     ) -> None:
         self._state = state
-        self._sources = Sources(state.directory, ledger, audit)
+        self._sources = Sources(state.directory, ledger, audit, scores)
         self._ledger = ledger
         self._peppers = peppers
         self._clock = clock
         self._changed = changed
         self._new_id = new_id or fresh_id
+        self._served = served
+        self._standing = standing
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="penstock-administration")
         # Those who write here stand in line, so that only another gateway can be faster.
         self._writing = threading.Lock()
@@ -128,6 +135,8 @@ class Administration:
             mint=lambda public_id: minted(public_id, ask, self._peppers[0]),
             target=ask.target,
             query=ask.query,
+            served=self._served(),
+            standing=self._standing(),
         )
         if operation.writes is not None:
             with self._writing:
@@ -152,12 +161,13 @@ class Administration:
                     return self._again(known, ask), False
                 raise
             body = msgspec.json.encode(outcome.answer)
-            changes = bool(outcome.put or outcome.remove)
+            changes = bool(outcome.put or outcome.remove or outcome.decisions)
             if changes:
                 change = Change(
                     version=directory.version,
                     put=outcome.put,
                     remove=outcome.remove,
+                    decisions=outcome.decisions,
                     act=_act(operation, outcome, turn, ask),
                     once=Once(
                         key=once, request=request_digest(ask), status=operation.status, answer=body, at=turn.now

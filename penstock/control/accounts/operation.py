@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from penstock.control.accounts.turn import Gone, Outcome, Turn
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
+from penstock.core.releases import Decision
 from penstock.store import AuditStore, LedgerStore
 
 
+class Scores(Protocol):
+    """What is kept of rollouts beside the directory."""
+
+    def decisions(self, rollout: str) -> Sequence[Decision]:
+        """Those of one rollout, by number."""
+
+
 class Sources(msgspec.Struct, frozen=True):
-    """What can be read. ``directory`` is looked up when it is called."""
+    """What can be read. ``directory`` is looked up when it is called. ``scores`` None: nothing is scored here."""
 
     directory: Callable[[], Directory]
     ledger: LedgerStore
     audit: AuditStore
+    scores: Scores | None = None
 
 
 Reads = Callable[[Sources, Turn, Any, Ask], msgspec.Struct]
@@ -63,6 +72,13 @@ PAGES = (
 )
 
 
+_OF_RELEASES = frozenset({"models", "prompts", "aliases", "rollouts", "splits"})
+
+
+def _permission(what: str, verb: Literal["read", "write"]) -> str:
+    return f"{'releases' if what in _OF_RELEASES else what}:{verb}"
+
+
 def of_directory(run: Callable[[Directory, Turn, None], msgspec.Struct]) -> Reads:
     return lambda sources, turn, _, __: run(sources.directory(), turn, None)
 
@@ -78,7 +94,7 @@ def listing(
         name=f"{what}.list",
         method="GET",
         path=f"{BASE}/{path or what}",
-        permissions=(f"{what}:read",),
+        permissions=(_permission(what, "read"),),
         summary=about or f"The {what} that the key may see, by id",
         answer=answer,
         listed=True,
@@ -92,7 +108,7 @@ def getting(what: str, one: str, answer: type[msgspec.Struct], run: Reads) -> Op
         name=f"{what}.get",
         method="GET",
         path=f"{BASE}/{what}/{{id}}",
-        permissions=(f"{what}:read",),
+        permissions=(_permission(what, "read"),),
         summary=f"One {one}",
         answer=answer,
         reads=run,
@@ -113,7 +129,7 @@ def creating(
         name=f"{what}.create",
         method="POST",
         path=f"{BASE}/{what}",
-        permissions=(f"{what}:write",),
+        permissions=(_permission(what, "write"),),
         summary=summary or f"Make a {one}",
         everywhere=everywhere,
         request=request,
@@ -136,7 +152,7 @@ def changing(
         name=f"{what}.change",
         method="PATCH",
         path=f"{BASE}/{what}/{{id}}",
-        permissions=(f"{what}:write",),
+        permissions=(_permission(what, "write"),),
         summary=f"Change a {one}",
         everywhere=everywhere,
         request=request,
@@ -150,7 +166,7 @@ def removing(what: str, one: str, run: Writes, *, everywhere: bool = False) -> O
         name=f"{what}.delete",
         method="DELETE",
         path=f"{BASE}/{what}/{{id}}",
-        permissions=(f"{what}:write",),
+        permissions=(_permission(what, "write"),),
         summary=f"Remove a {one}",
         everywhere=everywhere,
         answer=Gone,
@@ -172,7 +188,7 @@ def acting(
         name=f"{what}.{verb}",
         method="POST",
         path=f"{BASE}/{what}/{{id}}/{verb}",
-        permissions=(f"{what}:write",),
+        permissions=(_permission(what, "write"),),
         summary=summary,
         everywhere=everywhere,
         request=request,

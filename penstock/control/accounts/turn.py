@@ -16,6 +16,7 @@ from msgspec import UNSET
 from penstock.core.accounts import EVERYWHERE, Record, RecordKind
 from penstock.core.administration import Actor
 from penstock.core.errors import CONFLICT, INVALID_VALUE, PERMISSION_DENIED, PenstockError
+from penstock.core.releases import Decision, Served
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 """1 to 64 of `a-z 0-9 . _ -`, beginning with a letter or a digit."""
@@ -49,7 +50,8 @@ class Minted(msgspec.Struct, frozen=True):
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """``now`` in seconds since the epoch. ``new_id`` makes an id that begins with a word, never the same twice;
-    ``mint`` the key of a public id."""
+    ``mint`` the key of a public id. ``served`` is what the deployment file of this gateway says now; ``standing`` the
+    releases that each living gateway could serve at once, by gateway."""
 
     actor: Actor
     now: float
@@ -57,10 +59,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     mint: Callable[[str], Minted]
     target: str = ""
     query: Mapping[str, str] = {}
+    served: Served = Served()
+    standing: Mapping[str, frozenset[str]] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to change, and what is said of it. Without ``put`` and ``remove`` all is as it was asked to be.
+    """What is to change, and what is said of it. Without ``put``, ``remove`` and ``decisions`` all is as it was asked
+    to be.
 
     ``target``, ``project``, ``before`` and ``after`` are for the audit, ``before`` and ``after`` as answers show
     them. ``secret`` goes into the field ``secret`` of the answer that is sent, and nowhere else.
@@ -69,6 +74,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     answer: msgspec.Struct
     put: tuple[Record, ...] = ()
     remove: tuple[tuple[RecordKind, str], ...] = ()
+    decisions: tuple[Decision, ...] = ()
     target: str
     project: str = EVERYWHERE
     before: msgspec.Struct | None = None
