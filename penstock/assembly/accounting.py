@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from penstock.access.book import Book
 from penstock.access.config import AccessSettings
 from penstock.access.limits import WINDOWS, Amounts, budget_counter, counted, until
@@ -133,7 +135,11 @@ class Accounting:
         self._tell(framed(self._doors()))
 
     def _entrance(self, begun: Mapping[str, tuple[int, float]]) -> bytes:
-        return framed(Entrance(self._directory, self._peppers, self._signing, begun))
+        # What is released reaches workers as the services that it makes.
+        directory = msgspec.structs.replace(
+            self._directory, models=(), prompts=(), aliases=(), releases=(), splits=(), rollouts=()
+        )
+        return framed(Entrance(directory, self._peppers, self._signing, begun))
 
     def _doors(self) -> Doors:
         if self._full:

@@ -5,32 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
-from penstock.assembly import engines
 from penstock.assembly.difference import RESTART, difference
-from penstock.assembly.engines import Crew
-from penstock.config import SENT, Loaded, masked, models_of, services_of
+from penstock.assembly.serving import Serving, Source
+from penstock.config import SENT, Loaded, masked
 from penstock.control.board import Board
-from penstock.control.health import Watch
-from penstock.control.upkeep import Upkeep
 from penstock.core.errors import STOPPING, PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Act
-
-
-class Source(Protocol):
-    """The deployment file that this server was started with, and what it was told beside it."""
-
-    name: str
-
-    def text(self) -> bytes:
-        """The file as it lies there now. Raises ``ConfigErrors`` when it cannot be read."""
-
-    def load(self, text: bytes, name: str) -> Loaded:
-        """A text with what this server's environment and command line say. Raises ``ConfigErrors``."""
 
 
 class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,31 +30,23 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Applying:
     """The one way in which what is served changes while it is served.
 
-    ``now`` is the file that is served and ``crew`` what was made of it. ``say`` hears, in one line each, what has
-    changed, and ``note``, for the audit, who has changed it or tried to; it must neither wait nor raise. What a file
-    says of ``server`` is not taken: the listening socket and the workers are as they were made.
+    ``serving`` is what is served, the file in it too. ``say`` hears, in one line each, what has changed, and
+    ``note``, for the audit, who has changed it or tried to; it must neither wait nor raise. What a file says of
+    ``server`` is not taken: the listening socket and the workers are as they were made.
     """
 
     def __init__(
         self,
-        now: Loaded,
-        crew: Crew,
+        serving: Serving,
         *,
         source: Source,
-        created_at: float,
         board: Board,
-        upkeep: Upkeep,
-        watch: Watch,
         say: Callable[[str], None],
         note: Callable[[Act], None],
     ) -> None:
-        self._now = now
-        self._crew = crew
+        self._serving = serving
         self._source = source
-        self._created_at = created_at
         self._board = board
-        self._upkeep = upkeep
-        self._watch = watch
         self._say = say
         self._note = note
         self._turn = asyncio.Lock()
@@ -104,7 +80,7 @@ class Applying:
     def text(self) -> str:
         """The file that is served, as it was sent or read: what it takes from outside is not filled in, and secrets
         that it holds are masked."""
-        return masked(self._now.text)
+        return masked(self._serving.now.loaded.text)
 
     def end(self) -> None:
         """From now on nothing is taken any more."""
@@ -126,37 +102,31 @@ class Applying:
     async def _applied(self, text: bytes, name: str, dry_run: bool) -> Applied:
         # Secrets may come from a command, or from a Vault that is slow to answer.
         new = await asyncio.to_thread(self._source.load, text, name)
-        found = difference(self._now.file, new.file, self._now.hidden | new.hidden)
-        models = models_of(new.file)
-        crew = await engines.crew(models, self._crew)
-        if self._ended:
-            await self._close(crew)
-            raise PenstockError(
-                STOPPING, "Penstock is shutting down and takes no other deployment; start it with it."
+        async with self._serving.turn:
+            now = self._serving.now
+            old = now.loaded
+            found = difference(old.file, new.file, old.hidden | new.hidden)
+            hidden = new.hidden | {place for place in old.hidden if place[0] in RESTART}
+            file = msgspec.structs.replace(
+                new.file, server=old.file.server, state=old.file.state, access=old.file.access
             )
-        if dry_run or not found.changed:
-            await self._close(crew)
-            return Applied(found.changed, found.needs_restart, self._board.deployment.version)
-        # No await from here on: requests see all of it or none.
-        self._board.change(models, services_of(new.file, self._created_at), crew.reached)
-        self._upkeep.want(crew.wanted.values())
-        self._watch.want(crew.watched.values())
-        old = self._now.file
-        hidden = new.hidden | {place for place in self._now.hidden if place[0] in RESTART}
-        file = msgspec.structs.replace(new.file, server=old.server, state=old.state, access=old.access)
-        self._now = Loaded(file, hidden, new.text)
-        self._crew = crew
+            planned = await self._serving.planned(Loaded(file, hidden, new.text), now.directory)
+            try:
+                self._serving.check(planned)
+                if self._ended:
+                    raise PenstockError(
+                        STOPPING, "Penstock is shutting down and takes no other deployment; start it with it."
+                    )
+            except PenstockError:
+                await self._serving.dropped(planned)
+                raise
+            if dry_run or not found.changed:
+                await self._serving.dropped(planned)
+                return Applied(found.changed, found.needs_restart, self._board.deployment.version)
+            # No await from here on: requests see all of it or none.
+            self._serving.serve(planned)
         for line in found.changed:
             self._say(f"Applied: {line}.")
         for line in found.needs_restart:
             self._say(f"Not applied before the next start: {line}.")
         return Applied(found.changed, found.needs_restart, self._board.deployment.version)
-
-    async def _close(self, crew: Crew) -> None:
-        """Lets go of what was built to see whether it can be."""
-        for name, wanted in crew.wanted.items():
-            if self._crew.wanted.get(name) is not wanted:
-                await wanted.engine.aclose()
-        for name, watched in crew.watched.items():
-            if self._crew.watched.get(name) is not watched:
-                await watched.engine.aclose()

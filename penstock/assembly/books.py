@@ -17,6 +17,7 @@ from penstock.access.counters_memory import MemoryCounters
 from penstock.assembly.accounting import Accounting
 from penstock.assembly.rebuilding import Rebuilding
 from penstock.assembly.redis import Open
+from penstock.assembly.serving import Serving
 from penstock.assembly.state import State
 from penstock.control import metrics
 from penstock.control.accounts.administration import Administration
@@ -26,6 +27,7 @@ from penstock.control.issuers import Answer, Fetch, Issuers, Unfetched
 from penstock.control.retention import Retention
 from penstock.control.shipping import Shipping
 from penstock.core import administration
+from penstock.core.accounts import Directory
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.leases import Counters
@@ -96,10 +98,11 @@ async def keeping(
     clock: Clock,
     tell: Callable[[bytes], None],
     holding: Callable[[], Coroutine[object, object, Open]],
+    serving: Serving,
 ) -> AsyncIterator[Books]:
     """Keeps the books for the time of the block; what is in the journals then is brought to the store, and how the
     audit ends then is signed, as far as the store answers. ``alone``: there is one worker. ``tell`` and ``holding``
-    are those of ``WorkerLoop``."""
+    are those of ``WorkerLoop``; ``serving`` hears what the store says of releases."""
     folder = home / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
     book = Book()
@@ -115,6 +118,11 @@ async def keeping(
             ledger=state.ledger, counters=counters, book=book, alone=alone and not access.counters, clock=clock,
             tell=tell,
         )  # fmt: skip
+
+        async def changed(directory: Directory) -> None:
+            await accounting.changed(directory)
+            await serving.changed(directory)
+
         shipping = Shipping(
             folder, state.ledger, state.audit, state.store.used, limit_bytes=settings.journal.limit_bytes,
             clock=clock, follow=accounting.follow, orphaned=accounting.orphaned, changed=accounting.full,
@@ -122,7 +130,7 @@ async def keeping(
         accounting.ship_by(shipping)
         directories = Directories(
             state.store, clock, gateway=state.gateway, stale_after_s=access.stale_after_s,
-            changed=accounting.changed, stale=accounting.stale,
+            changed=changed, stale=accounting.stale,
         )  # fmt: skip
         acts = Administration(
             state=state.store, ledger=state.ledger, audit=state.audit, peppers=state.peppers, clock=clock.wall,

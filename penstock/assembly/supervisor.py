@@ -13,15 +13,16 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from penstock import catalog
-from penstock.assembly import admin, engines, ground
-from penstock.assembly.apply import Applying, Source
+from penstock.assembly import admin, ground
+from penstock.assembly.apply import Applying
 from penstock.assembly.books import keeping
 from penstock.assembly.fetching import Fetching
 from penstock.assembly.link import Update
 from penstock.assembly.redis import Open
+from penstock.assembly.serving import Serving, Source
 from penstock.assembly.state import opened
 from penstock.assembly.workers import WorkerLoop
-from penstock.config import Loaded, models_of, services_of
+from penstock.config import Loaded
 from penstock.control.board import Board
 from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
@@ -97,13 +98,9 @@ async def supervise(
         credentials.keep(url, key.key)
         for note in filter(None, (key.note, few)):
             show.say(note)
-        crew = await engines.crew(models_of(file), engines.Crew())
-        deployment = Deployment(
-            version=1,
-            models=crew.models,
-            services=services_of(file, state.store.created_at()),
-            replicas=crew.reached,
-        )
+        serving = Serving(source, created_at=state.store.created_at(), wall=clock.wall, say=show.say)
+        deployment = await serving.first(first, state.store.directory())
+        crew = serving.now.crew
         inherited = {name: value for name, value in env.items() if name not in _OURS_ALONE}
         substrate: Substrate = catalog.load("substrate.process")(home / "logs", inherited)
         held.push_async_callback(substrate.aclose)
@@ -123,15 +120,13 @@ async def supervise(
         )  # fmt: skip
         watch = Watch(board)
         watch.want(crew.watched.values())
-        applying = Applying(
-            first, crew, source=source, created_at=state.store.created_at(), board=board, upkeep=upkeep, watch=watch,
-            say=show.say, note=lambda act: books.note(act),
-        )  # fmt: skip
+        serving.onto(board, upkeep, watch)
+        applying = Applying(serving, source=source, board=board, say=show.say, note=lambda act: books.note(act))
         crowd = _Crowd()
         books = await held.enter_async_context(
             keeping(
                 state, home, file.access, file.state, alone=file.server.workers == 1, clock=clock,
-                tell=crowd.tell, holding=crowd.holding,
+                tell=crowd.tell, holding=crowd.holding, serving=serving,
             )
         )  # fmt: skip
         workers = WorkerLoop(

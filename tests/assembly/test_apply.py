@@ -13,10 +13,12 @@ import pytest
 from penstock.assembly import engines
 from penstock.assembly.apply import Applying
 from penstock.assembly.engines import Crew
-from penstock.config import ConfigErrors, Loaded, Mistake, loaded, models_of, services_of
+from penstock.assembly.serving import Serving
+from penstock.config import ConfigErrors, Loaded, Mistake, loaded, models_of
 from penstock.control.board import Board
 from penstock.control.health import Watch
 from penstock.control.upkeep import Upkeep
+from penstock.core.accounts import Directory
 from penstock.core.errors import BAD_DEPLOYMENT, STOPPING, PenstockError
 from penstock.core.serving import Applied, Deployment, ReplicaState
 from penstock.core.usage import Act
@@ -33,6 +35,7 @@ services:
   big: {model: big}
 """
 ACT = Act(at=5.0, actor="admin", project="*", action="deployment.apply", address="192.0.2.9", request_id="req-1")
+NOW = 1_800_000_000.0
 SECOND = FIRST + "  also: {model: quick, aliases: [more]}\n"
 
 
@@ -67,8 +70,9 @@ class Server:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Server]:
         first = self.file.load(FIRST.encode(), "first")
-        self.crew = await engines.crew(models_of(first.file), Crew())
-        deployment = Deployment(1, self.crew.models, services_of(first.file, 7), self.crew.reached)
+        self.releasing = Serving(self.file, created_at=7, wall=lambda: NOW, say=self.said.append)
+        deployment = await self.releasing.first(first, Directory())
+        self.crew = self.releasing.now.crew
         self.board = Board(deployment, self.crew.wanted, self.heard.append)
         self.time, self.substrate = ManualTime(), FakeSubstrate()
         self.upkeep = Upkeep(
@@ -77,10 +81,10 @@ class Server:
         )  # fmt: skip
         self.watch = Watch(self.board, self.time.sleep)
         self.watch.want(self.crew.watched.values())
+        self.releasing.onto(self.board, self.upkeep, self.watch)
         self.applying = Applying(
-            first, self.crew, source=self.file, created_at=7, board=self.board, upkeep=self.upkeep,
-            watch=self.watch, say=self.said.append, note=self.noted.append,
-        )  # fmt: skip
+            self.releasing, source=self.file, board=self.board, say=self.said.append, note=self.noted.append
+        )
         tasks = [asyncio.create_task(self.upkeep.run()), asyncio.create_task(self.watch.run())]
         try:
             yield self
