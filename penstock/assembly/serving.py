@@ -178,9 +178,8 @@ def served_of(loaded: Loaded) -> Served:
 
 def _release(service: Service, models: Mapping[str, ModelVersion]) -> Release:
     model = models[service.models[0]].id
-    defaults = msgspec.json.encode(service.defaults, order="deterministic")
-    id = release_id(service.name, model, "", "", "", defaults)
-    return Release(id=id, service=service.name, model=model, defaults=defaults)
+    id = release_id(service.name, model, "", "", "", service.defaults)
+    return Release(id=id, service=service.name, model=model, defaults=service.defaults)
 
 
 def _released(directory: Directory) -> tuple[object, ...]:

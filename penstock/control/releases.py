@@ -14,8 +14,6 @@ from penstock.core.accounts import Directory
 from penstock.core.releases import ENDED, WHOLE, ModelVersion, Range, Release, Rollout, Served, Split
 from penstock.core.serving import Assignment, Deployment, ReplicaState, Service, Watched
 
-_defaults = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
 CHAMPIONS = 9
 """How many units of the champion are scored for one of the candidate, where there are so many."""
 _TOLD = 20
@@ -168,7 +166,7 @@ def _variant(service: Service, release: Release, prompt: bytes) -> Service:
         models=(name, *(each for each in service.models[1:] if each != name)),
         release=release.id,
         prompt=prompt,
-        defaults=_defaults.decode(release.defaults),
+        defaults=release.defaults,
         assignment=None,
     )
 

@@ -113,8 +113,8 @@ class Service(msgspec.Struct, frozen=True):
 
     ``"*"`` as a name catches what no other service is called. ``release`` is empty while the service is what the
     deployment file says and the store does not own it. ``prompt`` is the source of a prompt's version (empty: the
-    client's messages are the prompt), ``defaults`` are members of a request where the client says nothing. Where
-    ``assignment`` is set, each request gets one of its variants.
+    client's messages are the prompt), ``defaults`` are members of a request, as one canonical JSON object, that hold
+    where the client says nothing. Where ``assignment`` is set, each request gets one of its variants.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Service(msgspec.Struct, frozen=True):
     policy: Policy = Policy()
     release: str = ""
     prompt: bytes = b""
-    defaults: Mapping[str, msgspec.Raw] = {}
+    defaults: bytes = b"{}"
     assignment: Assignment | None = None
 
 

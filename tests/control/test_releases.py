@@ -65,7 +65,7 @@ def test_a_release_is_the_service_with_its_own_model_prompt_and_defaults() -> No
     old, new = chat.assignment.variants[OLD.id], chat.assignment.variants[NEW.id]
     assert (old.models, old.prompt, old.release) == (("small", "spare"), b"", OLD.id)
     assert (new.models, new.prompt, new.name) == (("large", "spare"), PROMPT.source, "chat")
-    assert bytes(new.defaults["temperature"]) == b"0.5"
+    assert new.defaults == NEW.defaults
     assert new.assignment is None
     assert found.beside == (LARGE,), "it is not in the file, and must run all the same"
     assert not found.refused
