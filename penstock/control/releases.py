@@ -173,7 +173,7 @@ def _variant(service: Service, release: Release, prompt: bytes) -> Service:
 
 def _assignment(split: Split, rollout: Rollout | None, variants: Mapping[str, Service]) -> Assignment:
     watched = None
-    if rollout is not None and rollout.plan.measures and rollout.state in ("running", "asking"):
+    if rollout is not None and rollout.plan.measures and rollout.state != "loading":
         plan = rollout.plan
         shares = _shares(split.inside or split.ranges)
         watched = Watched(

@@ -93,10 +93,11 @@ def test_a_rollout_that_runs_is_watched_with_enough_of_the_champion() -> None:
     assert (assignment.watched.candidate, assignment.watched.champion) == (NEW.id, OLD.id)
     assert assignment.watched.share == scored_share(10_000, 990_000) == 90_909
     assert scored_share(500_000, 500_000) == scored_share(100_000, 900_000) == WHOLE
-    paused = msgspec.structs.replace(directory, rollouts=(rollout(state="paused"),))
-    assignment = composed({"chat": CHAT}, FILE, paused, NOW).services["chat"].assignment
-    assert assignment is not None
-    assert assignment.watched is None
+    for state, watched in (("paused", True), ("asking", True), ("loading", False), ("promoted", False)):
+        other = msgspec.structs.replace(directory, rollouts=(rollout(state=state),))
+        assignment = composed({"chat": CHAT}, FILE, other, NOW).services["chat"].assignment
+        assert assignment is not None
+        assert (assignment.watched is not None) == watched, state
 
 
 def test_a_release_whose_model_has_become_another_is_refused_with_the_reason() -> None:
