@@ -231,11 +231,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mirror_budget_nano: int | None = None
 
 
-RolloutState = Literal["loading", "running", "paused", "asking", "promoted", "rolled_back", "aborted", "failed"]
-"""``loading``: the candidate's model is being loaded everywhere. ``asking``: a person decides. The last four are
-ends."""
+RolloutState = Literal["loading", "running", "paused", "asking", "promoted", "rolled_back", "aborted", "failed", "done"]
+"""``loading``: the candidate's model is being loaded everywhere. ``asking``: a person decides. The last five are ends;
+``done`` is that of a ``shadow``, which nobody was served by."""
 
-ENDED: frozenset[RolloutState] = frozenset(("promoted", "rolled_back", "aborted", "failed"))
+ENDED: frozenset[RolloutState] = frozenset(("promoted", "rolled_back", "aborted", "failed", "done"))
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,6 +258,12 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     author: str = ""
 
 
+Deed = Literal[
+    "start", "load", "step", "hold", "ask", "pause", "resume", "approve", "promote", "rollback", "abort", "fail", "end"
+]  # fmt: skip
+"""What was decided. ``load``: the candidate is loaded everywhere, and its first step begins."""
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that was decided of a rollout, by the loop (``actor`` empty) or a person. ``number`` counts from 1.
     ``evidence`` is JSON: what was known then."""
@@ -266,9 +272,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     at: float
     actor: str
-    what: Literal[
-        "start", "load", "step", "hold", "ask", "pause", "resume", "approve", "promote", "rollback", "abort", "fail"
-    ]
+    what: Deed
     reason: str
     evidence: bytes = b"{}"
 
