@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from penstock.core.accounts import Directory
 from penstock.core.clock import Clock
@@ -23,7 +23,8 @@ class Directories:
     """Asks the store's version ``EVERY_S`` seconds, and at once when ``look`` is called. A change is handed to
     ``changed``, one at a time, the newest last, and again when that raises ``PenstockError``. ``stale`` hears whether
     the store has been away for longer than ``stale_after_s``, whenever that changes; ``gateway`` is the name under
-    which this one says that it lives."""
+    which this one says that it lives, every ``BEAT_S`` seconds and when the releases that it can serve, ``ready``,
+    have changed since. ``ready`` is called on the event loop and must not block."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Directories:
         stale_after_s: float,
         changed: Callable[[Directory], Awaitable[None]],
         stale: Callable[[bool], None],
+        ready: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._state = state
         self._clock = clock
@@ -41,6 +43,8 @@ class Directories:
         self._stale_after_s = stale_after_s
         self._changed = changed
         self._hear_stale = stale
+        self._ready = ready
+        self._told: frozenset[str] = frozenset()
         self._asked = asyncio.Event()
         self._turn = asyncio.Lock()
         self._good_at = clock.now()
@@ -48,8 +52,14 @@ class Directories:
         self._stale = False
         self._away = False
         self.version = -1
-        self.alive: frozenset[str] = frozenset({gateway})
+        self.standing: Mapping[str, frozenset[str]] = {gateway: frozenset()}
+        """The gateways of this store that lived a moment ago, this one among them, and the releases that each said it
+        could serve then."""
+
+    @property
+    def alive(self) -> frozenset[str]:
         """The gateways of this store that lived a moment ago."""
+        return frozenset(self.standing)
 
     @property
     def away(self) -> bool:
@@ -63,7 +73,7 @@ class Directories:
 
     async def first(self) -> None:
         """The first look, without which nobody can be let in. Raises ``PenstockError`` when the store is away."""
-        directory = await asyncio.to_thread(self._newer)
+        directory = await asyncio.to_thread(self._newer, frozenset(self._ready()))
         assert directory is not None
         await self._changed(directory)
         self.version = directory.version
@@ -90,7 +100,7 @@ class Directories:
 
     async def _once(self) -> None:
         asked_at = self._clock.now()
-        asking = asyncio.ensure_future(asyncio.to_thread(self._newer))
+        asking = asyncio.ensure_future(asyncio.to_thread(self._newer, frozenset(self._ready())))
         try:
             async with asyncio.timeout(_ASKED_WITHIN_S):
                 # A store that says nothing at all is not given longer than one that refuses.
@@ -118,11 +128,11 @@ class Directories:
         """For how many seconds what is known may still be trusted."""
         return self._good_at + self._stale_after_s - self._clock.now()
 
-    def _newer(self) -> Directory | None:
+    def _newer(self, ready: frozenset[str]) -> Directory | None:
         now = self._clock.now()
-        if now - self._beat_at >= BEAT_S:
-            self.alive = frozenset(self._state.beat(self._gateway, self._clock.wall()))
-            self._beat_at = now
+        if now - self._beat_at >= BEAT_S or ready != self._told:
+            self.standing = self._state.beat(self._gateway, self._clock.wall(), tuple(ready))
+            self._beat_at, self._told = now, ready
         return None if self._state.version() == self.version else self._state.directory()
 
     def _tell(self, stale: bool) -> None:

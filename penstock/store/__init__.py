@@ -33,15 +33,17 @@ class StateStore(Protocol):
         """Carries it out in one transaction, its act in the audit included, durable when it returns; the new version.
 
         Raises ``PenstockError(STORE_CONFLICT)``, with nothing changed, when the directory is not of
-        ``change.version`` any more, the idempotency key was used meanwhile, or two keys would share a digest.
+        ``change.version`` any more, the idempotency key was used meanwhile, two keys would share a digest, or one of
+        the decisions, by rollout and number, was made already.
         """
 
     def used(self, keys: Sequence[Used]) -> None:
         """Notes when keys were last used (never back), and the digests of those that moved to another pepper; only
         the latter makes a new version."""
 
-    def beat(self, gateway: str, at: float) -> Sequence[str]:
-        """Notes that the gateway is alive. The gateways that were in the last 10 seconds, this one included."""
+    def beat(self, gateway: str, at: float, ready: Sequence[str] = ()) -> Mapping[str, frozenset[str]]:
+        """Notes that the gateway is alive, and can serve the releases ``ready`` right now. What each gateway that was
+        alive in the last 10 seconds said so, this one included, in the order of their names."""
 
     def close(self) -> None:
         """Lets go of the store. Idempotent."""

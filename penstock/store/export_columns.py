@@ -25,6 +25,7 @@ COLUMNS = (
     "cost_nano",
     "cost_usd",
     "price",
+    "release",
 )
 """Of every export, in this order. ``cost_nano`` is exact, in billionths of a US dollar; ``cost_usd`` is the same in
 dollars, a decimal number. Times are UTC."""

@@ -59,6 +59,7 @@ def _line(entry: Entry) -> tuple[str | int, ...]:
         entry.cost_nano,
         dollars(entry.cost_nano),
         _plain(entry.price),
+        _plain(entry.release),
     )
 
 

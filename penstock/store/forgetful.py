@@ -23,7 +23,7 @@ from penstock.core.accounts import (
 )
 from penstock.core.errors import STORE_CONFLICT, STORE_UNAVAILABLE, PenstockError
 from penstock.core.money import Price
-from penstock.core.releases import Split
+from penstock.core.releases import Alias, Decision, ModelVersion, PromptVersion, Release, Rollout, Split
 from penstock.core.usage import Act, Used
 
 DAY_S = 86400.0
@@ -37,6 +37,12 @@ _FIELDS: Mapping[type[Record], str] = {
     Limit: "limits",
     Budget: "budgets",
     Price: "prices",
+    ModelVersion: "models",
+    PromptVersion: "prompts",
+    Alias: "aliases",
+    Release: "releases",
+    Split: "splits",
+    Rollout: "rollouts",
 }
 _KINDS: Mapping[RecordKind, type[Record]] = {
     "project": Project,
@@ -47,6 +53,12 @@ _KINDS: Mapping[RecordKind, type[Record]] = {
     "limit": Limit,
     "budget": Budget,
     "price": Price,
+    "model": ModelVersion,
+    "prompt": PromptVersion,
+    "alias": Alias,
+    "release": Release,
+    "split": Split,
+    "rollout": Rollout,
 }
 _Identity = str | tuple[str, float]
 
@@ -64,7 +76,8 @@ class ForgetfulStore:
             version=1, projects=(Project(id="default", created_at=float(int(self._made_at))),)
         )
         self._once: dict[str, Once] = {}
-        self._gateways: dict[str, float] = {}
+        self._decisions: dict[tuple[str, int], Decision] = {}
+        self._gateways: dict[str, tuple[float, frozenset[str]]] = {}
         self._closed = False
 
     def created_at(self) -> int:
@@ -95,10 +108,12 @@ class ForgetfulStore:
                     STORE_CONFLICT, "The same `idempotency-key` was used at the same moment. Try again."
                 )
             after = _carried_out(self._directory, change)
+            decided = _decided(self._decisions, change.decisions)
             if change.act is not None:
                 self._audit(change.act)
             if once:
                 self._once = {key: kept for key, kept in self._once.items() if self.once(key)} | {once.key: once}
+            self._decisions = decided
             self._directory = after
             return after.version
 
@@ -120,11 +135,17 @@ class ForgetfulStore:
             version = before.version + moved
             self._directory = msgspec.structs.replace(before, version=version, keys=tuple(records.values()))
 
-    def beat(self, gateway: str, at: float) -> Sequence[str]:
+    def decisions(self, rollout: str) -> Sequence[Decision]:
+        """Those of one rollout, by number, for a ``ScoreStore`` that forgets as well."""
+        decided = self._decisions
+        return tuple(decided[place] for place in sorted(decided) if place[0] == rollout)
+
+    def beat(self, gateway: str, at: float, ready: Sequence[str] = ()) -> Mapping[str, frozenset[str]]:
         self._check_open()
         with self._lock:
-            self._gateways[gateway] = at
-            return tuple(sorted(name for name, seen_at in self._gateways.items() if seen_at > at - ALIVE_S))
+            self._gateways[gateway] = (at, frozenset(ready))
+            beats = sorted(self._gateways.items())
+            return {name: can_serve for name, (seen_at, can_serve) in beats if seen_at > at - ALIVE_S}
 
     def close(self) -> None:
         self._closed = True
@@ -155,6 +176,17 @@ def _carried_out(directory: Directory, change: Change) -> Directory:
         kept[_identity(record)] = record
     fields = {field: _in_order(after[kind]) for kind, field in _FIELDS.items()}
     return msgspec.structs.replace(directory, version=directory.version + 1, **fields)
+
+
+def _decided(
+    before: Mapping[tuple[str, int], Decision], decisions: Sequence[Decision]
+) -> dict[tuple[str, int], Decision]:
+    after = dict(before)
+    for each in decisions:
+        if (each.rollout, each.number) in after:
+            raise PenstockError(STORE_CONFLICT, "Somebody else decided at the same moment. Try again.")
+        after[each.rollout, each.number] = each
+    return after
 
 
 def _checked(record: KeyRecord, kept: Mapping[_Identity, Record]) -> KeyRecord:

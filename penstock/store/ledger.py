@@ -32,6 +32,7 @@ _GROUPS: Mapping[GroupBy, sql.Column[str]] = {
     "key": LEDGER.c.key_id,
     "service": LEDGER.c.service,
     "model": LEDGER.c.model,
+    "release": LEDGER.c.release,
 }
 _SUBJECTS: Mapping[SubjectKind, sql.Column[str]] = {
     "key": LEDGER.c.key_id,
@@ -40,7 +41,7 @@ _SUBJECTS: Mapping[SubjectKind, sql.Column[str]] = {
     "project": LEDGER.c.project,
     "service": LEDGER.c.service,
 }
-# One text in place of 27 parameters a row: ten times as fast as psycopg fills those in.
+# One text in place of 28 parameters a row: ten times as fast as psycopg fills those in.
 _INSERT_JSON = sql.text(
     "INSERT INTO ledger SELECT * FROM json_populate_recordset(NULL::ledger, CAST(:rows AS json))"
     " ON CONFLICT DO NOTHING"
@@ -236,6 +237,7 @@ def _wanted(query: UsageQuery) -> list[sql.ColumnElement[bool]]:
         table.key_id: query.key_id,
         table.service: query.service,
         table.model: query.model,
+        table.release: query.release,
         table.purpose: query.purpose or None,
     }
     return [*wanted, *(column == storable(value) for column, value in asked.items() if value is not None)]

@@ -65,6 +65,7 @@ def entry_of(row: sql.Row[tuple[object, ...]]) -> Entry:
         estimated=kept["estimated"],
         cost_nano=kept["cost_nano"],
         price=kept["price"],
+        release=kept["release"],
     )
 
 

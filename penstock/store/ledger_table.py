@@ -1,7 +1,7 @@
 """The table of the ledger, as the newest migration leaves it.
 
-It is for reading too: somebody may well open it with SQL. So no column has the name of a word of SQL (``user`` is the
-database's own user in PostgreSQL), and money and counts are whole numbers.
+It is for reading too: somebody may well open it with SQL. So no column has the name of a reserved word (``user`` is
+the database's own user in PostgreSQL), and money and counts are whole numbers.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ LEDGER = sql.Table(
     sql.Column("cost_nano", sql.BigInteger, nullable=False),
     sql.Column("price", TEXT, nullable=False),
     sql.Column("run", sql.BigInteger, nullable=False),
+    sql.Column("release", TEXT, nullable=False, server_default=""),
     sql.Index("ledger_request_id", "run", "request_id"),
     sql.Index("ledger_project", "run", "project", "received_at"),
     sql.Index("ledger_key_id", "run", "key_id", "received_at"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -24,6 +24,20 @@ from penstock.core.accounts import (
     User,
 )
 from penstock.core.money import Price, Rates, Tier
+from penstock.core.releases import (
+    Alias,
+    Mirror,
+    ModelVersion,
+    Plan,
+    PromptVersion,
+    Range,
+    Release,
+    Rollout,
+    Segment,
+    Split,
+    Warm,
+)
+from penstock.store.release_tables import ALIASES, MODEL_VERSIONS, PROMPT_VERSIONS, RELEASES, ROLLOUTS, SPLITS
 from penstock.store.tables import (
     BUDGETS,
     KEYS,
@@ -50,6 +64,12 @@ TABLES: Mapping[type[Record], sql.Table] = MappingProxyType(
         Limit: LIMITS,
         Budget: BUDGETS,
         Price: PRICES,
+        ModelVersion: MODEL_VERSIONS,
+        PromptVersion: PROMPT_VERSIONS,
+        Alias: ALIASES,
+        Release: RELEASES,
+        Split: SPLITS,
+        Rollout: ROLLOUTS,
     }
 )
 KINDS: Mapping[RecordKind, type[Record]] = MappingProxyType(
@@ -62,6 +82,12 @@ KINDS: Mapping[RecordKind, type[Record]] = MappingProxyType(
         "limit": Limit,
         "budget": Budget,
         "price": Price,
+        "model": ModelVersion,
+        "prompt": PromptVersion,
+        "alias": Alias,
+        "release": Release,
+        "split": Split,
+        "rollout": Rollout,
     }
 )
 _JSON: Mapping[str, msgspec.json.Decoder[Any]] = MappingProxyType(
@@ -71,8 +97,16 @@ _JSON: Mapping[str, msgspec.json.Decoder[Any]] = MappingProxyType(
         "warn_percent": msgspec.json.Decoder(tuple[int, ...]),
         "rates": msgspec.json.Decoder(Rates),
         "tiers": msgspec.json.Decoder(tuple[Tier, ...]),
+        "parents": msgspec.json.Decoder(tuple[str, ...]),
+        "ranges": msgspec.json.Decoder(tuple[Range, ...]),
+        "segment": msgspec.json.Decoder(Segment | None),
+        "inside": msgspec.json.Decoder(tuple[Range, ...]),
+        "mirror": msgspec.json.Decoder(Mirror | None),
+        "warm": msgspec.json.Decoder(tuple[Warm, ...]),
+        "plan": msgspec.json.Decoder(Plan),
     }
 )
+_NAMED_BY: Mapping[type[Record], str] = MappingProxyType({Role: "name", Split: "service"})
 
 
 def identity(kind: type[Record], id: str) -> Named:
@@ -80,7 +114,7 @@ def identity(kind: type[Record], id: str) -> Named:
     if kind is Price:
         model, _, since = id.rpartition("@")
         return {"model": model, "since": float(since)}
-    return {"name" if kind is Role else "id": id}
+    return {_NAMED_BY.get(kind, "id"): id}
 
 
 def to_row(record: Record) -> Named:
@@ -95,7 +129,8 @@ def to_row(record: Record) -> Named:
 def read_directory(connection: sql.Connection) -> Directory:
     """All of it, in the order of ids. Raises ``msgspec.DecodeError`` when what is stored cannot be read."""
     memberships: dict[str, list[Membership]] = {}
-    for user, _, *rest in connection.execute(_ordered(MEMBERSHIPS)):
+    ordered = sql.select(MEMBERSHIPS).order_by(*MEMBERSHIPS.primary_key.columns)
+    for user, _, *rest in connection.execute(ordered):
         memberships.setdefault(user, []).append(Membership(*rest))
     users = (
         msgspec.structs.replace(user, memberships=tuple(memberships[user.id])) if user.id in memberships else user
@@ -111,18 +146,22 @@ def read_directory(connection: sql.Connection) -> Directory:
         limits=tuple(_records(connection, LIMITS, Limit)),
         budgets=tuple(_records(connection, BUDGETS, Budget)),
         prices=tuple(_records(connection, PRICES, Price)),
+        models=tuple(_records(connection, MODEL_VERSIONS, ModelVersion)),
+        prompts=tuple(_records(connection, PROMPT_VERSIONS, PromptVersion)),
+        aliases=tuple(_records(connection, ALIASES, Alias)),
+        releases=tuple(_records(connection, RELEASES, Release)),
+        splits=tuple(_records(connection, SPLITS, Split)),
+        rollouts=tuple(_records(connection, ROLLOUTS, Rollout)),
     )
 
 
-def _records(connection: sql.Connection, table: sql.Table, kind: Callable[..., _R]) -> Iterator[_R]:
-    names = [column.name for column in table.columns]
+def _records(connection: sql.Connection, table: sql.Table, kind: type[_R]) -> Iterator[_R]:
+    # What a record has as a property is a column only to be found by.
+    columns = [column for column in table.columns if column.name in kind.__struct_fields__]
+    names = [column.name for column in columns]
     json = [(place, _JSON[name]) for place, name in enumerate(names) if name in _JSON]
-    for row in connection.execute(_ordered(table)):
+    for row in connection.execute(sql.select(*columns).order_by(*table.primary_key.columns)):
         values = list(row)
         for place, decoder in json:
             values[place] = decoder.decode(values[place])
         yield kind(**dict(zip(names, values, strict=True)))
-
-
-def _ordered(table: sql.Table) -> sql.Select[Any]:
-    return sql.select(table).order_by(*table.primary_key.columns)

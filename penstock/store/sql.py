@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
 import sqlalchemy as sql
 
 from penstock.core.accounts import Change, Directory, KeyRecord, Once, Record, User
 from penstock.core.errors import STORE_CONFLICT, PenstockError
+from penstock.core.releases import Decision
 from penstock.core.usage import Act, Used
 from penstock.store.database import Database
+from penstock.store.release_tables import DECISIONS
 from penstock.store.rows import KINDS, TABLES, Named, identity, read_directory, to_row
 from penstock.store.tables import GATEWAYS, KEYS, MEMBERSHIPS, ONCE, SETTINGS, VERSION
 
 DAY_S = 86400.0
 ALIVE_S = 10.0
+_READY = msgspec.json.Decoder(frozenset[str])
 
 
 class Audit(Protocol):
@@ -68,6 +72,8 @@ class SqlStore:
                 _remove(connection, KINDS[kind], id)
             for record in change.put:
                 _put(connection, record)
+            for decision in change.decisions:
+                _decide(connection, decision)
             if change.act is not None:
                 self._audit.append_in(connection, [(secrets.token_hex(16), change.act)])
         return change.version + 1
@@ -90,14 +96,15 @@ class SqlStore:
                     [{"key": each.key_id, "used_at": each.at} for each in noted],
                 )
 
-    def beat(self, gateway: str, at: float) -> Sequence[str]:
+    def beat(self, gateway: str, at: float, ready: Sequence[str] = ()) -> Mapping[str, frozenset[str]]:
+        now = {"seen_at": at, "ready": msgspec.json.encode(sorted(ready)).decode()}
         with self._database.begin() as connection:
             mine = sql.update(GATEWAYS).where(GATEWAYS.c.id == gateway)
-            if not connection.execute(mine.values(seen_at=at)).rowcount:
-                connection.execute(sql.insert(GATEWAYS).values(id=gateway, seen_at=at))
+            if not connection.execute(mine.values(now)).rowcount:
+                connection.execute(sql.insert(GATEWAYS).values(id=gateway, **now))
             connection.execute(sql.delete(GATEWAYS).where(GATEWAYS.c.seen_at < at - DAY_S))
-            alive = sql.select(GATEWAYS.c.id).where(GATEWAYS.c.seen_at > at - ALIVE_S).order_by(GATEWAYS.c.id)
-            return tuple(connection.execute(alive).scalars())
+            alive = sql.select(GATEWAYS.c.id, GATEWAYS.c.ready).where(GATEWAYS.c.seen_at > at - ALIVE_S)
+            return {name: _READY.decode(told) for name, told in connection.execute(alive.order_by(GATEWAYS.c.id))}
 
     def close(self) -> None:
         self._database.close()
@@ -111,6 +118,15 @@ class SqlStore:
                 key=once.key, request=once.request, status=once.status, answer=once.answer, at=once.at
             )
         )
+
+
+def _decide(connection: sql.Connection, decision: Decision) -> None:
+    same = sql.select(DECISIONS.c.number).where(
+        DECISIONS.c.rollout == decision.rollout, DECISIONS.c.number == decision.number
+    )
+    if connection.execute(same).first():
+        raise PenstockError(STORE_CONFLICT, "Somebody else decided at the same moment. Try again.")
+    connection.execute(sql.insert(DECISIONS).values(msgspec.structs.asdict(decision)))
 
 
 def _version(connection: sql.Connection) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sql
 
 METADATA = sql.MetaData()
-"""Every table of a store; those of the ledger and of the audit join it where they are declared."""
+"""Every table of a store; those of releases, of the ledger and of the audit join it where they are declared."""
 
 TEXT = sql.Text().with_variant(sql.Text(collation="C"), "postgresql")
 """Ordered by its bytes, in both databases and whatever the locale."""
@@ -162,4 +162,6 @@ GATEWAYS = sql.Table(
     METADATA,
     sql.Column("id", TEXT, primary_key=True),
     sql.Column("seen_at", sql.Double, nullable=False),
+    sql.Column("ready", TEXT, nullable=False, server_default="[]"),
 )
+"""``ready``: the ids of the releases that it could serve when it was seen last, as a JSON array."""

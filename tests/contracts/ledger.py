@@ -69,6 +69,7 @@ class LedgerContract:
             estimated=True,
             cost_nano=10**15,
             price="",
+            release="rel_1",
         )
         assert ledger.append([row]) == 1
         assert list(ledger.request(row.request_id)) == [row]
@@ -129,6 +130,7 @@ class LedgerContract:
             service="s",
             model="m",
             purpose="internal",
+            release="rel_1",
         )
         ledger.append([entry("even"), odd])
 
@@ -138,10 +140,10 @@ class LedgerContract:
             assert ledger.sums(query, [])[0].rows == len(rows)
             return rows
 
-        for field in ("project", "team", "user", "key_id", "service", "model", "purpose"):
+        for field in ("project", "team", "user", "key_id", "service", "model", "purpose", "release"):
             value = asdict(odd)[field]
             assert found(**{field: value}) == ["odd"]
-        assert found(user="") == ["even"]
+        assert found(user="") == found(release="") == ["even"]
         assert found(project="green") == []
         assert found(since=NOON + 10) == ["odd"]
         assert found(until=NOON + 10) == ["even"]
@@ -155,7 +157,14 @@ class LedgerContract:
         ledger.append(
             [
                 entry("a", 1, estimated=True, tokens=Tokens(input=1, cached_write=7, images=2), cost_nano=10),
-                entry("a", 2, tokens=Tokens(input=2, output=3, reasoning=1), cost_nano=20, model="llama"),
+                entry(
+                    "a",
+                    2,
+                    tokens=Tokens(input=2, output=3, reasoning=1),
+                    cost_nano=20,
+                    model="llama",
+                    release="rel_1",
+                ),
                 entry("b", project="blue", cost_nano=40, received_at=NOON + DAY / 2),
                 entry("c", project="Blue", cost_nano=80, received_at=NOON + DAY / 2 - 1e-6),
             ]
@@ -170,6 +179,7 @@ class LedgerContract:
             estimated_rows=1,
         )
         assert _costs(ledger.sums(UsageQuery(), ["project"])) == {("Blue",): 80, ("blue",): 40, ("red",): 30}
+        assert _costs(ledger.sums(UsageQuery(), ["release"])) == {("",): 130, ("rel_1",): 20}
         assert [each.group for each in ledger.sums(UsageQuery(), ["project"])] == [("Blue",), ("blue",), ("red",)]
         assert _costs(ledger.sums(UsageQuery(), ["day"])) == {("2026-11-21",): 110, ("2026-11-22",): 40}
         assert _costs(ledger.sums(UsageQuery(), ["hour", "model"])) == {

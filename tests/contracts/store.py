@@ -28,6 +28,7 @@ from penstock.core.errors import STORE_CONFLICT, STORE_UNAVAILABLE, PenstockErro
 from penstock.core.money import Price, Rates, Tier
 from penstock.core.usage import Act, Used
 from penstock.store import StateStore
+from tests.contracts.releases import ReleasesContract
 
 MADE_AT = 1_700_000_000.9
 DAY_S = 86400.0
@@ -141,7 +142,7 @@ class Wall:
         return self.at
 
 
-class StoreContract:
+class StoreContract(ReleasesContract):
     def make(self, wall: Wall) -> StateStore:
         """A new, empty store made at ``MADE_AT``."""
         raise NotImplementedError
@@ -315,6 +316,13 @@ class StoreContract:
         store.used([Used("a", 10.0, b"new", "2")])
         assert store.version() == version
         assert store.directory().keys[0] == key("a", b"rotated", pepper="1", last_used_at=10.0)
+
+    def test_what_gateways_are_ready_for_is_what_they_said_last(self, store: StateStore) -> None:
+        assert store.beat("g2", 100.0, ["rel_b", "rel_a"]) == {"g2": {"rel_a", "rel_b"}}
+        assert store.beat("g1", 105.0) == {"g1": frozenset(), "g2": {"rel_a", "rel_b"}}
+        assert store.beat("g2", 106.0, ("rel_c",)) == {"g1": frozenset(), "g2": {"rel_c"}}
+        assert store.beat("g2", 107.0) == {"g1": frozenset(), "g2": frozenset()}
+        assert store.version() == 1
 
     def test_gateways_that_beat_are_known_for_ten_seconds(self, store: StateStore) -> None:
         assert list(store.beat("g2", 100.0)) == ["g2"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -40,10 +40,10 @@ class Store(ForgetfulStore):
         self.directories += 1
         return super().directory()
 
-    def beat(self, gateway: str, at: float) -> Sequence[str]:
+    def beat(self, gateway: str, at: float, ready: Sequence[str] = ()) -> Mapping[str, frozenset[str]]:
         self._here()
         self.beats.append((gateway, at))
-        return super().beat(gateway, at)
+        return super().beat(gateway, at, ready)
 
     def add(self, project: str) -> None:
         self.change(Change(version=self._directory.version, put=(Project(id=project),)))
@@ -64,8 +64,15 @@ class Scene:
         self.heard: list[int] = []
         self.stale: list[bool] = []
         self.fails: list[Exception] = []
+        self.ready: list[str] = []
         self.directories = Directories(
-            self.store, self.time, gateway="g1", stale_after_s=STALE_S, changed=self._changed, stale=self.stale.append
+            self.store,
+            self.time,
+            gateway="g1",
+            stale_after_s=STALE_S,
+            changed=self._changed,
+            stale=self.stale.append,
+            ready=lambda: self.ready,
         )
 
     async def _changed(self, directory: Directory) -> None:
@@ -222,6 +229,25 @@ async def test_it_says_that_it_lives_now_and_then_and_who_else_does(scene: Scene
     await scene.time.advance(11.0)
     await scene.directories.once()
     assert scene.directories.alive == {"g1"}
+
+
+async def test_what_it_can_serve_is_told_as_soon_as_it_has_changed_and_what_others_can_is_known(scene: Scene) -> None:
+    assert scene.directories.standing == {"g1": frozenset()}
+    scene.ready = ["rel_b", "rel_a"]
+    await scene.directories.once()
+    assert scene.directories.standing == {"g1": {"rel_a", "rel_b"}}
+    scene.ready.reverse()
+    await scene.directories.once()
+    assert len(scene.store.beats) == 2
+    scene.store.beat("g2", scene.time.wall(), ["rel_c"])
+    scene.ready = []
+    scene.store.away = True
+    await scene.directories.once()
+    assert scene.directories.standing == {"g1": {"rel_a", "rel_b"}}
+    # It was not heard, and is said again.
+    scene.store.away = False
+    await scene.directories.once()
+    assert scene.directories.standing == {"g1": frozenset(), "g2": {"rel_c"}}
 
 
 async def test_it_keeps_looking_and_looks_at_once_when_asked(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

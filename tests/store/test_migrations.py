@@ -16,17 +16,23 @@ import sqlalchemy as sql
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from penstock.core.accounts import EVERYWHERE, Change, Directory, KeyRecord, Project, Scopes, User
+from penstock.core.accounts import EVERYWHERE, Change, Directory, KeyRecord, Project, Record, Scopes, User
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
-from penstock.store import audit_tables, ledger_table, migrations
+from penstock.core.releases import Decision
+from penstock.core.usage import UsageQuery
+from penstock.store import audit_tables, ledger_table, migrations, release_tables
 from penstock.store.database import Database, open_database, sqlite_url
+from penstock.store.ledger import SqlLedger
+from penstock.store.ledger_rows import COLUMNS, rows_of
 from penstock.store.migrations import migrate, revisions
 from penstock.store.rows import read_directory
 from penstock.store.sql import SqlStore
 from penstock.store.tables import METADATA
+from tests.contracts.ledger import entry
+from tests.contracts.releases import RELEASED, decision
 from tests.postgres import postgres, postgres_url
 
-__all__ = ["audit_tables", "ledger_table", "postgres", "postgres_url"]
+__all__ = ["audit_tables", "ledger_table", "postgres", "postgres_url", "release_tables"]
 
 MADE_AT = 1_700_000_000.9
 
@@ -65,9 +71,9 @@ def everything(database: Database) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-def put(database: Database, *records: KeyRecord | Project | User) -> None:
+def put(database: Database, *records: Record, decisions: tuple[Decision, ...] = ()) -> None:
     version = directory(database).version
-    SqlStore(database, NoAudit(), lambda: MADE_AT).change(Change(version=version, put=records))
+    SqlStore(database, NoAudit(), lambda: MADE_AT).change(Change(version=version, put=records, decisions=decisions))
 
 
 def test_the_newest_shape_is_that_of_the_tables(database: Database) -> None:
@@ -175,6 +181,34 @@ def test_a_key_that_was_replaced_in_the_older_shape_is_the_one_that_counts(datab
         KeyRecord(id="a", digest=b"2", project="default", role="developer", name="kept", user="ada"),
         KeyRecord(id="admin", digest=b"3", project=EVERYWHERE, role="admin", created_at=1.7e9),
     )
+
+
+def test_going_back_keeps_what_was_released_decided_and_of_which_release_a_row_is(database: Database) -> None:
+    migrate(database, now=MADE_AT)
+    put(database, *RELEASED, decisions=(decision(1), decision(2)))
+    ledger = SqlLedger(database)
+    ledger.append([entry("new", release="rel_b")])
+    before, rows = directory(database), everything(database)
+    for back in ("0004", "0001"):
+        migrate(database, now=MADE_AT, to=back)
+        assert not {"releases", "decisions", "scores"} & everything(database).keys()
+        migrate(database, now=MADE_AT)
+        after = directory(database)
+        assert after.version > before.version
+        assert msgspec.structs.replace(after, version=before.version) == before
+        assert everything(database) == rows
+    migrate(database, now=MADE_AT, to="0004")
+    with database.begin() as connection:
+        # What a Penstock of then writes.
+        names = [name for name in COLUMNS if name != "release"]
+        values = dict(zip(COLUMNS, next(rows_of([entry("old")], 1)), strict=True))
+        older = sql.table("ledger", *(sql.column(name) for name in names))
+        connection.execute(sql.insert(older).values({name: values[name] for name in names}))
+    migrate(database, now=MADE_AT)
+    assert [(row.request_id, row.release) for row in ledger.entries(UsageQuery(), None, 10)] == [
+        ("new", "rel_b"),
+        ("old", ""),
+    ]
 
 
 # What a Penstock from before Alembic made; it leaves a store alone whose ``user_version`` is above its own 1.

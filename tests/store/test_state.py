@@ -9,12 +9,15 @@ import msgspec
 import pytest
 import sqlalchemy as sql
 
+from penstock.core.releases import Decision
 from penstock.core.usage import Act
 from penstock.store import StateStore
 from penstock.store.database import Database, open_database, sqlite_url
 from penstock.store.forgetful import ForgetfulStore
 from penstock.store.migrations import migrate
+from penstock.store.scores import SqlScores
 from penstock.store.sql import SqlStore
+from tests.contracts.releases import RELEASED
 from tests.contracts.store import EVERYTHING, MADE_AT, StoreContract, Wall
 from tests.postgres import postgres, postgres_url
 
@@ -53,6 +56,10 @@ class TestForgetful(StoreContract):
     def acts(self) -> Sequence[Act]:
         return self._acts
 
+    def decided(self, store: StateStore, rollout: str) -> Sequence[Decision]:
+        assert isinstance(store, ForgetfulStore)
+        return store.decisions(rollout)
+
 
 class InDatabase(StoreContract):
     url: str
@@ -61,13 +68,17 @@ class InDatabase(StoreContract):
         database = open_database(self.url)
         migrate(database, now=MADE_AT)
         self._notes = Notes(database)
+        self._database = database
         return SqlStore(database, self._notes, wall)
+
+    def decided(self, store: StateStore, rollout: str) -> Sequence[Decision]:
+        return SqlScores(self._database).decisions(rollout)
 
     def acts(self) -> Sequence[Act]:
         return self._notes.acts()
 
     def test_it_outlives_the_process(self, store: StateStore, wall: Wall) -> None:
-        self.put(store, *EVERYTHING)
+        self.put(store, *EVERYTHING, *RELEASED)
         other = self.make(wall)
         assert other.directory() == store.directory()
         assert other.created_at() == int(MADE_AT)
