@@ -101,6 +101,23 @@ class Balance(Settings, frozen=True, kw_only=True):
     """Tokens of prompt that one replica is taken to remember, for `prefix`."""
 
 
+class History(Settings, frozen=True, kw_only=True):
+    """How long a conversation may be that goes to the model. Whoever talks longer loses the beginning of it."""
+
+    tokens: Annotated[int, msgspec.Meta(ge=16, le=100_000_000)]
+    """Tokens of all messages together, those of the service's prompt included, at most. They are estimated: three
+    bytes of a message's JSON are one, an image or another part that is no text is 1,000, and a message is 4 beside."""
+    policy: Literal["trim", "summarise"] = "trim"
+    """What becomes of the oldest turns: `trim` leaves them out, `summarise` puts a summary in their place. System
+    messages and the last turn always stay, and a turn goes whole, its tool calls with their results."""
+    summariser: str = ""
+    """The service that writes summaries, for whom the request is from; needed for `summarise`."""
+    summary_tokens: Annotated[int, msgspec.Meta(ge=16, le=100_000)] = 256
+    """Tokens of a summary, at most."""
+    within_s: Seconds = 20.0
+    """The longest wait for a summary. When it does not come the turns are left out without one."""
+
+
 class Policy(Settings, frozen=True, kw_only=True):
     """All of it, for one service."""
 
@@ -111,6 +128,7 @@ class Policy(Settings, frozen=True, kw_only=True):
     queue: Queue = Queue()
     hedge: Hedge | None = None
     refusal: str | None = None
+    history: History | None = None
 
 
 class Priority(enum.IntEnum):
