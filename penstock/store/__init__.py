@@ -1,6 +1,6 @@
 """The store: what outlives a process, in SQLite or PostgreSQL.
 
-Three ports, which one adapter serves. Calls block; they are made at start, by background loops and by administrative
+Four ports, which one adapter serves. Calls block; they are made at start, by background loops and by administrative
 acts in a thread, never on the live path. May be used from any thread. Every call raises
 ``PenstockError(STORE_UNAVAILABLE)`` when the state cannot be read or written. ``tests/contracts/`` has their laws.
 """
@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from penstock.core.accounts import Change, Directory, Once, SubjectKind
+from penstock.core.releases import Decision, Score
 from penstock.core.usage import Act, AuditQuery, AuditRow, Entry, Finding, GroupBy, Head, UsageQuery, UsageSum, Used
 
 
@@ -99,3 +102,49 @@ class AuditStore(Protocol):
     def verify(self, heads: Sequence[Head]) -> Sequence[Finding]:
         """Everything that is wrong with the chain, with the heads in the store, and with those given, which somebody
         kept elsewhere."""
+
+
+class ScoreSum(msgspec.Struct, frozen=True, kw_only=True):
+    """Scores of one release by one ``version`` of one ``metric``: how many there are, and their mean, in [0, 1].
+    ``copied``: of mirrored copies, else of what clients got."""
+
+    metric: str
+    version: str
+    copied: bool
+    count: int
+    mean: float
+
+
+class ScoreStore(Protocol):
+    """How releases did, and what was decided of it. Append-only. ``tests/contracts/scores.py`` is its law."""
+
+    def append_scores(self, scores: Sequence[Score]) -> int:
+        """Writes the scores that are not there yet, by request, release, metric and version, in one transaction; how
+        many were new. The first of a name stays as it is: who changes a mind says so by another version.
+
+        A score without a release, as a client gives it, gets service, release, rollout and unit from the newest other
+        score of its request that is not of a copy; else service and release from the ledger's newest row of it, and
+        is then of no rollout; else it is kept as it is. It is not written where the same metric and version of the
+        request is there with that release, or with none. A value outside [0, 1] becomes the nearest in it, one that
+        is no number 0: one absurd number must not keep everything behind it out of the store.
+        """
+
+    def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]:
+        """Those of a rollout with a number above ``after``, by number, which is the order of arrival here. Whoever
+        goes on after the last number that it saw misses none, however many write at once."""
+
+    def of_request(self, request_id: str) -> Sequence[Score]:
+        """All of one request, copies included, in order of arrival. Clients choose ids, and may choose one twice."""
+
+    def summary(self, service: str, release: str, since: float) -> Sequence[ScoreSum]:
+        """Scores of requests that came from ``since`` on, added up, by metric, version and whether of copies."""
+
+    def worst_pairs(self, rollout: str, metric: str, most: int) -> Sequence[tuple[Score, Score]]:
+        """What the client got and its copy, of the requests where the copy fell most behind in the metric; the worst
+        first, none where it did as well or better."""
+
+    def decisions(self, rollout: str) -> Sequence[Decision]:
+        """All of a rollout, by number. ``StateStore.change`` writes them."""
+
+    def forget_scores(self, before: float) -> int:
+        """Drops scores that arrived before then, as retention has it; how many. What was decided stays."""

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import operator
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import msgspec
 import sqlalchemy as sql
 
-from penstock.core.releases import Decision
+from penstock.core.releases import Decision, Score
+from penstock.store import ScoreSum
 from penstock.store.database import Database
-from penstock.store.release_tables import DECISIONS
+from penstock.store.ledger_table import LEDGER, RUNS
+from penstock.store.release_tables import DECISIONS, SCORES
+from penstock.store.words import storable
+
+FORGET = 10_000
+"""Scores dropped in one transaction, so that others get their turn."""
+PATIENCE_S = 300.0
+"""How long a statement may take: adding up, and waiting for other gateways that append."""
+
+_LOOKED_UP = 500
+"""Requests in one statement."""
+_LOCK = int.from_bytes(b"PENSCORE", "big")
+_COLUMNS = Score.__struct_fields__
+_NAMES = ", ".join(_COLUMNS)
+_TEXTS = tuple(each.name for each in msgspec.structs.fields(Score) if each.type is str)
+_texts = operator.attrgetter(*_TEXTS)
+# As the ledger does it, and for the same reason.
+_INSERT = (
+    f"INSERT INTO scores ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own names
+    " ON CONFLICT DO NOTHING"
+)
+_INSERT_JSON = sql.text(
+    f"INSERT INTO scores ({_NAMES}) SELECT {_NAMES}"  # noqa: S608 - our own names
+    " FROM json_populate_recordset(NULL::scores, CAST(:rows AS json)) ON CONFLICT DO NOTHING"
+)
+_T = TypeVar("_T")
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    """What is known of a request whose score does not say."""
+
+    service: str
+    release: str
+    rollout: str = ""
+    unit: str = ""
 
 
 class SqlScores:
@@ -17,7 +57,149 @@ class SqlScores:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def append_scores(self, scores: Sequence[Score]) -> int:
+        if not scores:
+            return 0
+        takable = [kept(score) for score in scores]
+        whole = [score for score in takable if score.release]
+        partly = [score for score in takable if not score.release]
+        # Before the transaction that others wait for: rows of the ledger do not change.
+        known = self._in_ledger({score.request_id for score in partly})
+        with self._database.begin(PATIENCE_S) as connection:
+            if self._database.kind == "postgresql":
+                # A sequence gives its numbers out before they are seen. One at a time, they are seen in their order.
+                connection.execute(sql.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            new = self._insert(connection, whole)
+            return new + self._insert(connection, _completed(connection, partly, known)) if partly else new
+
+    def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]:
+        asked = sql.select(SCORES).where(SCORES.c.rollout == rollout, SCORES.c.number > after)
+        with self._database.read() as connection:
+            rows = connection.execute(asked.order_by(SCORES.c.number).limit(most)).all()
+        return [(row[0], _score(row[1:])) for row in rows]
+
+    def of_request(self, request_id: str) -> Sequence[Score]:
+        asked = sql.select(SCORES).where(SCORES.c.request_id == storable(request_id)).order_by(SCORES.c.number)
+        with self._database.read() as connection:
+            return [_score(row[1:]) for row in connection.execute(asked)]
+
+    def summary(self, service: str, release: str, since: float) -> Sequence[ScoreSum]:
+        table = SCORES.c
+        named = (table.metric, table.version, table.copied)
+        asked = sql.select(*named, sql.func.count(), sql.func.avg(table.value))
+        asked = asked.where(table.service == service, table.release == release, table.at >= since)
+        with self._database.read(PATIENCE_S) as connection:
+            return [
+                ScoreSum(metric=metric, version=version, copied=bool(copied), count=count, mean=float(mean))
+                for metric, version, copied, count, mean in connection.execute(
+                    asked.group_by(*named).order_by(*named)
+                )
+            ]
+
+    def worst_pairs(self, rollout: str, metric: str, most: int) -> Sequence[tuple[Score, Score]]:
+        got, copy = SCORES.alias("got"), SCORES.alias("copy")
+        asked = sql.select(got, copy).where(
+            copy.c.rollout == rollout,
+            copy.c.metric == metric,
+            copy.c.copied,
+            got.c.request_id == copy.c.request_id,
+            got.c.rollout == copy.c.rollout,
+            got.c.metric == copy.c.metric,
+            got.c.version == copy.c.version,
+            ~got.c.copied,
+            copy.c.value < got.c.value,
+        )
+        asked = asked.order_by(copy.c.value - got.c.value, copy.c.number).limit(most)
+        width = len(_COLUMNS) + 1
+        with self._database.read(PATIENCE_S) as connection:
+            return [(_score(row[1:width]), _score(row[width + 1 :])) for row in connection.execute(asked)]
+
     def decisions(self, rollout: str) -> Sequence[Decision]:
         found = sql.select(DECISIONS).where(DECISIONS.c.rollout == rollout).order_by(DECISIONS.c.number)
         with self._database.read() as connection:
             return [Decision(**row._mapping) for row in connection.execute(found)]
+
+    def forget_scores(self, before: float) -> int:
+        dropped = 0
+        old = sql.select(SCORES.c.number).where(SCORES.c.arrived_at < before).limit(FORGET)
+        while True:
+            with self._database.begin(PATIENCE_S) as connection:
+                now = connection.execute(sql.delete(SCORES).where(SCORES.c.number.in_(old))).rowcount
+            dropped += now
+            if now < FORGET:
+                return dropped
+
+    def _insert(self, connection: sql.Connection, scores: Sequence[Score]) -> int:
+        if not scores:
+            return 0
+        if self._database.kind == "postgresql":
+            rows = [msgspec.structs.asdict(score) for score in scores]
+            return connection.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()}).rowcount
+        driver = connection.connection.driver_connection
+        if not isinstance(driver, sqlite3.Connection):
+            raise TypeError(f"{type(driver).__name__} is not SQLite's")
+        return driver.executemany(_INSERT, map(msgspec.structs.astuple, scores)).rowcount
+
+    def _in_ledger(self, requests: Collection[str]) -> dict[str, Assigned]:
+        """By request, the newest of each id."""
+        found: dict[str, Assigned] = {}
+        if not requests:
+            return found
+        row = LEDGER.c
+        runs = row.run == 0 if self._database.kind == "postgresql" else row.run.in_(sql.select(RUNS.c.run))
+        asked = sql.select(row.request_id, row.service, row.release).where(runs, row.purpose == "client")
+        asked = asked.order_by(row.received_at)
+        with self._database.read(PATIENCE_S) as connection:
+            for some in _some(requests):
+                for request, service, release in connection.execute(asked.where(row.request_id.in_(some))):
+                    found[request] = Assigned(service, release)
+        return found
+
+
+def _completed(
+    connection: sql.Connection, scores: Sequence[Score], in_ledger: Mapping[str, Assigned]
+) -> Sequence[Score]:
+    """With what is known of their requests, and without those that are there already."""
+    known, there = dict(in_ledger), set()
+    row = SCORES.c
+    asked = sql.select(row.request_id, row.metric, row.version, row.service, row.release, row.rollout, row.unit)
+    asked = asked.where(~row.copied).order_by(row.number)
+    for some in _some({score.request_id for score in scores}):
+        for request, metric, version, *assigned in connection.execute(asked.where(row.request_id.in_(some))):
+            release = assigned[1]
+            there.add((request, metric, version, release))
+            if release:
+                known[request] = Assigned(*assigned)
+    completed = []
+    for score in scores:
+        found = known.get(score.request_id)
+        if found is not None:
+            score = msgspec.structs.replace(
+                score, service=found.service, release=found.release, rollout=found.rollout, unit=found.unit
+            )
+        name = (score.request_id, score.metric, score.version)
+        if not there & {(*name, ""), (*name, score.release)}:
+            completed.append(score)
+    return completed
+
+
+def _some(all_of_them: Iterable[_T]) -> Iterable[Sequence[_T]]:
+    rest = iter(all_of_them)
+    while some := list(itertools.islice(rest, _LOOKED_UP)):
+        yield some
+
+
+def _score(values: Iterable[Any]) -> Score:
+    return Score(**dict(zip(_COLUMNS, values, strict=True)))
+
+
+def kept(score: Score) -> Score:
+    """With texts and a value that every store takes."""
+    value = score.value
+    if not 0.0 <= value <= 1.0:
+        # What is no number is neither above 1 nor below.
+        score = msgspec.structs.replace(score, value=1.0 if value > 1.0 else 0.0)
+    texts = _texts(score)
+    if "".join(texts).isprintable():
+        return score
+    return msgspec.structs.replace(score, **dict(zip(_TEXTS, map(storable, texts), strict=True)))
