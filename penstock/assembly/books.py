@@ -124,17 +124,19 @@ async def keeping(
             await serving.changed(directory)
 
         shipping = Shipping(
-            folder, state.ledger, state.audit, state.store.used, limit_bytes=settings.journal.limit_bytes,
-            clock=clock, follow=accounting.follow, orphaned=accounting.orphaned, changed=accounting.full,
+            folder, state.ledger, state.audit, state.store.used, state.scores.append_scores,
+            limit_bytes=settings.journal.limit_bytes, clock=clock, follow=accounting.follow,
+            orphaned=accounting.orphaned, changed=accounting.full,
         )  # fmt: skip
         accounting.ship_by(shipping)
         directories = Directories(
             state.store, clock, gateway=state.gateway, stale_after_s=access.stale_after_s,
-            changed=changed, stale=accounting.stale,
+            changed=changed, stale=accounting.stale, ready=serving.ready,
         )  # fmt: skip
         acts = Administration(
             state=state.store, ledger=state.ledger, audit=state.audit, peppers=state.peppers, clock=clock.wall,
-            changed=directories.look,
+            changed=directories.look, served=lambda: serving.now.served, standing=lambda: directories.standing,
+            scores=state.scores,
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)

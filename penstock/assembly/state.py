@@ -20,6 +20,7 @@ from penstock.store.database import open_database, sqlite_url
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
 from penstock.store.private_file import load_or_make
+from penstock.store.scores import SqlScores
 from penstock.store.sql import SqlStore
 
 
@@ -41,6 +42,7 @@ class State:
     shared: bool
     store: SqlStore
     ledger: SqlLedger
+    scores: SqlScores
     audit: WitnessedAudit
     peppers: tuple[Pepper, ...]
 
@@ -62,6 +64,7 @@ def opened(home: Path, settings: StateSettings, access: AccessSettings, clock: C
             shared=bool(settings.store),
             store=SqlStore(database, audit, clock.wall),
             ledger=SqlLedger(database),
+            scores=SqlScores(database),
             audit=audit,
             peppers=read_peppers(access.pepper, home / "pepper"),
         )
