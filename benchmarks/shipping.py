@@ -116,8 +116,8 @@ class _House:
     async def shipping(self, follow: _Follow) -> AsyncIterator[Shipping]:
         """One life of it, which begins when it is entered."""
         shipping = Shipping(
-            self.journals, self.ledger, self._audit, _ignore, limit_bytes=1 << 30, clock=SystemClock(), follow=follow,
-            orphaned=_ignore, changed=_ignore,
+            self.journals, self.ledger, self._audit, _ignore, _ignore, limit_bytes=1 << 30, clock=SystemClock(),
+            follow=follow, orphaned=_ignore, changed=_ignore,
         )  # fmt: skip
         running = asyncio.create_task(shipping.run())
         try:

@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from penstock.control.shipping_batch import Batch, Kept, Memory, ShippingPace
+from penstock.control.shipping_batch import Batch, Destination, Kept, Memory, ShippingPace
 from penstock.control.shipping_journal import OwnerJournal, Part, delete
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
+from penstock.core.releases import Score
 from penstock.core.usage import Entry, JournalRecord, Opening, Settled, Used
 from penstock.store import AuditStore, LedgerStore
 from penstock.store.journal_folder import Segment, segments
@@ -40,10 +41,11 @@ _EMPTY_AGAIN = 0.9
 class Shipping:
     """The supervisor's end of all journals of one folder. To be used from the event loop's thread.
 
-    Whoever has segments in the folder now is of an earlier life, and has ended. ``used`` is ``StateStore.used``.
-    The hooks are called on the event loop and must not block: ``follow`` with every Opening and Settled of an owner,
-    in order, once; ``orphaned`` with an owner that has ended and a lease that it left open, after all it wrote was
-    followed; ``changed`` when ``full`` changes. Raises ``OSError`` when the folder cannot be read.
+    Whoever has segments in the folder now is of an earlier life, and has ended. ``used`` is ``StateStore.used``,
+    ``scored`` is ``ScoreStore.append_scores``. The hooks are called on the event loop and must not block: ``follow``
+    with every Opening and Settled of an owner, in order, once; ``orphaned`` with an owner that has ended and a lease
+    that it left open, after all it wrote was followed; ``changed`` when ``full`` changes. Raises ``OSError`` when the
+    folder cannot be read.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Shipping:
         ledger: LedgerStore,
         audit: AuditStore,
         used: Callable[[Sequence[Used]], None],
+        scored: Callable[[Sequence[Score]], object],
         *,
         limit_bytes: int,
         clock: Clock,
@@ -64,8 +67,7 @@ class Shipping:
         self.damaged = 0
         self._folder = folder
         self._ledger = ledger
-        self._audit = audit
-        self._used = used
+        self._destination = Destination(ledger, audit, used, scored, pace.rows)
         self._limit_bytes = limit_bytes
         self._clock = clock
         self._follow = follow
@@ -351,7 +353,7 @@ class Shipping:
 
     async def _sent(self, batch: Batch, tries: int) -> bool:
         try:
-            await _in_thread(self._send, batch)
+            await _in_thread(self._destination.take, batch)
         except PenstockError as error:
             if not tries:
                 _log.warning("the store does not take what was used, which waits in %s: %s", self._folder, error)
@@ -363,17 +365,6 @@ class Shipping:
             _log.exception("the store does not take what was used, which waits in %s", self._folder)
             return False
         return True
-
-    def _send(self, batch: Batch) -> None:
-        """In a thread."""
-        batch.sync()
-        rows = self._pace.rows
-        for at in range(0, len(batch.entries), rows):
-            self._ledger.append(batch.entries[at : at + rows])
-        for at in range(0, len(batch.acts), rows):
-            self._audit.append_acts(batch.acts[at : at + rows])
-        if batch.keys:
-            self._used(batch.keys)
 
     async def _sweep(self) -> None:
         """Deletes what nobody needs any more. Raises ``OSError``."""

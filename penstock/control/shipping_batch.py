@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from penstock.control.shipping_journal import OwnerJournal, Part
+from penstock.core.releases import Score, Scored
 from penstock.core.usage import Act, Audited, Entry, JournalRecord, Settled, Used
+from penstock.store import AuditStore, LedgerStore
+
+_T = TypeVar("_T")
 
 
 class ShippingPace(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,15 +35,16 @@ class ShippingPace(msgspec.Struct, frozen=True, kw_only=True):
 class Rows:
     """What the store gets of some records."""
 
-    __slots__ = ("acts", "entries", "keys")
+    __slots__ = ("acts", "entries", "keys", "scores")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.acts: list[tuple[str, Act]] = []
         self.keys: list[Used] = []
+        self.scores: list[Score] = []
 
     def __len__(self) -> int:
-        return len(self.entries) + len(self.acts) + len(self.keys)
+        return len(self.entries) + len(self.acts) + len(self.keys) + len(self.scores)
 
     def add(self, record: JournalRecord) -> None:
         """Of an Opened it gets nothing."""
@@ -46,6 +52,8 @@ class Rows:
             self.entries += record.entries
         elif isinstance(record, Audited):
             self.acts.append((record.id, record.act))
+        elif isinstance(record, Scored):
+            self.scores += record.scores
         elif isinstance(record, Used):
             self.keys.append(record)
 
@@ -118,6 +126,7 @@ class Batch(Rows):
             self.entries += kept.entries
             self.acts += kept.acts
             self.keys += kept.keys
+            self.scores += kept.scores
             self.moved.append((kept.part, kept.end))
 
     def fill(self, parts: Sequence[tuple[Part, int]], most: int, most_bytes: int) -> None:
@@ -151,3 +160,39 @@ class Batch(Rows):
             # A file that somebody took away takes nothing back.
             with contextlib.suppress(FileNotFoundError):
                 part.shipping.sync()
+
+
+class Destination:
+    """Where a batch goes, in transactions of at most ``rows`` rows."""
+
+    def __init__(
+        self,
+        ledger: LedgerStore,
+        audit: AuditStore,
+        used: Callable[[Sequence[Used]], None],
+        scored: Callable[[Sequence[Score]], object],
+        rows: int,
+    ) -> None:
+        self._ledger = ledger
+        self._audit = audit
+        self._used = used
+        self._scored = scored
+        self._rows = rows
+
+    def take(self, batch: Batch) -> None:
+        """Blocks until all of it is there; again for what is there already is well. Raises ``PenstockError`` and
+        ``OSError``."""
+        batch.sync()
+        for entries in self._some(batch.entries):
+            self._ledger.append(entries)
+        for acts in self._some(batch.acts):
+            self._audit.append_acts(acts)
+        # After the rows of their requests, by which the store completes what clients score.
+        for scores in self._some(batch.scores):
+            self._scored(scores)
+        if batch.keys:
+            self._used(batch.keys)
+
+    def _some(self, all_of_them: Sequence[_T]) -> Iterator[Sequence[_T]]:
+        for at in range(0, len(all_of_them), self._rows):
+            yield all_of_them[at : at + self._rows]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from penstock.core.releases import Scored
 from penstock.core.usage import Audited, Entry, Opening, Settled, Used
 from penstock.store.journal_folder import CARRIED, Segment, carry, set_aside
 from penstock.store.journal_reader import JournalReader
@@ -29,7 +30,7 @@ class Part:
         self.path = segment.path
         self.size = segment.size
         self.following = JournalReader(segment.path, whole=False)
-        self.shipping = JournalReader(segment.path, only=(Settled, Audited, Used))
+        self.shipping = JournalReader(segment.path, only=(Settled, Audited, Used, Scored))
         self.followed = 0
         self.left = 0
         self.shipped = 0

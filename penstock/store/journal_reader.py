@@ -9,15 +9,24 @@ from zlib import crc32
 
 import msgspec
 
+from penstock.core.releases import Scored
 from penstock.core.usage import Audited, JournalRecord, Opened, Opening, Settled, Used
 from penstock.store.journal import HEADER
 
 _CHUNK = 256 << 10
-_TAGS = {Opened: b"\xa6opened", Settled: b"\xa7settled", Audited: b"\xa7audited", Used: b"\xa4used"}
+_TAGS = {
+    Opened: b"\xa6opened",
+    Settled: b"\xa7settled",
+    Audited: b"\xa7audited",
+    Used: b"\xa4used",
+    Scored: b"\xa6scored",
+}
 # A record in MessagePack: an array of at most 15 with its tag, a short string, first.
 _RECORD = re.compile(rb"[\x90-\x9f](?:" + b"|".join(_TAGS.values()) + rb")")
-_WHOLE: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(Opened | Settled | Audited | Used)
-_FOLLOWED: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(Opening | Settled | Audited | Used)
+_WHOLE: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(Opened | Settled | Audited | Used | Scored)
+_FOLLOWED: msgspec.msgpack.Decoder[JournalRecord] = msgspec.msgpack.Decoder(
+    Opening | Settled | Audited | Used | Scored
+)
 
 
 class JournalReader:

@@ -74,8 +74,8 @@ class Scene:
         )  # fmt: skip
         nothing = FakeStore()
         self.shipping = Shipping(
-            self.folder, self.ledger, nothing, nothing.used, limit_bytes=1 << 20, clock=self.clock,
-            follow=self.accounting.follow, orphaned=self.accounting.orphaned, changed=self.accounting.full,
+            self.folder, self.ledger, nothing, nothing.used, nothing.append_scores, limit_bytes=1 << 20,
+            clock=self.clock, follow=self.accounting.follow, orphaned=self.accounting.orphaned, changed=self.accounting.full,
             pace=ShippingPace(tick_s=0.002),
         )  # fmt: skip
         self.accounting.ship_by(self.shipping)

@@ -84,8 +84,8 @@ class Gateway:
             tell=self.told.append,
         )  # fmt: skip
         self.shipping = Shipping(
-            journal, state.ledger, state.audit, state.store.used, limit_bytes=1 << 20, clock=CLOCK,
-            follow=self.accounting.follow, orphaned=self.accounting.orphaned, changed=self.accounting.full,
+            journal, state.ledger, state.audit, state.store.used, state.scores.append_scores, limit_bytes=1 << 20,
+            clock=CLOCK, follow=self.accounting.follow, orphaned=self.accounting.orphaned, changed=self.accounting.full,
             pace=ShippingPace(tick_s=0.01),
         )  # fmt: skip
         self.accounting.ship_by(self.shipping)

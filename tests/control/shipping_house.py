@@ -15,6 +15,7 @@ from penstock.control.shipping import Shipping
 from penstock.control.shipping_batch import ShippingPace
 from penstock.core.accounts import SubjectKind
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.core.releases import Score
 from penstock.core.usage import (
     Act,
     AuditQuery,
@@ -37,13 +38,14 @@ PACE = ShippingPace(tick_s=0.002, pause_s=0.003, rows=7, backoff_s=0.001, backof
 
 
 class FakeStore:
-    """Ledger, audit and state in memory. ``failures`` of the next calls fail, every other one after its work was
+    """Ledger, audit, scores and state in memory. ``failures`` of the next calls fail, every other one after its work was
     done: an answer can be lost as well as a call. Counts what came twice."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, int], Entry] = {}
         self.acts_by_id: dict[str, Act] = {}
         self.keys: list[Used] = []
+        self.scores: dict[tuple[str, str, str, str], Score] = {}
         self.away = False
         self.failures = 0
         self.calls = 0
@@ -82,6 +84,14 @@ class FakeStore:
     def used(self, keys: Sequence[Used]) -> None:
         with self._call(len(keys)):
             self.keys += keys
+
+    def append_scores(self, scores: Sequence[Score]) -> int:
+        with self._call(len(scores)):
+            named = {(each.request_id, each.release, each.metric, each.version): each for each in scores}
+            fresh = {name: each for name, each in named.items() if name not in self.scores}
+            self.again += len(scores) - len(fresh)
+            self.scores.update(fresh)
+            return len(fresh)
 
     def request(self, request_id: str) -> Sequence[Entry]:
         with self._call(1):
@@ -153,6 +163,7 @@ class House:
             self.store,
             self.store,
             self.store.used,
+            self.store.append_scores,
             limit_bytes=self.limit_bytes,
             clock=self.time,
             follow=self._follow,

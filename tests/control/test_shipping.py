@@ -15,7 +15,7 @@ from penstock.store.journal import Framing
 from penstock.store.journal_folder import segments
 from tests.control.shipping_house import House
 from tests.control.timing import until
-from tests.store.records import audited, entry, opened, settled, used
+from tests.store.records import audited, entry, opened, scored, settled, used
 
 WITHIN_S = 5.0
 SIZE = len(Framing().one(settled("a")))
@@ -34,11 +34,12 @@ async def test_what_is_written_comes_into_the_store(house: House) -> None:
         journal.write(opened("a"))
         journal.write(opened("a", 2))
         journal.write(settled("a", 2))
-        journal.write_all([audited("x"), used("k_1")])
+        journal.write_all([audited("x"), used("k_1"), scored("a", "b")])
         await shipping.flush(WITHIN_S)
         assert house.store.rows == {("req_a", 2): entry("req_a", 2)}
         assert list(house.store.acts_by_id) == ["x"]
         assert house.store.keys == [used("k_1")]
+        assert tuple(house.store.scores.values()) == scored("a", "b").scores
         assert house.followed == [(owner, opened("a")), (owner, opened("a", 2)), (owner, settled("a", 2))]
         assert house.orphaned == []
         assert shipping.waiting() == 0

@@ -20,13 +20,15 @@ from penstock.store.journal import Journal
 from penstock.store.journal_folder import segments
 from tests.control.shipping_house import PACE, House
 from tests.control.timing import until
-from tests.store.records import audited, opened, settled
+from tests.store.records import audited, opened, scored, settled
 
 WITHIN_S = 20.0
 SEGMENT_BYTES = 1_500
 
 STEPS = st.one_of(
-    st.tuples(st.sampled_from(["open", "settle", "settle for nothing", "again", "audit"]), st.integers(0, 5)),
+    st.tuples(
+        st.sampled_from(["open", "settle", "settle for nothing", "again", "audit", "score"]), st.integers(0, 5)
+    ),
     st.tuples(st.sampled_from(["kill", "torn"]), st.integers(0, 1)),
     st.tuples(st.sampled_from(["restart", "away", "back", "turn", "flush"]), st.just(0)),
     st.tuples(st.just("fail"), st.integers(1, 4)),
@@ -41,6 +43,8 @@ class Life:
         self.expected: dict[tuple[str, int], bool] = {}
         """Each row of the ledger: whether it is marked as estimated."""
         self.acts: list[str] = []
+        self.scores: list[str] = []
+        """The requests that they are of."""
         self._writers: list[tuple[str, Journal] | None] = [None, None]
         self._open: dict[str, list[int]] = {}
         self._count = 0
@@ -62,6 +66,11 @@ class Life:
             self._count += 1
             journal.write(audited(f"act{self._count}", b"x" * (200 * number)))
             self.acts.append(f"act{self._count}")
+        elif what == "score":
+            requests = [f"scored{self._count}-{each}" for each in range(number)]
+            self._count += 1
+            journal.write(scored(*requests))
+            self.scores += requests
         elif mine:
             lease = mine[number % len(mine)]
             attempts = self._open[lease]
@@ -164,6 +173,7 @@ def test_the_ledger_has_exactly_what_it_should(steps: list[tuple[str, int]], rem
             house.close()
         assert {key: row.estimated for key, row in house.store.rows.items()} == life.expected
         assert house.store.acts_by_id.keys() == set(life.acts)
+        assert sorted(request for request, *_ in house.store.scores) == sorted(life.scores)
         assert house.files() == []
 
 
@@ -190,6 +200,8 @@ async def test_killed_processes_are_settled_to_the_row(tmp_path: Path) -> None:
         got = {key: row.estimated for key, row in house.store.rows.items() if key[0].startswith(f"req_{owner}.")}
         # One more may have been written than could be told of.
         assert got in (rows_of(owner, returned), rows_of(owner, returned + 1))
+        scores = {request for request, *_ in house.store.scores if request.startswith(f"req_{owner}.")}
+        assert scores in (scores_of(owner, returned), scores_of(owner, returned + 1))
     assert house.store.again == 0
 
 
@@ -211,3 +223,8 @@ def rows_of(owner: str, writes: int) -> dict[tuple[str, int], bool]:
         else:
             rows[request, 1] = True
     return rows
+
+
+def scores_of(owner: str, writes: int) -> set[str]:
+    """The requests of which so many writes have scores."""
+    return {f"req_{owner}.{number // 2}" for number in range(writes) if number % 97 == 96}

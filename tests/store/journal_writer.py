@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from penstock.store.journal import Journal
-from tests.store.records import audited, opened, settled
+from tests.store.records import audited, opened, scored, settled
 
 
 def main(folder: str, owner: str) -> None:
@@ -15,7 +15,8 @@ def main(folder: str, owner: str) -> None:
     for number in range(10_000_000):
         lease = f"{owner}.{number // 2}"
         if number % 97 == 96:
-            journal.write_all((opened(lease, 2), audited(f"{owner}-{number}", b"x" * (number % 9000))))
+            act = audited(f"{owner}-{number}", b"x" * (number % 9000))
+            journal.write_all((opened(lease, 2), act, scored(f"req_{lease}")))
         else:
             journal.write(settled(lease) if number % 2 else opened(lease))
         os.write(1, number.to_bytes(4, "little"))

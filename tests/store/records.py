@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from penstock.core.leases import Hold
+from penstock.core.releases import Score, Scored
 from penstock.core.usage import Act, Audited, Entry, Held, Opened, Settled, Tokens, Used
 
 AT = 1_700_000_000.0
@@ -32,3 +33,15 @@ def audited(id: str, content: bytes = b"{}") -> Audited:
 
 def used(key_id: str, at: float = AT) -> Used:
     return Used(key_id, at)
+
+
+def scored(*requests: str) -> Scored:
+    return Scored(
+        tuple(
+            Score(
+                request_id=request, at=AT, arrived_at=AT + 1, service="small", release="rel_1", rollout="ro_1",
+                metric="format", version="v1", value=0.25, unit="5f",
+            )
+            for request in requests
+        )
+    )  # fmt: skip

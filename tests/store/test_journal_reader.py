@@ -9,12 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.core.usage import Audited, JournalRecord, Opened, Settled, Used
+from penstock.core.releases import Scored
+from penstock.core.usage import Audited, JournalRecord, Opened, Settled
 from penstock.store.journal import HEADER, Framing
 from penstock.store.journal_reader import JournalReader
-from tests.store.records import audited, opened, settled, used
+from tests.store.records import audited, opened, scored, settled, used
 
-RECORDS: list[JournalRecord] = [opened("a"), settled("a"), audited("x", b"y" * 300), used("k_1"), opened("b")]
+RECORDS: list[JournalRecord] = [
+    opened("a"),
+    settled("a"),
+    audited("x", b"y" * 300),
+    used("k_1"),
+    scored("a"),
+    opened("b"),
+]
 FRAMES = [bytes(Framing().one(record)) for record in RECORDS]
 WHOLE = b"".join(FRAMES)
 
@@ -58,7 +66,7 @@ def test_a_record_larger_than_what_is_read_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("only", "wanted"),
-    [((Opened, Settled), [0, 1, 4]), ((Settled, Audited, Used), [1, 2, 3]), ((), [0, 1, 2, 3, 4])],
+    [((Opened, Settled), [0, 1, 5]), ((Settled, Audited, Scored), [1, 2, 4]), ((), [0, 1, 2, 3, 4, 5])],
 )
 def test_only_what_is_wanted(tmp_path: Path, only: tuple[type[JournalRecord], ...], wanted: list[int]) -> None:
     reading = JournalReader(reader(tmp_path, WHOLE).path, only=only)
