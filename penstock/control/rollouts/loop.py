@@ -19,7 +19,7 @@ from penstock.control.rollouts.shares import Standing, swept
 from penstock.core.accounts import EVERYWHERE, Change, Directory
 from penstock.core.clock import Clock
 from penstock.core.errors import STORE_CONFLICT, PenstockError
-from penstock.core.releases import ENDED, Rollout, Score, Split
+from penstock.core.releases import ENDED, Decision, Rollout, Score, Split
 from penstock.core.usage import Act
 
 EVERY_S = 0.5
@@ -44,17 +44,22 @@ class State(Protocol):
 class Scores(Protocol):
     """As ``penstock.store.ScoreStore`` has it."""
 
+    def decisions(self, rollout: str) -> Sequence[Decision]: ...
+
     def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]: ...
 
 
 class Weighing(Protocol):
-    """What the scores of one rollout say. Given the same scores in the same order it says the same."""
+    """What the scores of one rollout say. Of the same decisions and scores it says the same."""
+
+    def decided(self, decision: Decision) -> None:
+        """The next decision, by number."""
 
     def add(self, number: int, score: Score) -> None:
-        """The next score, by number."""
+        """The next score, by number. Of a request that came after a decision it comes after that decision."""
 
-    def verdict(self, now: float) -> Verdict:
-        """``now`` in seconds since the epoch."""
+    def verdict(self, rollout: Rollout, now: float) -> Verdict:
+        """``rollout`` as it stands at ``now``, seconds since the epoch."""
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,13 +165,17 @@ class Rollouts:
         if rollout.id not in self._weighed:
             self._weighed[rollout.id] = _Weighed(self._weigh(rollout))
         weighed = self._weighed[rollout.id]
+        if weighed.decisions < rollout.decisions:
+            for decision in self._scores.decisions(rollout.id)[weighed.decisions :]:
+                weighed.weighing.decided(decision)
+                weighed.decisions = decision.number
         while True:
             found = self._scores.scores(rollout.id, weighed.read_to, _AT_ONCE)
             for number, score in found:
                 weighed.weighing.add(number, score)
                 weighed.read_to = number
             if len(found) < _AT_ONCE:
-                return weighed.weighing.verdict(self._clock.wall())
+                return weighed.weighing.verdict(rollout, self._clock.wall())
 
     def _write(self, directory: Directory, move: Move) -> None:
         (decision,), (rollout,) = move.decisions, move.rollouts
@@ -195,4 +204,5 @@ class Rollouts:
 class _Weighed:
     def __init__(self, weighing: Weighing) -> None:
         self.weighing = weighing
+        self.decisions = 0
         self.read_to = 0

@@ -30,13 +30,13 @@ LOAD_WITHIN_S = 3600.0
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What the scores of a rollout say, all of those up to the number ``scored_to``.
 
-    ``stop``: they cannot be believed, and ``reason`` says why. ``full``: nothing was decided within the plan's
-    samples. ``trouble`` says what the gates wait for besides more samples, empty: nothing. ``samples`` are the
-    candidate's units. ``heard_to`` is the newest arrival of a score, 0 before the first: up to there nothing is
-    unknown.
+    ``stop``: they cannot be believed. ``over``: nothing was decided within the plan's samples, or its time.
+    ``promote`` is what a plan without gates says until then. ``reason`` is a sentence for people. ``trouble`` says
+    what the gates wait for besides more samples, empty: nothing. ``samples`` are the candidate's units. ``heard_to``
+    is the newest arrival of a score, 0 before the first: up to there nothing is unknown.
     """
 
-    says: Literal["hold", "promote", "rollback", "stop", "full"] = "hold"
+    says: Literal["hold", "promote", "rollback", "stop", "over"] = "hold"
     reason: str = ""
     trouble: str = ""
     evidence: bytes = b"{}"
@@ -74,17 +74,19 @@ def decide(rollout: Rollout, split: Split | None, verdict: Verdict, standing: St
         return _against(rollout, split, verdict, now)
     if rollout.state != "running":
         return None
-    late = verdict.says == "full" or _late(rollout, now)
-    if verdict.trouble and not late:
+    if verdict.says == "over":
+        return _undecided(rollout, split, verdict, now)
+    if verdict.trouble:
         told = verdict.trouble == rollout.reason
         return None if told else _moved(rollout, None, "hold", verdict.trouble, now, verdict=verdict)
     last = rollout.step >= len(plan.steps) - 1
-    held = not verdict.trouble and _held(rollout, verdict, now)
-    if last and held and verdict.says == "promote" and plan.preset != "shadow":
+    if not _held(rollout, verdict, now):
+        return None
+    if not last:
+        return step_to(rollout, split, rollout.step + 1, now, verdict=verdict)
+    if verdict.says == "promote" and plan.preset != "shadow":
         return _proven(rollout, split, verdict, now)
-    if late:
-        return _undecided(rollout, split, verdict, now)
-    return step_to(rollout, split, rollout.step + 1, now, verdict=verdict) if held and not last else None
+    return None
 
 
 def step_to(
@@ -178,29 +180,22 @@ def _against(rollout: Rollout, split: Split, verdict: Verdict, now: float) -> Mo
 
 def _proven(rollout: Rollout, split: Split, verdict: Verdict, now: float) -> Move:
     if rollout.plan.promote == "ask":
-        reason = f"{verdict.reason} Approve it to promote, or abort it."
-        return noted(rollout, "ask", reason, now, "asking", verdict=verdict)
+        return _ask(rollout, verdict, now)
     return promoted(rollout, split, verdict.reason, now, verdict=verdict)
 
 
 def _undecided(rollout: Rollout, split: Split, verdict: Verdict, now: float) -> Move:
     plan = rollout.plan
-    if verdict.says == "full":
-        why = f"Nothing is proven after {verdict.samples} samples, the most that the plan allows."
-    else:
-        why = f"Nothing is proven after {_span(plan.deadline_s)}, the plan's deadline."
-    if verdict.trouble:
-        why = f"{why} {verdict.trouble}"
     if plan.preset == "shadow":
-        end = "The copies have ended; nobody was served by them."
-        return taken_out(rollout, split, "end", "done", f"{end} {verdict.reason}".rstrip(), now, verdict=verdict)
+        return taken_out(rollout, split, "end", "done", verdict.reason, now, verdict=verdict)
     if plan.on_deadline == "ask":
-        return noted(rollout, "ask", f"{why} Approve it to promote, or abort it.", now, "asking", verdict=verdict)
-    return taken_out(rollout, split, "rollback", "rolled_back", why, now, verdict=verdict)
+        return _ask(rollout, verdict, now)
+    return taken_out(rollout, split, "rollback", "rolled_back", verdict.reason, now, verdict=verdict)
 
 
-def _late(rollout: Rollout, now: float) -> bool:
-    return now - rollout.started_at - rollout.paused_s > rollout.plan.deadline_s
+def _ask(rollout: Rollout, verdict: Verdict, now: float) -> Move:
+    reason = f"{verdict.reason} Approve it to promote, or abort it."
+    return noted(rollout, "ask", reason, now, "asking", verdict=verdict)
 
 
 def _held(rollout: Rollout, verdict: Verdict, now: float) -> bool:

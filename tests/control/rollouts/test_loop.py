@@ -39,6 +39,7 @@ class Counting:
         self._numbers: list[int] = []
         self._good = self._bad = 0
         self._heard = 0.0
+        self._decisions = 0
 
     def add(self, number: int, score: Score) -> None:
         assert number > (self._numbers[-1] if self._numbers else 0), "seen twice"
@@ -48,7 +49,12 @@ class Counting:
             self._good += score.value > 0.5
             self._bad += score.value <= 0.5
 
-    def verdict(self, now: float) -> Verdict:
+    def decided(self, decision: Decision) -> None:
+        self._decisions += 1
+        assert decision.number == self._decisions, "not once, or not in order"
+
+    def verdict(self, rollout: Rollout, now: float) -> Verdict:
+        assert rollout.decisions == self._decisions
         says: Any = "rollback" if self._bad >= 30 else "promote" if self._good >= 120 else "hold"
         return Verdict(
             says=says,
@@ -280,7 +286,7 @@ def test_several_services_move_in_one_tick_and_what_is_warm_cools(tmp_path: Path
     house = House(tmp_path)
     for service in ("chat", "other", "third"):
         one = replace(rollout("loading", decisions=1), id=f"roll-{service}", service=service)
-        house.put(release(OLD), release(NEW), one, split_of(one))
+        house.begin(one)
     idle = Split(service="idle", ranges=whole(OLD), salt="s", warm=(Warm(NEW, NOW + 5),))
     house.put(idle)
     assert house.loop().tick()

@@ -107,7 +107,7 @@ def test_what_is_worse_is_taken_out_whatever_a_person_is_at(state: str, says: st
 
 
 @pytest.mark.parametrize("state", ["paused", "asking"])
-@pytest.mark.parametrize("says", ["hold", "promote", "full"])
+@pytest.mark.parametrize("says", ["hold", "promote", "over"])
 def test_nothing_else_moves_while_a_person_is_at_it(state: str, says: str) -> None:
     here = rollout(state, 2)
     assert decide(here, split_of(here), verdict(says, heard=1e6, samples=10**6), READY, NOW + 30 * DAY) is None
@@ -124,21 +124,13 @@ def test_promotion_asks_where_the_plan_says_so() -> None:
 @pytest.mark.parametrize(
     ("on_deadline", "expected"), [("rollback", ("rollback", "rolled_back")), ("ask", ("ask", "asking"))]
 )
-@pytest.mark.parametrize(("says", "later"), [("full", 5.0), ("hold", 7 * DAY + 31)])
-def test_what_cannot_be_decided_ends_as_planned(
-    on_deadline: str, says: str, later: float, expected: tuple[str, str]
-) -> None:
-    here = rollout(step=1, plan_=plan(on_deadline=on_deadline), paused_s=30.0)
-    assert decide(here, split_of(here), verdict(), READY, NOW + 7 * DAY + 30) is None
-    move = decide(here, split_of(here), verdict(says), READY, NOW + later)
+def test_what_cannot_be_decided_ends_as_planned(on_deadline: str, expected: tuple[str, str]) -> None:
+    here = rollout(step=1, plan_=plan(on_deadline=on_deadline))
+    assert decide(here, split_of(here), verdict(), READY, NOW + 5) is None
+    move = decide(here, split_of(here), verdict("over"), READY, NOW + 5)
     assert told(move) == expected
     assert move is not None
-    assert "Nothing is proven" in move.decisions[0].reason
-
-
-def test_both_proven_and_late_is_proven() -> None:
-    here = rollout(step=2)
-    assert told(decide(here, split_of(here), verdict("promote"), READY, NOW + 8 * DAY))[0] == "promote"
+    assert move.decisions[0].reason.startswith("it says over")
 
 
 def test_trouble_holds_and_is_told_once() -> None:
@@ -151,10 +143,6 @@ def test_trouble_holds_and_is_told_once() -> None:
     after = move.rollouts[0]
     assert (after.since, after.step) == (here.since, here.step)
     assert decide(after, split_of(here), waits, READY, NOW + 62) is None
-    late = decide(after, split_of(here), waits, READY, NOW + 8 * DAY)
-    assert told(late) == ("rollback", "rolled_back")
-    assert late is not None
-    assert "No score of 'judge'" in late.decisions[0].reason
 
 
 def test_copies_only_until_the_challenger_has_proven_itself() -> None:
@@ -173,7 +161,7 @@ def test_copies_only_until_the_challenger_has_proven_itself() -> None:
     assert (shares(end.split.ranges), end.split.mirror) == ({NEW: WHOLE}, None)
 
 
-@pytest.mark.parametrize("says", ["rollback", "full", "hold"])
+@pytest.mark.parametrize("says", ["rollback", "over"])
 def test_a_shadow_ends_with_a_report_and_nobody_moved(says: str) -> None:
     shadow = rollout(plan_=plan(preset="shadow", steps=(Step(share=0),), mirror_share=200_000))
     assert decide(shadow, split_of(shadow), verdict("promote", heard=60), READY, NOW + 60) is None
@@ -230,7 +218,7 @@ def test_an_end_is_an_end(state: Any) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["hold", "hold", "hold", "promote", "rollback", "full", "stop"]),
+            st.sampled_from(["hold", "hold", "hold", "promote", "rollback", "over", "stop"]),
             st.integers(0, 60),
             st.floats(0, 200),
             st.booleans(),
