@@ -25,6 +25,7 @@ from penstock.control.accounts.operation import (
     of_ledger,
     removing,
 )
+from penstock.control.accounts.release_operations import RELEASED
 from penstock.control.accounts.turn import Turn
 from penstock.core.administration import Ask
 
@@ -43,6 +44,7 @@ _USAGE = (
     Parameter("key", "Only of the key of this id."),
     Parameter("service", "Only at this service."),
     Parameter("model", "Only by this model."),
+    Parameter("release", "Only of requests that were assigned this release."),
     Parameter("purpose", "`client`, or `internal` for what the gateway asked for itself. Default: both."),
 )
 
@@ -144,6 +146,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     getting("prices", "price", prices.PriceView, of_directory(prices.one)),
     removing("prices", "price", prices.delete, everywhere=True),
+    *RELEASED,
     Operation(
         name="usage.sums",
         method="GET",
@@ -153,7 +156,9 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=usage.SumView,
         listed=True,
         query=(
-            Parameter("by", "Group by these, with commas: project, team, user, key, service, model, day, hour."),
+            Parameter(
+                "by", "Group by these, with commas: project, team, user, key, service, model, release, day, hour."
+            ),
             *_USAGE,
             Parameter("limit", "How much a page holds, 1 to 1000. Default: 50.", "integer"),
             PAGES[1],

@@ -22,7 +22,7 @@ def sees(actor: Actor, project: str) -> bool:
 def not_found(kind: str, id: str, param: str | None = None) -> PenstockError:
     """There is none of this id, or it may not be seen."""
     shown = id if len(id) <= 80 else id[:80] + "..."
-    where = "audit" if kind == "audit row" else f"{kind}s"
+    where = {"audit row": "audit", "alias": "aliases"}.get(kind, f"{kind}s")
     return PenstockError(
         NOT_FOUND,
         f"There is no {kind} '{shown}' that this key may see. GET /admin/v1/{where} lists those that it may.",

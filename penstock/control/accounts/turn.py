@@ -229,6 +229,11 @@ def cursor(place: object) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).rstrip(b"=").decode()
 
 
+def newest_first(at: float, id: str) -> str:
+    """What rows are sorted by, for ``page`` to have the newest first; ``id`` decides among those of one time."""
+    return f"{_LATEST - at:019.6f}{id}"
+
+
 def page(turn: Turn, rows: Iterable[tuple[str, T]], shown: Callable[[T], msgspec.Struct]) -> Page:
     """One page of rows, each with what it is sorted by."""
     most, after = limit_of(turn.query), after_of(turn.query, str)

@@ -89,7 +89,7 @@ def turn(
     standing: Mapping[str, frozenset[str]] | None = None,
     actor: Actor = ROOT,
     now: float = NOW,
-    **query: str,
+    query: Mapping[str, str] | None = None,
 ) -> Turn:
     return Turn(
         actor=actor,
@@ -97,7 +97,7 @@ def turn(
         new_id=lambda prefix: f"{prefix}_1",
         mint=lambda _: (_ for _ in ()).throw(AssertionError("no key is made here")),
         target=target,
-        query=query,
+        query=query or {},
         served=served or Served(),
         standing=standing or {},
     )
