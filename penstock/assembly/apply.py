@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.assembly.difference import RESTART, difference
+from penstock.assembly.difference import RESTART, difference, of_prompts
 from penstock.assembly.serving import Serving, Source
 from penstock.config import SENT, Loaded, masked
 from penstock.control.board import Board
@@ -105,12 +105,15 @@ class Applying:
         async with self._serving.turn:
             now = self._serving.now
             old = now.loaded
+            # What is sent lies nowhere: its prompts are those of the folder that was read last, and the store's.
+            prompts = old.prompts if name == SENT else new.prompts
             found = difference(old.file, new.file, old.hidden | new.hidden)
+            changed = (*found.changed, *of_prompts(old.prompts, prompts))
             hidden = new.hidden | {place for place in old.hidden if place[0] in RESTART}
             file = msgspec.structs.replace(
                 new.file, server=old.file.server, state=old.file.state, access=old.file.access
             )
-            planned = await self._serving.planned(Loaded(file, hidden, new.text), now.directory)
+            planned = await self._serving.planned(Loaded(file, hidden, new.text, prompts), now.directory)
             try:
                 self._serving.check(planned)
                 if self._ended:
@@ -120,13 +123,13 @@ class Applying:
             except PenstockError:
                 await self._serving.dropped(planned)
                 raise
-            if dry_run or not found.changed:
+            if dry_run or not changed:
                 await self._serving.dropped(planned)
-                return Applied(found.changed, found.needs_restart, self._board.deployment.version)
+                return Applied(changed, found.needs_restart, self._board.deployment.version)
             # No await from here on: requests see all of it or none.
             self._serving.serve(planned)
-        for line in found.changed:
+        for line in changed:
             self._say(f"Applied: {line}.")
         for line in found.needs_restart:
             self._say(f"Not applied before the next start: {line}.")
-        return Applied(found.changed, found.needs_restart, self._board.deployment.version)
+        return Applied(changed, found.needs_restart, self._board.deployment.version)

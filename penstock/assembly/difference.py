@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.assembly.engines import launch_of
 from penstock.config import DeploymentFile
+from penstock.core.releases import PromptVersion
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
 
@@ -17,7 +18,19 @@ T = TypeVar("T")
 
 # Texts that are names and nothing else. Any other may hold a secret, and of it only the key is told.
 _NAMES = frozenset(
-    {"model", "fallback", "aliases", "policy", "session", "task", "pooling", "host", "access_log", "version"}
+    {
+        "model",
+        "fallback",
+        "aliases",
+        "policy",
+        "session",
+        "task",
+        "pooling",
+        "host",
+        "access_log",
+        "version",
+        "prompt",
+    }
 )
 _LONGEST = 80
 
@@ -43,6 +56,20 @@ def difference(old: DeploymentFile, new: DeploymentFile, hidden: Collection[Path
         for line in _fields(getattr(old, part), getattr(new, part), (part,), secret)
     ]
     return Difference(tuple(changed), tuple(restart))
+
+
+def of_prompts(old: Mapping[str, PromptVersion], new: Mapping[str, PromptVersion]) -> Sequence[str]:
+    """From one folder of prompts to another, as ``Difference.changed`` has it."""
+    lines: list[str] = []
+    for name in _names(old, new):
+        before, after = old.get(name), new.get(name)
+        if after is None:
+            lines.append(f"removed prompt {name}")
+        elif before is None:
+            lines.append(f"added prompt {name}")
+        elif before.digest != after.digest:
+            lines.append(f"changed prompt {name} {before.digest} -> {after.digest}")
+    return lines
 
 
 def _services(

@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.assembly import engines
 from penstock.assembly.engines import Crew
-from penstock.config import Loaded, models_of, services_of
+from penstock.config import Loaded, models_of, references, services_of
 from penstock.config.versions import model_versions, text_of
 from penstock.control import releases
 from penstock.control.board import Board
@@ -21,7 +21,7 @@ from penstock.control.releases import Composition
 from penstock.control.upkeep import Upkeep
 from penstock.core.accounts import Directory
 from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
-from penstock.core.releases import ModelVersion, Release, Served, release_id
+from penstock.core.releases import ModelVersion, PromptVersion, Release, Served, release_id
 from penstock.core.serving import Deployment, Service
 
 _log = logging.getLogger(__name__)
@@ -91,9 +91,11 @@ class Serving:
         self._board, self._upkeep, self._watch = board, upkeep, watch
 
     async def planned(self, loaded: Loaded, directory: Directory) -> Planned:
-        """What these two make. Raises ``PenstockError`` when an engine cannot be built."""
-        served = served_of(loaded)
-        services = services_of(loaded.file, self._created_at)
+        """What these two make. Raises ``PenstockError`` when an engine cannot be built, or a prompt is not there."""
+        known = references(loaded.prompts, directory.prompts, directory.aliases)
+        _check_prompts(loaded, known)
+        served = served_of(loaded, known)
+        services = services_of(loaded.file, self._created_at, known)
         composition = releases.composed(services, served, directory, self._wall())
         models = dict(models_of(loaded.file))
         refused = dict(composition.refused)
@@ -169,18 +171,42 @@ class Serving:
                 self._say(f"The release {release} cannot be served: {why}.")
 
 
-def served_of(loaded: Loaded) -> Served:
-    """What a deployment file says, in the words of releases."""
+def served_of(loaded: Loaded, known: Mapping[str, PromptVersion]) -> Served:
+    """What a deployment file says, in the words of releases. ``known`` are prompts by all names that they go by."""
     models = model_versions(loaded.text)
-    services = services_of(loaded.file, 0.0)
-    return Served(models=models, services={name: _release(each, models) for name, each in services.items()})
+    prompts = {name: known[each.prompt].id for name, each in loaded.file.services.items() if each.prompt in known}
+    return Served(
+        models=models,
+        prompts=loaded.prompts,
+        services={
+            name: _release(each, models, prompts.get(name, ""))
+            for name, each in services_of(loaded.file, 0.0).items()
+        },
+    )
 
 
-def _release(service: Service, models: Mapping[str, ModelVersion]) -> Release:
+def _release(service: Service, models: Mapping[str, ModelVersion], prompt: str) -> Release:
     model = models[service.models[0]].id
-    id = release_id(service.name, model, "", "", "", service.defaults)
-    return Release(id=id, service=service.name, model=model, defaults=service.defaults)
+    id = release_id(service.name, model, prompt, "", "", service.defaults)
+    return Release(id=id, service=service.name, model=model, prompt=prompt, defaults=service.defaults)
+
+
+def _check_prompts(loaded: Loaded, known: Mapping[str, PromptVersion]) -> None:
+    lines = [
+        f"service {name}: there is no prompt {each.prompt}. Push it (penstock prompts push), or mend its name"
+        for name, each in loaded.file.services.items()
+        if each.prompt and each.prompt not in known
+    ]
+    if lines:
+        raise PenstockError(BAD_DEPLOYMENT, "\n".join(lines))
 
 
 def _released(directory: Directory) -> tuple[object, ...]:
-    return directory.releases, directory.splits, directory.rollouts, directory.prompts, directory.models
+    return (
+        directory.releases,
+        directory.splits,
+        directory.rollouts,
+        directory.prompts,
+        directory.models,
+        directory.aliases,
+    )

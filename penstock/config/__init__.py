@@ -11,6 +11,7 @@ from penstock.config.environment import home, locate
 from penstock.config.loading import EMBEDDED, SENT, Loaded, embedded, load, loaded, read, text
 from penstock.config.masking import masked
 from penstock.config.mistakes import ConfigErrors, Mistake
+from penstock.config.prompts import folder, prompt, references
 
 __all__ = [
     "EMBEDDED",
@@ -20,13 +21,16 @@ __all__ = [
     "Loaded",
     "Mistake",
     "embedded",
+    "folder",
     "home",
     "load",
     "loaded",
     "locate",
     "masked",
     "models_of",
+    "prompt",
     "read",
+    "references",
     "services_of",
     "text",
 ]

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from penstock.config.deployment import NAME
 from penstock.config.mistakes import Path, suggestion
+from penstock.config.prompts import REFERENCE
 from penstock.config.typed import Reading
 from penstock.core.errors import PenstockError
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
+from penstock.prompts.config import defaults_wrong
 from penstock.weights import address
 
 _URL_CHARS = re.compile(r"[!-~]+")
 
 
 def cross_check(
-    reading: Reading, models: Mapping[str, EngineSettings], services: Mapping[str, ServiceSettings]
+    reading: Reading,
+    models: Mapping[str, EngineSettings],
+    services: Mapping[str, ServiceSettings],
+    prompts: Sequence[str] | None,
 ) -> None:
-    """Notes every mistake between the parts. ``models`` and ``services`` are those that are good in themselves."""
+    """Notes every mistake between the parts. ``models`` and ``services`` are those that are good in themselves,
+    ``prompts`` the names in the folder of prompts, None: only the store knows which there are."""
     for name, engine in models.items():
         for field, form in _FORMS.items():
             value = getattr(engine, field, None)
@@ -33,6 +39,10 @@ def cross_check(
     known = reading.names(("models",))
     for name, service in services.items():
         _check_models(reading, name, service, known)
+        _check_prompt(reading, name, service, prompts)
+        for member, wrong in defaults_wrong(service.defaults).items():
+            reading.note(("services", name, "defaults", member), wrong)
+        _check_history(reading, name, services)
     _check_aliases(reading, services)
 
 
@@ -57,6 +67,41 @@ def _check_models(reading: Reading, name: str, service: ServiceSettings, known: 
         elif model in seen:
             reading.note(path, f"`{reading.shown(path, model)}` is named before; remove it here")
         seen.add(model)
+
+
+def _check_prompt(reading: Reading, name: str, service: ServiceSettings, known: Sequence[str] | None) -> None:
+    path: Path = ("services", name, "prompt")
+    named, shown = service.prompt, reading.shown(path, service.prompt)
+    if not named:
+        return
+    if not REFERENCE.match(named):
+        reading.note(path, f"`{shown}` is no prompt's name; write NAME, NAME@DIGEST or NAME:ALIAS")
+    elif known is not None and named not in known and "@" not in named and ":" not in named:
+        hint = suggestion(named, known) if known else "the folder of prompts has none, or is not there"
+        reading.note(path, f"there is no prompt `{shown}`; {hint}")
+
+
+def _check_history(reading: Reading, name: str, services: Mapping[str, ServiceSettings]) -> None:
+    history = services[name].history
+    path: Path = ("services", name, "history")
+    if history is None:
+        return
+    by, shown = history.summariser, reading.shown((*path, "summariser"), history.summariser)
+    if history.policy == "trim":
+        if by:
+            reading.note((*path, "summariser"), "is for `policy: summarise`; write that, or remove it")
+        return
+    if not by:
+        reading.note(path, "lacks the key `summariser`; name the service that writes summaries")
+        return
+    if history.summary_tokens * 2 > history.tokens:
+        reading.note((*path, "summary_tokens"), "must be at most half of `tokens`")
+    known = {alias: service for service, each in services.items() for alias in (service, *each.aliases)}
+    if by not in known:
+        if by not in reading.names(("services",)):
+            reading.note((*path, "summariser"), f"there is no service `{shown}`; {suggestion(by, list(known))}")
+    elif (other := services[known[by]].history) is not None and other.policy == "summarise":
+        reading.note((*path, "summariser"), f"`{shown}` has its own conversations summarised; name one that does not")
 
 
 def _check_aliases(reading: Reading, services: Mapping[str, ServiceSettings]) -> None:

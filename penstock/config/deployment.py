@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated
 
 import msgspec
 
 from penstock.access.config import AccessSettings
 from penstock.core.policy import Policy
+from penstock.core.releases import PromptVersion
 from penstock.core.serving import Model, Service
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
@@ -33,6 +35,9 @@ class DeploymentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What outlives a process, and where."""
     access: AccessSettings = AccessSettings()
     """Who may call, and how much."""
+    prompts: str | None = None
+    """The folder of prompts, one YAML file each, from where this file is. Default: `prompts`, where there is one. A
+    file that is sent to a gateway is in none: its prompts are those that the gateway has."""
     models: Annotated[dict[ModelName, EngineSettings], msgspec.Meta(min_length=1)]
     """What can be served, by name. The key `engine` says what serves it, and which other keys there are."""
     services: Annotated[dict[ServiceName, ServiceSettings], msgspec.Meta(min_length=1)]
@@ -49,8 +54,11 @@ def models_of(file: DeploymentFile) -> Mapping[str, Model]:
     return {name: _model(name, settings) for name, settings in file.models.items()}
 
 
-def services_of(file: DeploymentFile, now: float) -> Mapping[str, Service]:
-    """The services as the house hands them around. ``now``: seconds since the epoch, shown as their creation."""
+def services_of(
+    file: DeploymentFile, now: float, prompts: Mapping[str, PromptVersion] = MappingProxyType({})
+) -> Mapping[str, Service]:
+    """The services as the house hands them around. ``now``: seconds since the epoch, shown as their creation.
+    ``prompts`` by all names under which services may call for them; one that is not among them is left out."""
     return {
         name: Service(
             name=name,
@@ -66,7 +74,10 @@ def services_of(file: DeploymentFile, now: float) -> Mapping[str, Service]:
                 queue=settings.queue,
                 hedge=settings.hedge,
                 refusal=settings.refusal,
+                history=settings.history,
             ),
+            prompt=prompts[settings.prompt].source if settings.prompt in prompts else b"",
+            defaults=msgspec.json.encode(settings.defaults, order="deterministic"),
         )
         for name, settings in file.services.items()
     }

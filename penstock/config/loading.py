@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -13,13 +14,15 @@ from msgspec import inspect
 from penstock.access.config import AccessSettings
 from penstock.config.checks import cross_check
 from penstock.config.deployment import DeploymentFile
-from penstock.config.environment import port
+from penstock.config.environment import expand, port
 from penstock.config.masking import MASK, left_masked
 from penstock.config.mistakes import ConfigErrors, Mistake, quotable
 from penstock.config.mistakes import Path as Place
+from penstock.config.prompts import FOLDER, Folder, folder
 from penstock.config.sources import Sources
 from penstock.config.tree import MAX_BYTES, Broken, parse
 from penstock.config.typed import Reading
+from penstock.core.releases import PromptVersion
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
@@ -31,11 +34,13 @@ SENT = "the deployment"
 
 
 class Loaded(NamedTuple):
-    """A deployment file, where in it values stand that come from outside it, never to be shown, and its text."""
+    """A deployment file, where in it values stand that come from outside it, never to be shown, its text, and the
+    prompts of its folder by name."""
 
     file: DeploymentFile
     hidden: frozenset[Place]
     text: bytes = b""
+    prompts: Mapping[str, PromptVersion] = {}
 
 
 def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
@@ -45,17 +50,22 @@ def load(path: Path | None, env: Mapping[str, str]) -> DeploymentFile:
     is. What is filled in is in no message.
     """
     port(env)
-    return loaded(text(path), EMBEDDED if path is None else str(path), env, commands=True).file
+    beside = None if path is None else path.parent
+    return loaded(text(path), EMBEDDED if path is None else str(path), env, commands=True, beside=beside).file
 
 
-def loaded(raw: bytes, source: str, env: Mapping[str, str], *, commands: bool = False) -> Loaded:
+def loaded(
+    raw: bytes, source: str, env: Mapping[str, str], *, commands: bool = False, beside: Path | None = None
+) -> Loaded:
     """The same for a text that has been read already, with what of it must not be shown. ``commands``: it may run
-    some, because it lies on this machine."""
+    some, because it lies on this machine. ``beside``: the folder it lies in, from which its folder of prompts is
+    found; None: it has none, and what it says of prompts is for the store to know."""
     chosen_port = port(env)
-    file, hidden, _ = _read(raw, source, env, commands)
-    if chosen_port is not None:
-        file = msgspec.structs.replace(file, server=msgspec.structs.replace(file.server, port=chosen_port))
-    return Loaded(file, hidden, raw)
+    found = _read(raw, source, env, commands, beside)
+    if chosen_port is None:
+        return found
+    server = msgspec.structs.replace(found.file.server, port=chosen_port)
+    return found._replace(file=msgspec.structs.replace(found.file, server=server))
 
 
 def text(path: Path | None) -> bytes:
@@ -65,12 +75,13 @@ def text(path: Path | None) -> bytes:
 
 def read(raw: bytes, source: str, env: Mapping[str, str]) -> DeploymentFile:
     """A text as it stands; ``source`` is what its mistakes are reported against. Raises ``ConfigErrors``."""
-    return _read(raw, source, env, False).file
+    return _read(raw, source, env, False, None).file
 
 
-def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool) -> Loaded:
+def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool, beside: Path | None) -> Loaded:
     source = quotable(source, 300)
-    reading = Reading(env, Sources(env, commands=commands).value)
+    outside = Sources(env, commands=commands).value
+    reading = Reading(lambda written: expand(written, env, outside))
     try:
         root = parse(raw)
         values = reading.top(_FILE, root)
@@ -80,16 +91,41 @@ def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool) -> Lo
     models = cast("dict[str, EngineSettings]", values.get("models", {}))
     services = cast("dict[str, ServiceSettings]", values.get("services", {}))
     server = cast("ServerSettings", values.get("server", ServerSettings()))
-    cross_check(reading, models, services)
+    prompts = _prompts(reading, cast("str | None", values.get("prompts")), beside)
+    cross_check(reading, models, services, None if beside is None else prompts.names)
     # What has no mistakes has been walked through, and is known to be of a bounded size.
     for path in () if reading.mistakes else left_masked(root):
         reading.note(path, f"has the `{MASK}` that is shown in place of a secret; write the secret, or what names it")
-    if reading.mistakes:
-        raise ConfigErrors(source, reading.mistakes)
+    if reading.mistakes or prompts.mistakes:
+        raise ConfigErrors(source, [*reading.mistakes, *prompts.mistakes])
     state = cast("StateSettings", values.get("state", StateSettings()))
     access = cast("AccessSettings", values.get("access", AccessSettings()))
-    file = DeploymentFile(server=server, state=state, access=access, models=models, services=services)
-    return Loaded(file, reading.hidden(), raw)
+    file = DeploymentFile(
+        server=server,
+        state=state,
+        access=access,
+        prompts=cast("str | None", values.get("prompts")),
+        models=models,
+        services=services,
+    )
+    return Loaded(file, reading.hidden(), raw, prompts.prompts)
+
+
+def _prompts(reading: Reading, named: str | None, beside: Path | None) -> Folder:
+    if beside is None:
+        return Folder({})
+    try:
+        if named is None:
+            return folder(beside / FOLDER, str(beside / FOLDER))
+        return folder(beside / os.path.expanduser(named), reading.shown(("prompts",), named))
+    except FileNotFoundError:
+        if named is not None:
+            reading.note(("prompts",), "there is no such folder; make it, or mend the path")
+    except NotADirectoryError:
+        reading.note(("prompts",), "is a file; name the folder that prompts are in")
+    except OSError as error:
+        reading.note(("prompts",), f"cannot be read: {error.strerror or error}")
+    return Folder({})
 
 
 def embedded() -> bytes:

@@ -16,22 +16,26 @@ Path = tuple[str | int, ...]
 class Mistake(msgspec.Struct, frozen=True, order=True):
     """One thing to mend. ``line`` and ``column`` count from 1; 0 means the file as a whole.
 
-    ``path`` is ``models.small.slots``, empty for the top. ``message`` is one line and holds no secret.
+    ``path`` is ``models.small.slots``, empty for the top. ``message`` is one line and holds no secret. ``source`` is
+    the file it is in, where that is another than the one that was read.
     """
 
     line: int
     column: int
     path: str
     message: str
+    source: str = ""
 
     def shown(self, source: str) -> str:
         """``source:line: path: message``, without the parts that are not known."""
+        source = self.source or source
         where = f"{source}:{self.line}" if self.line else source
         return ": ".join(part for part in (where, self.path, self.message) if part)
 
 
 class ConfigErrors(PenstockError):
-    """A deployment file that cannot be served. ``mistakes`` in the order of their lines, at least one.
+    """A deployment file that cannot be served. ``mistakes`` in the order of their files and lines, at least
+    one.
 
     ``message`` has one line for each.
     """
@@ -40,7 +44,7 @@ class ConfigErrors(PenstockError):
 
     def __init__(self, source: str, mistakes: Iterable[Mistake]) -> None:
         self.source = source
-        self.mistakes = tuple(sorted(set(mistakes)))
+        self.mistakes = tuple(sorted(set(mistakes), key=lambda mistake: (mistake.source, mistake)))
         super().__init__(BAD_DEPLOYMENT, "\n".join(mistake.shown(source) for mistake in self.mistakes))
 
 

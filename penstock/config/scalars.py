@@ -102,6 +102,8 @@ def expected(kind: inspect.Type, size: bool = False) -> str:
             return f"a mapping of names to {_several(kind.value_type)}"
         case inspect.StructType():
             return "a mapping"
+        case inspect.CustomType():
+            return "anything"
         case _:
             raise TypeError(f"the deployment file has no field of type {type(kind).__name__}")
 

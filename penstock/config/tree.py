@@ -9,13 +9,14 @@ import yaml
 from penstock.config.mistakes import Mistake, Path, dotted, quotable
 
 MAX_BYTES = 1 << 20
-"""Bytes in a deployment file."""
+"""Bytes in a file."""
 MAX_DEPTH = 40
-"""Levels of nesting in a deployment file."""
+"""Levels of nesting in a file."""
 MAX_VALUES = 50_000
-"""Values in a deployment file once its aliases stand for what they name."""
+"""Values in a file once its aliases stand for what they name."""
 
 _QUOTE = 'between braces or brackets a value with `{` in it needs quotes: "${NAME}"'
+_NEEDS = "it needs `models` and `services` (`penstock init` writes a start)"
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset(
     _TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "map", "seq")
@@ -24,7 +25,7 @@ _PROBLEMS = {
     "found character '\\t' that cannot start any token": "a tab cannot indent YAML; use spaces",
     "expected ',' or '}', but got '{'": _QUOTE,
     "expected ',' or ']', but got '{'": _QUOTE,
-    "but found another document": "a second YAML document begins here; a deployment file has one",
+    "but found another document": "a second YAML document begins here; a file has one",
     "mapping values are not allowed here": "a `:` does not fit here; quote the value, or mend the indentation",
 }
 
@@ -85,10 +86,11 @@ def mistake_at(mark: yaml.Mark | None, path: Path, message: str) -> Mistake:
     return Mistake(line, column, dotted(path), message)
 
 
-def parse(raw: bytes) -> yaml.Node:
-    """The file's one document. Raises ``Broken`` when it is not YAML that a person could have meant."""
+def parse(raw: bytes, needs: str = _NEEDS) -> yaml.Node:
+    """The file's one document; ``needs`` is what an empty one lacks. Raises ``Broken`` when it is not YAML that a
+    person could have meant."""
     if len(raw) > MAX_BYTES:
-        raise Broken(Mistake(0, 0, "", f"is larger than {MAX_BYTES >> 10} KiB; a deployment file is small text"))
+        raise Broken(Mistake(0, 0, "", f"is larger than {MAX_BYTES >> 10} KiB; it should be small text"))
     text = _text(raw)
     try:
         node = _Composer(text).get_single_node()
@@ -100,7 +102,7 @@ def parse(raw: bytes) -> yaml.Node:
         # PyYAML lets a few ValueErrors of its own number parsing through: `%YAML 1.²`, `"\UFFFFFFFF"`.
         raise Broken(Mistake(0, 0, "", "not valid YAML: " + quotable(str(error), 200))) from None
     if node is None or (isinstance(node, yaml.ScalarNode) and is_null(node)):
-        raise Broken(Mistake(0, 0, "", "is empty; it needs `models` and `services` (`penstock init` writes a start)"))
+        raise Broken(Mistake(0, 0, "", f"is empty; {needs}"))
     return node
 
 
@@ -127,11 +129,11 @@ def is_null(node: yaml.Node) -> bool:
 
 
 def tag_mistake(node: yaml.Node, path: Path) -> Mistake | None:
-    """What is wrong with the node's tag, if anything is: a deployment file uses none."""
+    """What is wrong with the node's tag, if anything is: no file uses one."""
     if node.tag in _PLAIN_TAGS or (node.tag == "!" and isinstance(node, yaml.ScalarNode)):
         return None
     shown = quotable(node.tag.replace(_TAG, "!!"))
-    return mistake_at(node.start_mark, path, f"has the YAML tag `{shown}`; a deployment file uses none, remove it")
+    return mistake_at(node.start_mark, path, f"has the YAML tag `{shown}`; remove it, no tags are used")
 
 
 def entries(node: yaml.MappingNode, path: Path, budget: Budget, mistakes: list[Mistake]) -> list[Entry]:

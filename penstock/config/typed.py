@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 from msgspec import inspect
 
-from penstock.config.environment import Outside, Unresolved, expand, refers
+from penstock.config.environment import Unresolved, refers
 from penstock.config.mistakes import Mistake, Path, nearest, quotable, suggestion
 from penstock.config.scalars import Unfit, choice, expected, scalar, shown_scalar, union
-from penstock.config.tree import Broken, Budget, Entry, entries, is_null, mistake_at, tag_mistake
+from penstock.config.tree import MAX_DEPTH, Broken, Budget, Entry, entries, is_null, mistake_at, tag_mistake
 
 
 class Nothing(enum.Enum):
@@ -26,10 +26,11 @@ NOTHING = Nothing.NOTHING
 class Reading:
     """One pass over a file. Collects every mistake, and where each value stands."""
 
-    def __init__(self, env: Mapping[str, str], outside: Outside) -> None:
+    def __init__(self, fill: Callable[[str], str] | None = None) -> None:
+        """``fill`` gives a value what it names outside the file, and raises ``Unresolved``; None: a value is what it
+        says."""
         self.mistakes: list[Mistake] = []
-        self._env = env
-        self._outside = outside
+        self._fill = fill
         self._budget = Budget()
         self._marks: dict[Path, yaml.Mark] = {}
         self._written: dict[Path, str] = {}
@@ -86,7 +87,31 @@ class Reading:
             if any(isinstance(one, inspect.NoneType) for one in kinds):
                 return None
             return self._wrong(node, path, f"has no value; it must be {expected(kind, size)}")
+        if isinstance(kinds[0], inspect.CustomType):
+            return self._json(node, path)
         return self._one_of([one for one in kinds if not isinstance(one, inspect.NoneType)], kind, node, path, size)
+
+    def _json(self, node: yaml.Node, path: Path) -> object:
+        """The node as what JSON could say."""
+        if isinstance(node, yaml.ScalarNode):
+            return None if is_null(node) else self._scalar(_SCALARS, node, path, False)
+        if isinstance(node, yaml.SequenceNode):
+            found = [self._inner(item, (*path, index)) for index, item in enumerate(node.value)]
+            return NOTHING if any(item is NOTHING for item in found) else found
+        if not isinstance(node, yaml.MappingNode):
+            return NOTHING
+        members = {entry.text: self._inner(entry.value, (*path, entry.text)) for entry in self._entries(node, path)}
+        return NOTHING if any(value is NOTHING for value in members.values()) else members
+
+    def _inner(self, node: yaml.Node, path: Path) -> object:
+        self._budget.spend(node)
+        if len(path) > MAX_DEPTH:
+            raise Broken(mistake_at(node.start_mark, path, "nested too deeply"))
+        wrong = tag_mistake(node, path)
+        if wrong:
+            self.mistakes.append(wrong)
+            return NOTHING
+        return self._json(node, path)
 
     def _one_of(
         self, kinds: Sequence[inspect.Type], whole: inspect.Type, node: yaml.Node, path: Path, size: bool
@@ -110,10 +135,10 @@ class Reading:
 
     def _scalar(self, kinds: Sequence[inspect.Type], node: yaml.ScalarNode, path: Path, size: bool) -> object:
         try:
-            text = expand(node.value, self._env, self._outside)
+            text = node.value if self._fill is None else self._fill(node.value)
         except Unresolved as unresolved:
             return self._wrong(node, path, str(unresolved))
-        if refers(node.value):
+        if self._fill is not None and refers(node.value):
             self._written[path] = node.value
         quoted = node.style is not None
         try:
@@ -244,6 +269,7 @@ class Reading:
         return NOTHING
 
 
+_SCALARS = (inspect.BoolType(), inspect.IntType(), inspect.FloatType(), inspect.StrType())
 _Branch = (inspect.StructType, inspect.DictType, inspect.ListType, inspect.VarTupleType)
 
 

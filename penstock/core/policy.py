@@ -106,12 +106,12 @@ class History(Settings, frozen=True, kw_only=True):
 
     tokens: Annotated[int, msgspec.Meta(ge=16, le=100_000_000)]
     """Tokens of all messages together, those of the service's prompt included, at most. They are estimated: three
-    bytes of a message's JSON are one, an image or another part that is no text is 1,000, and a message is 4 beside."""
+    bytes of a message's JSON are one, a part that is no text, such as an image, is 1,000, and a message is 4 more."""
     policy: Literal["trim", "summarise"] = "trim"
     """What becomes of the oldest turns: `trim` leaves them out, `summarise` puts a summary in their place. System
     messages and the last turn always stay, and a turn goes whole, its tool calls with their results."""
     summariser: str = ""
-    """The service that writes summaries, for whom the request is from; needed for `summarise`."""
+    """The service that writes summaries, at the cost of whoever asks; needed for `summarise`."""
     summary_tokens: Annotated[int, msgspec.Meta(ge=16, le=100_000)] = 256
     """Tokens of a summary, at most."""
     within_s: Seconds = 20.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.core.policy import Balance, Breaker, Deadlines, Hedge, Queue, Retry
+from penstock.core.policy import Balance, Breaker, Deadlines, Hedge, History, Queue, Retry
+from penstock.prompts.config import Member
 
 
 class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -18,6 +19,13 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Other names for the same service."""
     description: str = ""
     """What it is for, in one line; shown to clients in the list of models."""
+    prompt: str = ""
+    """The prompt that goes before the messages of its chats: a file of the folder of prompts by its name without
+    `.yaml`, or one that was pushed to this gateway, as `NAME@DIGEST` or `NAME:ALIAS`. Default: none."""
+    defaults: dict[str, Member] = {}
+    """Members of a chat request that hold where the client says nothing: `temperature`, `max_tokens`, `stop`, ..."""
+    history: History | None = None
+    """How long a conversation may be that goes to the model. Default: as long as it is sent."""
     balance: Balance = Balance()
     """Which ready replica of a model gets a request."""
     queue: Queue = Queue()

@@ -29,14 +29,14 @@ CASES: list[tuple[str, str, list[str]]] = [
         "list",
         "- a\n",
         [
-            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `models`, `services`, and is a list"
+            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `prompts`, `models`, `services`, and is a list"
         ],
     ),
     (
         "text",
         "hello",
         [
-            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `models`, `services`, and is a single value"
+            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `prompts`, `models`, `services`, and is a single value"
         ],
     ),
     (
@@ -161,7 +161,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         "tag",
         "models: !!python/object:os.system {m: {engine: fake}}\n" + SERVICES,
-        ["f.yaml:1: models: has the YAML tag `!!python/object:os.system`; a deployment file uses none, remove it"],
+        ["f.yaml:1: models: has the YAML tag `!!python/object:os.system`; remove it, no tags are used"],
     ),
     ("tab", "server:\n\tport: 1\n", ["f.yaml:2: a tab cannot indent YAML; use spaces"]),
     (
@@ -183,7 +183,7 @@ CASES: list[tuple[str, str, list[str]]] = [
     (
         "two documents",
         FAKE + SERVICES + "---\nx: 1\n",
-        ["f.yaml:3: a second YAML document begins here; a deployment file has one"],
+        ["f.yaml:3: a second YAML document begins here; a file has one"],
     ),
     (
         "model unknown",
@@ -267,7 +267,7 @@ def test_every_mistake_is_said_by_its_line(text: str, lines: list[str]) -> None:
         (b"models: {}\nx: \xff\n", "f.yaml:2: is not UTF-8 text; save the file as UTF-8"),
         (b"models: {}\nx\0: 1\n", "f.yaml:2: holds a NUL byte; remove it"),
         (b"a: \x1b[0m\n", "f.yaml:1: holds the control character U+001B; remove it"),
-        (b"#" * (1 << 21), "f.yaml: is larger than 1024 KiB; a deployment file is small text"),
+        (b"#" * (1 << 21), "f.yaml: is larger than 1024 KiB; it should be small text"),
         (b"[" * 500_000, "f.yaml:1: nested deeper than 40 levels"),
         (b"a:\n" + b"".join(b" " * i + b"- \n" for i in range(1, 90)), "f.yaml:41: nested deeper than 40 levels"),
     ],

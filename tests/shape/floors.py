@@ -15,6 +15,7 @@ FLOOR_1 = frozenset(
 FLOOR_2 = frozenset({"gateway", "control", "jobs"})
 ROOMS = FLOOR_1 | FLOOR_2 | {"core", "edge", "assembly", "config", "catalog", "__main__", ""}
 CATALOG = f"{PACKAGE}.catalog"
+READ_WITH = frozenset(f"{PACKAGE}.{pure}" for pure in ("weights.address", "prompts.checks", "prompts.versions"))
 
 
 def unknown_rooms(house: House) -> list[Offence]:
@@ -45,7 +46,7 @@ def _forbidden(file: File, target: str) -> str:
     if room in FLOOR_2:
         return "" if other == "core" or other in FLOOR_1 else "floor 2 imports core and floor 1"
     if room == "config":
-        light = other == "core" or target.endswith(".config") or target == f"{PACKAGE}.weights.address"
+        light = other == "core" or target.endswith(".config") or target in READ_WITH
         return "" if light else "the deployment file is read with core and the rooms' own config.py"
     if room == "assembly":
         return "assembly wires; it does not speak to people" if target.startswith(f"{PACKAGE}.edge.cli") else ""

@@ -60,13 +60,15 @@ class _Source:
         return text(self._path)
 
     def load(self, text: bytes, name: str) -> Loaded:
-        file, hidden, _ = loaded(text, name, os.environ, commands=name != SENT)
-        server = file.server
+        sent = name == SENT
+        beside = None if sent or self._path is None else self._path.parent
+        found = loaded(text, name, os.environ, commands=not sent, beside=beside)
+        server = found.file.server
         if self._host is not None:
             server = msgspec.structs.replace(server, host=self._host)
         if self._port is not None:
             server = msgspec.structs.replace(server, port=self._port)
-        return Loaded(msgspec.structs.replace(file, server=server), hidden, text)
+        return found._replace(file=msgspec.structs.replace(found.file, server=server))
 
 
 class _Credentials:
