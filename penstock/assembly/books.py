@@ -25,6 +25,8 @@ from penstock.control.directories import Directories
 from penstock.control.heads import Heads
 from penstock.control.issuers import Answer, Fetch, Issuers, Unfetched
 from penstock.control.retention import Retention
+from penstock.control.rollouts.loop import Rollouts
+from penstock.control.rollouts.weighing import Scale
 from penstock.control.shipping import Shipping
 from penstock.core import administration
 from penstock.core.accounts import Directory
@@ -140,8 +142,12 @@ async def keeping(
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
-        retention = Retention(state.ledger, state.audit, settings, clock)
+        retention = Retention(state.ledger, state.audit, state.scores, settings, clock)
         heads = Heads(state.audit)
+        rollouts = Rollouts(
+            state=state.store, scores=state.scores, weigh=Scale, gateway=state.gateway,
+            standing=lambda: directories.standing, clock=clock, changed=directories.look,
+        )  # fmt: skip
         before = tuple(segments(folder))
         owner = f"{state.gateway}-s-{secrets.token_hex(4)}"
         journal = Journal(folder, owner, sync_s=settings.journal.sync_ms / 1000.0)
@@ -151,7 +157,7 @@ async def keeping(
         held.callback(shipping.ended, owner)
         held.callback(journal.close)
         await directories.first()
-        loops = [directories.run(), issuers.run(), retention.run(), heads.run()]
+        loops = [directories.run(), issuers.run(), retention.run(), heads.run(), rollouts.run()]
         if rebuilding is not None:
             rebuilding.begin(shipping, directories, accounting)
             await rebuilding.ready(_COUNTED_WITHIN_S)

@@ -43,6 +43,9 @@ class StateSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What is kept of what was done."""
     ledger_days: Days = 3650.0
     """How long rows of the ledger are kept."""
+    scores_days: Days = 365.0
+    """How long scores of answers are kept. A rollout goes by those that are there: it must not take longer. What was
+    decided, and why, stays."""
 
     def __repr__(self) -> str:
         return "StateSettings()"

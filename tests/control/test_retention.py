@@ -16,16 +16,17 @@ from penstock.store.config import Audit, StateSettings
 from penstock.store.database import open_database, sqlite_url
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
+from penstock.store.scores import SqlScores
 from tests.control.shipping_house import cancelled_at_end
 from tests.control.timing import ManualTime, until
-from tests.store.records import entry
+from tests.store.records import entry, scored
 
 DAY_S = 86400.0
-SETTINGS = StateSettings(ledger_days=10.0, audit=Audit(content_days=2.0, administrative_days=5.0))
+SETTINGS = StateSettings(ledger_days=10.0, scores_days=7.0, audit=Audit(content_days=2.0, administrative_days=5.0))
 
 
 class Scene:
-    """Rows and acts of the last twenty days, one of each a day, at noon of it as it were."""
+    """Rows, scores and acts of the last twenty days, one of each a day, at noon of it as it were."""
 
     def __init__(self, folder: Path) -> None:
         self.time = ManualTime()
@@ -33,12 +34,15 @@ class Scene:
         migrate(database, now=self.time.wall())
         self.ledger = SqlLedger(database)
         self.audit = SqlAudit(database, load_audit_key(folder / "audit.key"), lambda _: None, self.time.wall)
-        self.retention = Retention(self.ledger, self.audit, SETTINGS, self.time, self.time.sleep)
+        self.scores = SqlScores(database)
+        self.retention = Retention(self.ledger, self.audit, self.scores, SETTINGS, self.time, self.time.sleep)
         self.days = [day + 0.5 for day in range(20)]
         now = self.time.wall()
         for day in reversed(self.days):
             at = now - day * DAY_S
             self.ledger.append([msgspec.structs.replace(entry(f"r{day}"), received_at=at)])
+            (score,) = scored(f"r{day}").scores
+            self.scores.append_scores([msgspec.structs.replace(score, at=at, arrived_at=at)])
             self.audit.append_acts(
                 [
                     (f"c{day}", Act(at=at, kind="content", actor="k", project="red", action="call", content=b"{}")),
@@ -67,6 +71,8 @@ def test_each_is_kept_for_its_own_time(scene: Scene) -> None:
     assert [int(day) for day in scene.kept("administrative")] == [0, 1, 2, 3, 4]
     kept = [day for day in scene.days if scene.ledger.request(f"r{day}")]
     assert [int(day) for day in kept] == list(range(10))
+    kept = [day for day in scene.days if scene.scores.of_request(f"r{day}")]
+    assert [int(day) for day in kept] == list(range(7))
 
 
 def test_what_happened_stays_and_says_why_its_content_is_gone_and_the_chain_is_whole(scene: Scene) -> None:

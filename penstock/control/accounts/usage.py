@@ -65,6 +65,7 @@ class EntryView(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool
     cost: str
     price: str
+    release: str
 
 
 class RequestUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +175,7 @@ def query_of(turn: Turn) -> UsageQuery:
         key_id=key_id,
         service=given.get("service"),
         model=given.get("model"),
+        release=given.get("release"),
         purpose=purpose,
     )
 

@@ -47,7 +47,7 @@ class _Usage(click.Group):
 
 def filtered(run: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose rows of the ledger."""
-    for name in ("project", "team", "user", "key", "service", "model"):
+    for name in ("project", "team", "user", "key", "service", "model", "release"):
         run = click.option(f"--{name}", help=f"Only of this {name}.")(run)
     purposes = click.Choice(["client", "internal"])
     run = click.option("--purpose", type=purposes, help="internal: what the gateway asked for itself.")(run)
@@ -74,7 +74,7 @@ def usage() -> None:
     "--by",
     default="project",
     show_default=True,
-    help="What to add up by, with commas: project, team, user, key, service, model, day, hour.",
+    help="What to add up by, with commas: project, team, user, key, service, model, release, day, hour.",
 )
 @filtered
 @at_gateway

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from penstock.control.accounts.operations import OPERATIONS
@@ -32,6 +33,14 @@ async def test_sums_are_by_what_is_asked(full: Office) -> None:
         {"project": "red", "day": "2026-11-18"},
     ]
     assert by["data"][0]["tokens"]["input"] == 30
+
+
+async def test_what_a_release_used_is_found(full: Office) -> None:
+    full.ledger.append([msgspec.structs.replace(entry("red", "of-b"), release="rel_b")])
+    (row,) = (await full.do("usage.entries", release="rel_b"))["data"]
+    assert (row["request_id"], row["release"]) == ("of-b", "rel_b")
+    by = (await full.do("usage.sums", by="release"))["data"]
+    assert [(each["group"]["release"], each["requests"]) for each in by] == [("", 6), ("rel_b", 1)]
 
 
 async def test_pages_hold_everything_once(full: Office) -> None:

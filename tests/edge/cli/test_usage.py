@@ -41,6 +41,7 @@ def entry(attempt: int, model: str, *, estimated: bool) -> EntryView:
         estimated=estimated,
         cost="0.25",
         price=f"{model}@1",
+        release="",
     )
 
 
