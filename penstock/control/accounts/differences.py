@@ -35,7 +35,12 @@ class DiffView(msgspec.Struct, frozen=True, kw_only=True):
 
 def difference(before: bytes, after: bytes) -> str:
     """Of two JSON values; empty when they say the same, whatever the order of their members."""
-    return compared(*("\n".join(_lines(msgspec.json.decode(each), "")) for each in (before, after)))
+    return compared(readable(before), readable(after))
+
+
+def readable(source: bytes) -> str:
+    """A JSON value in lines: a member, or a line of a text, in each."""
+    return "\n".join(_lines(msgspec.json.decode(source), ""))
 
 
 def compared(before: str, after: str) -> str:

@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from penstock.control.accounts.differences import WITH, DiffView, Part, compared
-from penstock.control.accounts.turn import Outcome, Page, Text, Turn, invalid, page
+from penstock.control.accounts.turn import Outcome, Page, Text, Turn, page
 from penstock.control.accounts.versions import aliases_of, all_of, prompt_version
 from penstock.core.accounts import Directory
-from penstock.core.errors import PenstockError
 from penstock.core.releases import PromptVersion, Served
 from penstock.prompts import versions
+from penstock.prompts.checks import accepted
 from penstock.prompts.config import PROMPT, Prompt
-from penstock.prompts.templates import compiled
 
 PromptName = Annotated[str, msgspec.Meta(pattern=PROMPT)]
 
@@ -71,11 +70,7 @@ def one(directory: Directory, turn: Turn, _: None) -> PromptVersionView:
 
 def create(directory: Directory, turn: Turn, asked: CreatePrompt) -> Outcome:
     """The version that says the same, where there is one already."""
-    source = versions.source(asked.source)
-    try:
-        compiled(source)
-    except PenstockError as error:
-        raise invalid("source", f"'source' cannot be used: {error.message}. Mend it.") from None
+    accepted(versions.source(asked.source))
     same = [each for each in directory.prompts if each.name == asked.name]
     before = max(same, key=lambda each: each.created_at, default=turn.served.prompts.get(asked.name))
     made = versions.version(

@@ -66,14 +66,19 @@ class Asking:
         return self._read(answer, form)
 
     def pages(
-        self, name: str, form: type[T], query: Mapping[str, str | None] = _NO_QUERY, most: int | None = None
+        self,
+        name: str,
+        form: type[T],
+        query: Mapping[str, str | None] = _NO_QUERY,
+        most: int | None = None,
+        target: str = "",
     ) -> Iterator[Told[T]]:
         """Every object of a list, or the first ``most``, page by page. Raises ``PenstockError``."""
         after: str | None = None
         left = most
         while left is None or left > 0:
             limit = str(PAGE if left is None else min(left, PAGE))
-            path = _path(BY_NAME[name], "", {**query, "limit": limit, "after": after})
+            path = _path(BY_NAME[name], target, {**query, "limit": limit, "after": after})
             page = self._decoded(self._gateway.ask("GET", path), _Page)
             for raw in page.data:
                 yield self._read(raw, form)

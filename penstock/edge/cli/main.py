@@ -20,6 +20,8 @@ COMMANDS: Mapping[str, str] = {
     "check": "Explain every mistake in a deployment file.",
     "doctor": "Say what this machine can run, and why not.",
     "schema": "Print the JSON Schema of deployment files.",
+    "models": "See versions of models, keep them, compare them, give them aliases.",
+    "release": "Freeze model, prompt and defaults of a service; see, compare and trace releases.",
     "keys": "Make, see, change, rotate and revoke API keys.",
     "projects": "Make, see, change and archive projects.",
     "teams": "Make, see, rename and delete teams of a project.",

@@ -38,9 +38,9 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Iterator[
         yield "  ".join(placed).rstrip()
 
 
-def card(view: msgspec.Struct) -> Iterator[str]:
-    """One thing, a line for each field; what is empty is shown as such."""
-    fields = list(_fields(view))
+def card(view: msgspec.Struct, without: str = "") -> Iterator[str]:
+    """One thing, a line for each field but ``without``; what is empty is shown as such."""
+    fields = [field for field in _fields(view) if field[0] != without]
     width = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:
         yield f"{name.ljust(width)}  {line_of(value) or NONE}"

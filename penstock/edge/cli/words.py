@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 import click
+import msgspec
 
 from penstock.core.accounts import EVERYWHERE, Per, SubjectKind
 
@@ -75,6 +76,17 @@ def dollars(text: str) -> Decimal:
     if found is None:
         raise click.BadParameter(f"{text!r} is no amount of US dollars; write 12.50")
     return Decimal(found[1])
+
+
+def member(text: str) -> tuple[str, object]:
+    """``temperature=0.2``, ``stop=["END"]``: a member of a request, whose value is JSON, else the text itself."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise click.BadParameter(f"{text!r} is no member; write temperature=0.2")
+    try:
+        return name, msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return name, value
 
 
 def subject(text: str) -> Subject:

@@ -166,9 +166,9 @@ def test_a_prompt_knows_the_one_before() -> None:
 
 
 def test_a_prompt_that_is_none_is_refused() -> None:
-    with pytest.raises(PenstockError, match="'source' cannot be used") as caught:
+    with pytest.raises(PenstockError, match="system") as caught:
         create(Directory(), Prompt(system="{% for x in %}"))
-    assert (caught.value.fault, caught.value.param) == (INVALID_VALUE, "source")
+    assert (caught.value.fault, caught.value.param) == (INVALID_VALUE, "source.system")
 
 
 # -- aliases -----------------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def accounts() -> Iterator[Accounts]:
         def _asked(self, body: bytes) -> Asked:
             parts = urlsplit(self.path)
             query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-            for operation in sorted(OPERATIONS, key=lambda each: "{id}" in each.path):
+            for operation in sorted(OPERATIONS, key=lambda each: ("{id}" in each.path, -len(each.path))):
                 prefix, identified, end = operation.path.partition("{id}")
                 path = unquote(parts.path)
                 fits = path.startswith(prefix) and path.endswith(end) if identified else path == operation.path
