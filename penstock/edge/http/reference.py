@@ -32,8 +32,8 @@ _ADMIN = """\
 
 {note}
 JSON over HTTP, with a key whose role has the permission: see [permissions](permissions.md). `GET /openapi.json` has
-the same for programs, and `penstock keys`, `projects`, `users`, `roles`, `limits`, `budgets`, `prices`, `usage` and
-`audit` are these calls on the command line.
+the same for programs, and `penstock keys`, `projects`, `users`, `roles`, `limits`, `budgets`, `prices`, `usage`,
+`audit`, `models`, `prompts`, `release` and `rollout` are these calls on the command line.
 
 Lists come in pages, `{{"object": "list", "data": [...], "has_more": true, "next": "..."}}`: send `next` as `after`
 for the page that follows. Times are in seconds since 1970 in answers; in requests RFC 3339 does as well. Money is in
