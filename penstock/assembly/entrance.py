@@ -57,7 +57,7 @@ class View(NamedTuple):
 
 
 class Access:
-    """``view`` is what was said last; None before the first ``Entrance``."""
+    """``view`` is what was said last; None before the first ``Entrance``. ``journal`` is this worker's."""
 
     def __init__(
         self,
@@ -69,12 +69,12 @@ class Access:
     ) -> None:
         self._begin = begin
         self._clock = clock
-        self._journal = Journal(Path(begin.folder), begin.owner, sync_s=begin.state.journal.sync_ms / 1000.0)
+        self.journal = Journal(Path(begin.folder), begin.owner, sync_s=begin.state.journal.sync_ms / 1000.0)
         self._book: Book | None = None
         self._counting = self._made(asker, send)
         means = Means(
             self._counting,
-            self._journal,
+            self.journal,
             clock,
             gateway=begin.gateway,
             on_failure=begin.access.on_failure,
@@ -111,14 +111,14 @@ class Access:
     def note(self, act: Act) -> None:
         """For the audit, whether or not the store is there. Never raises."""
         try:
-            self._journal.write(Audited(f"{self._begin.owner}.a{next(self._noted)}", act))
+            self.journal.write(Audited(f"{self._begin.owner}.a{next(self._noted)}", act))
         except PenstockError as error:
             _log.error("the audit does not hear of %s by %s: %s", act.action, act.actor, error.message)
 
     async def aclose(self) -> None:
         """What was settled is counted, and the journal on disk."""
         await self._counting.aclose()
-        self._journal.close()
+        self.journal.close()
 
     def _made(self, asker: Asker[ToldOfSupervisor], send: Callable[[SettleLease], None]) -> _Closing:
         begin = self._begin
@@ -131,7 +131,7 @@ class Access:
 
     def _used(self, used: Used) -> None:
         try:
-            self._journal.write(used)
+            self.journal.write(used)
         except PenstockError as error:
             # Only when a key was last used is lost.
             _log.warning("the use of a key is not noted: %s", error.message)

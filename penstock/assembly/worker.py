@@ -61,7 +61,9 @@ from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.place import Places
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
+from penstock.gateway.trial import Trials
 from penstock.observe.lines import JsonFormatter, LineWriter
 from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
@@ -96,6 +98,7 @@ class Worker:
         self._newest: Update | None = None
         self._told = asyncio.Event()
         self._app: App | None = None
+        self._trials: Trials | None = None
         self._announce: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def run(self, link: socket.socket) -> None:
@@ -108,6 +111,8 @@ class Worker:
         finally:
             self._asker.broken()
             await self._answerer.aclose()
+            if self._trials is not None:
+                await self._trials.aclose()
             await self._snapshots.aclose()
             if self._access is not None:
                 await self._access.aclose()
@@ -169,6 +174,7 @@ class Worker:
         if settings.workers > 1:
             places = RemotePlaces(self._asker, self._link.send, self._places)
         assert self._access is not None
+        self._trials = Trials(self._access.journal, self._clock, self._meter, workers=settings.workers)
         gateway = Gateway(
             snapshots=self._snapshots.current,
             traffic=self._traffic,
@@ -178,6 +184,8 @@ class Worker:
             doors=lambda: self._shut,
             learn=self._control.learn,
             clock=self._clock,
+            prepare=Preparing(lambda call, admission: gateway.chat(call, admission)),
+            trials=self._trials,
         )
         return App(
             gateway,

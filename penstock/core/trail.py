@@ -39,8 +39,14 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class Assigned(msgspec.Struct, frozen=True):
+    """``release`` is the one that the request has drawn, empty where the service has one; ``unit`` a hash of whom it
+    was drawn for, ``rollout`` the one that it is scored for, empty: none."""
+
     at: float
     service: str
+    release: str = ""
+    unit: str = ""
+    rollout: str = ""
 
 
 class Queued(msgspec.Struct, frozen=True):

@@ -1,4 +1,5 @@
-"""Assign: from the name that a client sent to what serves it, as far as its key may use it."""
+"""Assign: from the name that a client sent to what serves it, as far as its key may use it; where releases share the
+service, to the one that the request has drawn."""
 
 from __future__ import annotations
 
@@ -11,14 +12,20 @@ from penstock.access.scopes import check_tools
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import INVALID_TYPE, PERMISSION_DENIED, PenstockError
+from penstock.core.policy import Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Admitted, Assigned, Trail
 from penstock.gateway.directory import resolve
+from penstock.gateway.lot import Lot, draw
 from penstock.gateway.snapshot import Admission
 
 
-def assign(call: Call, admission: Admission, trail: Trail, clock: Clock) -> Service:
-    """Raises ``PenstockError`` (PERMISSION_DENIED, MODEL_NOT_FOUND, MODEL_FORBIDDEN, TOOL_FORBIDDEN)."""
+def assign(call: Call, admission: Admission, terms: Terms, trail: Trail, clock: Clock) -> tuple[Service, Lot | None]:
+    """What serves the request, and what it has drawn; None where the service has one release.
+
+    Raises ``PenstockError`` (PERMISSION_DENIED, MODEL_NOT_FOUND, MODEL_FORBIDDEN, TOOL_FORBIDDEN), and as ``draw``
+    does.
+    """
     at = clock.now()
     principal = admission.principal
     trail.add(Admitted(at, principal.key_id, principal.project))
@@ -31,8 +38,13 @@ def assign(call: Call, admission: Admission, trail: Trail, clock: Clock) -> Serv
     service = resolve(call.service, admission)
     if principal.tools is not None:
         check_tools(principal, tuple(_tools(call)))
-    trail.add(Assigned(at, service.name))
-    return service
+    if service.assignment is None:
+        trail.add(Assigned(at, service.name))
+        return service, None
+    lot = draw(service, service.assignment, call, principal, terms)
+    rollout = lot.watched.rollout if lot.watched is not None else ""
+    trail.add(Assigned(at, service.name, lot.service.release, lot.unit, rollout))
+    return lot.service, lot
 
 
 _T = TypeVar("_T")

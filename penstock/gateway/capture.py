@@ -198,6 +198,10 @@ class Transcript:
 
         return taken
 
+    def first(self) -> Choice | None:
+        """The choice of the lowest index, None: nothing was said that can be read."""
+        return self._choice(min(self._choices)) if self._choices else None
+
     def content(self, call: Call) -> bytes:
         """What the audit keeps of it, as JSON."""
         reply = tuple(self._choice(index) for index in sorted(self._choices))

@@ -3,7 +3,8 @@
 | room | what leaves it |
 | --- | --- |
 | ``admit`` | ``Admission``: who calls, and the snapshot the request holds to the end |
-| ``assign`` | ``Service``: what the name the client sent stands for |
+| ``assign`` | ``Service``: what the name the client sent stands for; where releases share it, the one that it drew |
+| ``prepare`` | ``Call``: with the prompt, the defaults and the history that the service has |
 | ``reserve`` | ``Lease``: what the request may use of limits and budgets, held until it is known what it did use |
 | ``place`` | ``Place``: one of the requests that the service works on at once, waited for in its queue |
 | ``plan`` | ``Course``: the attempts to make, one after the other |
@@ -21,22 +22,27 @@ from penstock.access.keyring import UnknownKid
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
+from penstock.core.identity import Principal
 from penstock.core.policy import Ask, Terms
+from penstock.core.releases import Score
 from penstock.core.serving import Service
 from penstock.core.trail import Arrived, Ending, Trail
 from penstock.gateway import directory
 from penstock.gateway.admit import admit
 from penstock.gateway.alarm import Alarm, Alarms
 from penstock.gateway.assign import assign
+from penstock.gateway.capture import Transcript
 from penstock.gateway.dispatch import Race, dispatch
 from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place, Places, claimed, placed
 from penstock.gateway.plan import Course, Traffic
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.reply import Reply
 from penstock.gateway.reserve import Reserving, leased
-from penstock.gateway.settle import Settle
+from penstock.gateway.settle import Settle, Summary, telling
 from penstock.gateway.snapshot import Admission, Snapshot
 from penstock.gateway.told import told
+from penstock.gateway.trial import Trials
 from penstock.gateway.watch import watchers
 from penstock.routing.work import estimate, prompt_bytes
 
@@ -48,8 +54,9 @@ class Gateway:
 
     ``snapshots`` gives the snapshot of this moment; ``traffic`` says which replica is best; ``places`` is the
     admission queue; ``reserving`` holds limits and budgets; ``settle`` hears every trail once; ``doors`` says why
-    nobody is let in, if so; ``learn`` returns when an issuer's signing keys have been asked for again; ``draw`` gives
-    random numbers in [0, 1).
+    nobody is let in, if so; ``learn`` returns when an issuer's signing keys have been asked for again; ``prepare``
+    adds what services have of their own; ``trials`` scores and copies requests for rollouts; ``draw`` gives random
+    numbers in [0, 1).
     """
 
     __slots__ = (
@@ -59,10 +66,12 @@ class Gateway:
         "_draw",
         "_learn",
         "_places",
+        "_prepare",
         "_reserving",
         "_settle",
         "_snapshots",
         "_traffic",
+        "_trials",
     )
 
     def __init__(
@@ -76,6 +85,8 @@ class Gateway:
         doors: Callable[[], PenstockError | None],
         learn: Callable[[str], Awaitable[None]],
         clock: Clock,
+        prepare: Preparing,
+        trials: Trials,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._snapshots = snapshots
@@ -86,6 +97,8 @@ class Gateway:
         self._learn = learn
         self._settle = settle
         self._clock = clock
+        self._prepare = prepare
+        self._trials = trials
         self._draw = draw
         self._alarms: Alarms | None = None
 
@@ -102,11 +115,13 @@ class Gateway:
         has none. Raises ``PenstockError`` (INVALID_API_KEY and its kin, NETWORK_FORBIDDEN, IDENTITIES_STALE)."""
         return admit(presented, address, self._snapshots())
 
-    async def chat(self, call: Call, admission: Admission, terms: Terms = _PLAIN) -> Reply:
+    async def chat(
+        self, call: Call, admission: Admission, terms: Terms = _PLAIN, over: Callable[[Summary], None] | None = None
+    ) -> Reply:
         """Answers one call on the client's ``terms``; returns once the first chunk may be released.
 
         The reply is read by the task that calls this. Raises ``PenstockError`` when no attempt got that far; nothing
-        is open then, nor when cancelled.
+        is open then, nor when cancelled. ``over`` hears what it came to, however it ends.
         """
         clock, trail, deployment = self._clock, Trail(), admission.snapshot.deployment
         arrived = clock.now()
@@ -115,13 +130,22 @@ class Gateway:
         alarm: Alarm | None = None
         lease: Lease | None = None
         course: Course | None = None
+        settle = self._settle if over is None else telling(self._settle, over)
+        hearing: tuple[Transcript, ...] = ()
+        release = ""
         try:
             if (shut := self._doors()) is not None:
                 raise shut
-            service = assign(call, admission, trail, clock)
+            service, lot = assign(call, admission, terms, trail, clock)
+            release = service.release
             policy = service.policy
             total_s = _total(policy.deadlines.total_s, terms.timeout_s)
             alarm = Alarm(total_s, self._ticking())
+            if lot is not None and lot.concerned:
+                trial = self._trials.begin(lot, call, terms, admission, self.ask)
+                settle, hearing = trial.settling(settle), trial.hearing
+            with alarm.begin():
+                call = await self._prepare(call, service, admission)
             lease = await leased(self._reserving, call, admission, service, total_s, alarm)
             call = lease.held_to(call)
             priority = claimed(terms.priority, admission.principal)
@@ -147,11 +171,11 @@ class Gateway:
             if place is not None:
                 place.release()
             if not isinstance(error, PenstockError):
-                self._settle(trail, Ending.CLIENT_GONE, None, lease, None)
+                settle(trail, Ending.CLIENT_GONE, None, lease, None)
                 raise
             if course is not None:
-                error.headers = {**error.headers, **told(course.last, clock.now() - arrived - trail.away)}
-            self._settle(trail, Ending.FAILED, error, lease, None)
+                error.headers = {**error.headers, **told(course.last, clock.now() - arrived - trail.away, release)}
+            settle(trail, Ending.FAILED, error, lease, None)
             raise
         return Reply(
             won,
@@ -161,9 +185,20 @@ class Gateway:
             place=place,
             lease=lease,
             trail=trail,
-            settle=self._settle,
-            headers=told(won.attempt, clock.now() - arrived - trail.away) | lease.headers(),
+            settle=settle,
+            headers=told(won.attempt, clock.now() - arrived - trail.away, release) | lease.headers(),
+            hearing=hearing if lease.transcript is None else (*hearing, lease.transcript),
         )
+
+    async def ask(
+        self, call: Call, principal: Principal, terms: Terms = _PLAIN, over: Callable[[Summary], None] | None = None
+    ) -> Reply:
+        """``chat`` for whom the gateway itself lets in, on the snapshot of this moment."""
+        return await self.chat(call, Admission(self._snapshots(), principal), terms, over)
+
+    def note(self, scores: tuple[Score, ...]) -> None:
+        """Has what a client says of answers in the journal. Raises ``PenstockError(JOURNAL_FULL)``."""
+        self._trials.note(scores)
 
     def _ticking(self) -> Alarms:
         if self._alarms is None:

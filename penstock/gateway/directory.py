@@ -15,8 +15,8 @@ WILDCARD = "*"
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """``services`` maps each name to a word: ``ready``, ``fallback`` (only a fallback is ready), or the state of its
-    first model's first replica."""
+    """``services`` maps each name to a word: ``ready``, ``fallback`` (only a fallback is ready), ``partly`` (of the
+    releases that share its requests, some cannot answer), or the state of its first model's first replica."""
 
     ready: bool
     services: Mapping[str, str]
@@ -35,20 +35,34 @@ def resolve(name: str, admission: Admission) -> Service:
             "or choose one that GET /v1/models lists.",
             param="model",
         )
-    return service if admission.principal.models is None else _narrowed(service, admission.principal.models)
+    models = admission.principal.models
+    if models is None:
+        return service
+    if service.assignment is not None:
+        # Which of its releases a request gets, and so which models, is drawn later.
+        if any(narrowed(each, models) is not None for each in _live(service)):
+            return service
+        raise forbidden(service)
+    allowed = narrowed(service, models)
+    if allowed is None:
+        raise forbidden(service)
+    return allowed
 
 
-def _narrowed(service: Service, models: frozenset[str]) -> Service:
-    """The service with those of its models that the key may use."""
+def narrowed(service: Service, models: frozenset[str]) -> Service | None:
+    """The service with those of its models that a key for ``models`` may use; None: with none."""
     left = tuple(model for model in service.models if model in models)
-    if not left:
-        raise PenstockError(
-            MODEL_FORBIDDEN,
-            f"This API key may use none of the models behind '{_shown(service.name)}'. Ask the owner of the key to "
-            "allow one, or choose a service that GET /v1/models lists.",
-            param="model",
-        )
-    return msgspec.structs.replace(service, models=left)
+    return msgspec.structs.replace(service, models=left) if left else None
+
+
+def forbidden(service: Service) -> PenstockError:
+    """What a key is told that may use none of the models behind a service."""
+    return PenstockError(
+        MODEL_FORBIDDEN,
+        f"This API key may use none of the models behind '{_shown(service.name)}'. Ask the owner of the key to "
+        "allow one, or choose a service that GET /v1/models lists.",
+        param="model",
+    )
 
 
 def listed(admission: Admission) -> Sequence[Service]:
@@ -59,19 +73,45 @@ def listed(admission: Admission) -> Sequence[Service]:
         for s in services
         if s.name != WILDCARD
         and principal.may_use(s.name)
-        and (principal.models is None or not principal.models.isdisjoint(s.models))
+        and (principal.models is None or any(not principal.models.isdisjoint(each.models) for each in _live(s)))
     ]
 
 
 def readiness(deployment: Deployment) -> Readiness:
     """Ready once every launched model has come up or failed for the first time, and some service can answer."""
-    states = {name: _state(service, deployment) for name, service in deployment.services.items()}
-    able = any(state in ("ready", "fallback") for state in states.values())
+    states = {name: _standing(service, deployment) for name, service in deployment.services.items()}
+    able = any(state in ("ready", "fallback", "partly") for state in states.values())
     return Readiness(deployment.settled and able, states)
 
 
 def _aliased(name: str, services: Mapping[str, Service]) -> Service | None:
     return next((s for s in services.values() if name in s.aliases), None)
+
+
+def _live(service: Service) -> Sequence[Service]:
+    """What answers for it: the variants of the releases that share its requests, or the service itself."""
+    assignment = service.assignment
+    if assignment is None:
+        return (service,)
+    releases = dict.fromkeys(each.release for each in (*assignment.ranges, *assignment.inside))
+    return [assignment.variants[each] for each in releases if each in assignment.variants]
+
+
+def _standing(service: Service, deployment: Deployment) -> str:
+    """The word for it: ready when every release that has a share of its requests can answer. One that cannot is no
+    reason to send none here: those of the others are answered, and its own fall back or are told."""
+    live = _live(service)
+    words = [_state(each, deployment) for each in live]
+    able = [word for word in words if word in ("ready", "fallback")]
+    if not able:
+        return words[0] if words else ReplicaState.FAILED.value
+    assignment = service.assignment
+    missing = assignment is not None and any(
+        each.release not in assignment.variants for each in (*assignment.ranges, *assignment.inside)
+    )
+    if missing or len(able) < len(words):
+        return "partly"
+    return "fallback" if "fallback" in able else "ready"
 
 
 def _state(service: Service, deployment: Deployment) -> str:

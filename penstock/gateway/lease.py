@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.access.limits import LATE_S, Amounts, needs, used
+from penstock.access.limits import LATE_S, Amounts, Applying, needs, used
 from penstock.core.chat import Call, Kind
 from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
 from penstock.core.leases import Granted, Hold, Level, Need, Refused
@@ -66,7 +66,9 @@ class Lease:
     ) -> None:
         self.id = id
         self.counted = False
-        self.transcript = capturing.transcript(admission, means.capture)
+        internal = admission.principal.purpose == "internal"
+        # What the gateway asks for itself repeats what the audit has.
+        self.transcript = None if internal else capturing.transcript(admission, means.capture)
         self._means = means
         self._call = call
         self._admission = admission
@@ -74,7 +76,8 @@ class Lease:
         self._total_s = total_s
         self._over = over
         self._at = means.clock.wall()
-        self._applying = admission.snapshot.rules.applying(admission.principal, service.name)
+        rules = admission.snapshot.rules
+        self._applying = Applying() if internal else rules.applying(admission.principal, service.name)
         self._tries: list[Try] = []
         self._bounds: dict[str, Most] = {}
         self._reserved = Amounts(0, 0, 0, 0)
@@ -285,12 +288,14 @@ class Lease:
             service=self._service.name,
             model=tried.model,
             kind=_KINDS[call.kind],
+            purpose=principal.purpose,
             ending=ending,
             status=status,
             tokens=charge.tokens,
             estimated=charge.estimated,
             cost_nano=charge.cost_nano,
             price="" if tried.price is None else f"{tried.price.model}@{tried.price.since:.0f}",
+            release=self._service.release,
         )
 
 

@@ -49,5 +49,39 @@ COST = Counter(
     "What requests cost, in US dollars, by the prices that held.",
     ("service", "model"),
 )
+ASSIGNED = Counter(
+    "penstock_requests_assigned",
+    "Requests that have ended, by the release that they had drawn, where several may share a service.",
+    ("service", "release", "ending"),
+)
+SCORES = Counter(
+    "penstock_scores",
+    "Scores of requests that have gone to the journal, by the release that they are of.",
+    ("service", "release", "metric"),
+)
+SCORES_MISSED = Counter(
+    "penstock_scores_missed",
+    "Scores that were not made: shed because too many waited, or failed because whoever makes them did.",
+    ("service", "metric", "reason"),
+)
+COPIES = Counter(
+    "penstock_copies",
+    "Copies of requests for a release that nobody is served by: answered, failed, shed because too many waited, or "
+    "not sent for want of budget or price.",
+    ("service", "release", "outcome"),
+)
 
-ROWS = (REQUESTS, DURATION, FIRST_CHUNK, QUEUE_WAIT, TOKENS, COST, ATTEMPTS_FAILED, LIMITED)
+ROWS = (
+    REQUESTS,
+    DURATION,
+    FIRST_CHUNK,
+    QUEUE_WAIT,
+    TOKENS,
+    COST,
+    ATTEMPTS_FAILED,
+    LIMITED,
+    ASSIGNED,
+    SCORES,
+    SCORES_MISSED,
+    COPIES,
+)

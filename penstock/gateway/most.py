@@ -29,7 +29,7 @@ def most(
 ) -> Most:
     """``exact`` are the prompt's tokens where they were counted, ``cap`` the output that the request is held to when
     nothing else bounds it, ``total_s`` how long it may take; ``at`` is in seconds since the epoch."""
-    price = snapshot.prices.find(_names(model, snapshot.deployment, call.service), at)
+    price = price_of(call, model, snapshot, at)
     bound = bound_of(call, price=price, cap=cap)
     if exact is not None:
         bound = msgspec.structs.replace(bound, input=min(bound.input, exact))
@@ -37,6 +37,11 @@ def most(
     if price is not None and price.per_hour_nano:
         slots = min((each.slots or 1 for each in snapshot.deployment.replicas.get(model, ())), default=1)
     return Most(price, bound, at_most(price, bound, held_s=total_s, slots=slots))
+
+
+def price_of(call: Call, model: str, snapshot: Snapshot, at: float) -> Price | None:
+    """What the model costs at that time, in seconds since the epoch; None: nobody knows."""
+    return snapshot.prices.find(_names(model, snapshot.deployment, call.service), at)
 
 
 def surcharged(call: Call) -> str:

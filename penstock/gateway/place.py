@@ -10,8 +10,10 @@ from penstock.core.policy import Priority, Queue
 from penstock.core.serving import Service
 from penstock.core.trail import Queued, Trail
 from penstock.gateway.alarm import Alarm
-from penstock.gateway.plan import concurrency
+from penstock.gateway.plan import room
 from penstock.gateway.snapshot import Admission
+
+_LAST = max(Priority) + 1
 
 
 class Place(Protocol):
@@ -29,8 +31,11 @@ class Places(Protocol):
         """A place, waited for if need be. Raises ``PenstockError`` (QUEUE_FULL, SHED, QUEUE_TIMEOUT)."""
 
 
-def claimed(asked: Priority | None, principal: Principal) -> Priority:
-    """The priority of a request: that of its key, unless the client asks for a lower one."""
+def claimed(asked: Priority | None, principal: Principal) -> int:
+    """The priority of a request: that of its key, unless the client asks for a lower one; what the gateway asks for
+    itself comes after all of them."""
+    if principal.purpose == "internal":
+        return _LAST
     return principal.priority if asked is None or asked < principal.priority else asked
 
 
@@ -38,20 +43,20 @@ async def placed(
     places: Places,
     service: Service,
     admission: Admission,
-    priority: Priority,
+    priority: int,
     alarm: Alarm,
     trail: Trail,
     clock: Clock,
 ) -> Place | None:
     """A place in the service; None where it has no bound. Raises as ``Places`` does, and when the alarm rings."""
-    most = concurrency(service, admission.snapshot.deployment)
+    name, most = room(service, admission.snapshot.deployment)
     if most is None:
         return None
     began = clock.now()
     project, queue = admission.principal.project, service.policy.queue
     try:
         with alarm.begin():
-            return await places.acquire(service.name, project, priority, queue, most)
+            return await places.acquire(name, project, priority, queue, most)
     finally:
         ended = clock.now()
         trail.away += ended - began

@@ -162,24 +162,29 @@ class Course:
         return told
 
 
-def concurrency(service: Service, deployment: Deployment) -> int | None:
-    """How many requests the service works on at once; None: without bound.
+def room(service: Service, deployment: Deployment) -> tuple[str, int | None]:
+    """Where the request waits for a place, by name, and how many of that room are worked on at once; None: without
+    bound.
 
-    What its policy says, else the slots of the ready replicas of the first model that has any.
+    What the service's policy says holds for all its requests together, whichever release they have drawn. Where it
+    says nothing, it is the slots of the ready replicas of the first model that has any, and each model that a release
+    brings along has a room of its own: places of one are of no use to another.
     """
     said = service.policy.queue.concurrency
     if said is not None:
-        return said
+        return service.name, said
     for model in service.models:
         slots = 0
         for replica in deployment.replicas.get(model, ()):
             if replica.state is ReplicaState.READY:
                 if replica.slots is None:
-                    return None
+                    return service.name, None
                 slots += replica.slots
         if slots:
-            return slots
-    return None
+            named = deployment.services.get(service.name)
+            own = service.release and (named is None or model != named.models[0])
+            return (f"{service.name}@{model}" if own else service.name), slots
+    return service.name, None
 
 
 def _none(service: Service, deployment: Deployment, traffic: Traffic) -> PenstockError:

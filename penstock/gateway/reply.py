@@ -11,6 +11,7 @@ from penstock.core.chat import Sink
 from penstock.core.errors import UPSTREAM_TIMEOUT, PenstockError
 from penstock.core.trail import Ending, Trail
 from penstock.gateway.alarm import Alarm
+from penstock.gateway.capture import Transcript
 from penstock.gateway.dispatch import Won, watched
 from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place
@@ -24,7 +25,8 @@ class Reply:
 
     ``headers`` say what happened before the first chunk, for the HTTP response; ``summary`` is there once closed,
     when the journal has it.
-    ``between_s`` bounds each silence; ``whole`` says that the first chunk is all there is.
+    ``between_s`` bounds each silence; ``whole`` says that the first chunk is all there is. What goes to the client is
+    taken down by each of ``hearing``.
     """
 
     __slots__ = (
@@ -34,6 +36,7 @@ class Reply:
         "_ending",
         "_error",
         "_first",
+        "_hearing",
         "_lease",
         "_place",
         "_settle",
@@ -58,6 +61,7 @@ class Reply:
         trail: Trail,
         settle: Settle,
         headers: Mapping[str, str],
+        hearing: tuple[Transcript, ...] = (),
     ) -> None:
         self._won = won
         self._whole = whole
@@ -70,6 +74,7 @@ class Reply:
         self._lease = lease
         self._trail = trail
         self._settle = settle
+        self._hearing = hearing
         self._ending = Ending.CLIENT_GONE
         self._error: PenstockError | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -103,8 +108,8 @@ class Reply:
         if pour is None or self._first or self._ending is Ending.COMPLETE:
             return
         alarm, watch, between_s = self._alarm, self._watch, self._between_s
-        if self._lease.transcript is not None:
-            sink = self._lease.transcript.through(sink)
+        for transcript in self._hearing:
+            sink = transcript.through(sink)
 
         def passed(chunks: Sequence[bytes]) -> bool:
             released = watched(chunks, watch)
@@ -114,8 +119,8 @@ class Reply:
         await self._timed(lambda: pour(passed))
 
     def _heard(self, chunks: Sequence[bytes]) -> Sequence[bytes]:
-        if self._lease.transcript is not None:
-            self._lease.transcript.take(chunks)
+        for transcript in self._hearing:
+            transcript.take(chunks)
         return chunks
 
     async def _released(self) -> Sequence[bytes]:

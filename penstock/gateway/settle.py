@@ -45,7 +45,7 @@ _CLIENT_GONE_STATUS = 499
 class Summary(msgspec.Struct, frozen=True):
     """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and
     ``replica`` are those of the attempt that won, else of the last; ``queued_s`` is the wait for a place,
-    None where none was needed."""
+    None where none was needed; ``release`` the one that the request has drawn, empty where the service has one."""
 
     request_id: str
     wall: float
@@ -65,6 +65,7 @@ class Summary(msgspec.Struct, frozen=True):
     ending: Ending
     status: int
     code: str
+    release: str = ""
 
 
 class Settle(Protocol):
@@ -116,6 +117,19 @@ class Settling:
         return summary
 
 
+def telling(settle: Settle, over: Callable[[Summary], None]) -> Settle:
+    """``settle``, and ``over`` hears what it gives back."""
+
+    def told(
+        trail: Trail, ending: Ending, error: PenstockError | None, lease: Lease | None, won: Try | None
+    ) -> Summary:
+        summary = settle(trail, ending, error, lease, won)
+        over(summary)
+        return summary
+
+    return told
+
+
 def _failures(facts: Sequence[TrailFact]) -> Iterator[AttemptFailed]:
     return (fact for fact in facts if isinstance(fact, AttemptFailed))
 
@@ -131,7 +145,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
     arrived, closed = facts[0], facts[-1]
     if not isinstance(arrived, Arrived) or not isinstance(closed, Closed):
         raise ValueError("A trail begins with Arrived and ends with Closed.")
-    service = model = replica = project = key_id = ""
+    service = release = model = replica = project = key_id = ""
     attempts = 0
     queued: float | None = None
     started: list[AttemptStarted] = []
@@ -142,7 +156,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         if type(fact) is Admitted:
             project, key_id = fact.project, fact.key_id
         elif type(fact) is Assigned:
-            service = fact.service
+            service, release = fact.service, fact.release
         elif type(fact) is AttemptStarted:
             attempts, model, replica = fact.number, fact.model, fact.replica
             started.append(fact)
@@ -173,6 +187,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         ending=closed.ending,
         status=closed.status,
         code=closed.code,
+        release=release,
     )
 
 
@@ -210,4 +225,10 @@ def _cost(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
         meter.record(Sample(metrics.COST, summary.cost_nano / NANO, (summary.service, summary.model)))
 
 
-RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _failed_attempts)
+def _assigned(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
+    if summary.release:
+        labels = (summary.service, summary.release, ENDINGS[summary.ending])
+        meter.record(Sample(metrics.ASSIGNED, 1.0, labels))
+
+
+RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _failed_attempts, _assigned)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from penstock.gateway.plan import Attempt
 
 
-def told(last: Attempt | None, overhead_s: float) -> dict[str, str]:
-    """``last`` is the attempt that answered, or the last to fail; ``overhead_s`` the gateway's own time so far."""
+def told(last: Attempt | None, overhead_s: float, release: str = "") -> dict[str, str]:
+    """``last`` is the attempt that answered, or the last to fail; ``overhead_s`` the gateway's own time so far;
+    ``release`` the one that the request has drawn, empty: none."""
+    drawn = {"x-penstock-release": release} if release else {}
     if last is None:
-        return {"x-penstock-attempts": "0"}
+        return {"x-penstock-attempts": "0", **drawn}
     return {
+        **drawn,
         "x-penstock-model": last.model,
         "x-penstock-replica": last.replica.id,
         "x-penstock-attempts": str(last.number),

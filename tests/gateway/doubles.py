@@ -22,9 +22,11 @@ from penstock.core.splice import members
 from penstock.core.usage import JournalRecord
 from penstock.gateway.chat import Gateway
 from penstock.gateway.means import Count, Means
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
+from penstock.gateway.trial import Trials
 
 Step = list[bytes] | PenstockError | asyncio.Event
 
@@ -131,6 +133,11 @@ def reserving(clock: Clock, journal: Records | None = None, count: Count = uncou
         OwnCounting(Book(), "w0", clock), records, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=count
     )
     return Reserving(means, "w0")
+
+
+def trials(clock: Clock, journal: Records | None = None, meter: Samples | None = None, workers: int = 1) -> Trials:
+    """Scores go to ``journal``, which may be nobody's."""
+    return Trials(Records() if journal is None else journal, clock, meter or Samples(), workers=workers)
 
 
 class Samples:
@@ -255,6 +262,8 @@ def gateway(
         doors=lambda: None,
         learn=unlearned,
         clock=clock,
+        prepare=Preparing(),
+        trials=trials(clock, meter=meter),
         draw=lambda: 0.5,
     )
 

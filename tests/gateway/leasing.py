@@ -24,9 +24,11 @@ from penstock.core.usage import Entry, JournalRecord, Opened, Settled
 from penstock.gateway.chat import Gateway
 from penstock.gateway.lease import Lease
 from penstock.gateway.means import Count, Means
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Admission, Snapshot
+from penstock.gateway.trial import Trials
 from tests.gateway.doubles import (
     OWNER,
     OpenPlaces,
@@ -197,6 +199,8 @@ class House:
             doors=lambda: None,
             learn=unlearned,
             clock=self.clock,
+            prepare=Preparing(),
+            trials=Trials(self.paper, self.clock, Samples()),
             draw=lambda: 0.5,
         )
 

@@ -25,6 +25,7 @@ from penstock.core.serving import Service
 from penstock.core.usage import Act, Audited, JournalRecord, Settled
 from penstock.gateway.chat import Gateway
 from penstock.gateway.means import Means
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.reserve import Reserving
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Admission
@@ -43,6 +44,7 @@ from tests.gateway.doubles import (
     call,
     piece,
     snapshot,
+    trials,
     uncounted,
     unlearned,
 )
@@ -78,6 +80,8 @@ class House:
             doors=lambda: None,
             learn=unlearned,
             clock=clock,
+            prepare=Preparing(),
+            trials=trials(clock),
         )
 
     async def ask(self, asked: Call, most: int = 1000) -> list[bytes]:

@@ -13,6 +13,7 @@ from penstock.core.chat import Kind
 from penstock.core.errors import NO_PRICE, TOOL_FORBIDDEN, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.money import Price, Rates
+from penstock.core.policy import Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Trail
 from penstock.gateway.assign import assign
@@ -64,10 +65,10 @@ def test_a_tool_has_no_other_name_by_which_it_is_let_through(fields: dict[str, o
         raw = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in each.items()}
         asking = msgspec.structs.replace(call(), fields=raw)
         if allowed:
-            assert assign(asking, admission, Trail(), Turned()) is not None
+            assert assign(asking, admission, Terms(), Trail(), Turned()) is not None
         else:
             with pytest.raises(PenstockError) as caught:
-                assign(asking, admission, Trail(), Turned())
+                assign(asking, admission, Terms(), Trail(), Turned())
             assert caught.value.fault is TOOL_FORBIDDEN
 
 

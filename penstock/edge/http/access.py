@@ -39,6 +39,7 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
     completion_tokens: int | None = None
     ending: str = ""
     code: str = ""
+    release: str = ""
 
 
 def line(exchange: Exchange) -> AccessLine:
@@ -98,6 +99,7 @@ def told(
         completion_tokens=usage.completion if usage else None,
         ending=ENDINGS[summary.ending] if summary else "",
         code=code,
+        release=summary.release if summary else "",
     )
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+
+import msgspec
 
 from penstock.access.scopes import check_endpoint
 from penstock.core.errors import (
@@ -19,7 +22,7 @@ from penstock.core.errors import (
     PenstockError,
 )
 from penstock.core.metrics import Meter, Sample
-from penstock.edge.http import access, health, openapi
+from penstock.edge.http import access, feedback, health, openapi
 from penstock.edge.http.body import check_head
 from penstock.edge.http.dialects import Read, chat, completions, embeddings, models, responses
 from penstock.edge.http.exchange import ClientGoneError, Exchange
@@ -84,6 +87,7 @@ class App:
                 CALL,
                 **dict.fromkeys(("GET", "DELETE", "POST"), self._no_response),
             ),
+            _route("/v1/feedback", CALL, POST=self._feedback),
             _route("/v1/models", CALL, GET=self._list_models),
             _route("/v1/models/{id}", CALL, GET=self._retrieve_model, DELETE=self._delete_model),
             # What is no WebSocket is told so; one that is asks for the key itself.
@@ -190,6 +194,15 @@ class App:
             "Responses are not stored here, so none can be fetched, changed or deleted. "
             "Keep what POST /v1/responses returns, and send earlier items in 'input'.",
         )
+
+    async def _feedback(self, exchange: Exchange, _: str) -> None:
+        admission = await self._admit(exchange, "/v1/feedback")
+        check_head(exchange.headers, self._max_body_bytes)
+        asked = feedback.read(await exchange.body(self._max_body_bytes))
+        scores = feedback.scores(asked, admission.principal, time.time())
+        self._gateway.note(scores)
+        taken = feedback.FeedbackTaken(asked.request_id, [score.metric for score in scores])
+        exchange.reply(202, msgspec.json.encode(taken))
 
     async def _healthz(self, exchange: Exchange, _: str) -> None:
         exchange.reply(200, health.alive())

@@ -13,6 +13,7 @@ from penstock.edge.http.dialects.completions import CompletionRequest
 from penstock.edge.http.dialects.embeddings import EmbeddingRequest
 from penstock.edge.http.dialects.models import Model, ModelList
 from penstock.edge.http.dialects.responses.request import ResponseRequest
+from penstock.edge.http.feedback import FeedbackRequest, FeedbackTaken
 from penstock.edge.http.health import Health, Ready
 
 Json = dict[str, object]
@@ -22,6 +23,8 @@ _STRUCTS = (
     CompletionRequest,
     EmbeddingRequest,
     ResponseRequest,
+    FeedbackRequest,
+    FeedbackTaken,
     Model,
     ModelList,
     Health,
@@ -47,6 +50,7 @@ _ERRORS = {
 }
 _CALL_ERRORS = tuple(status for status in _ERRORS if status != "409")
 _GET_ERRORS = ("401", "403", "404", "500")
+_FEEDBACK_ERRORS = ("400", "401", "403", "408", "413", "415", "500", "503")
 
 # A chat completion and the like come from the engine as they are, so only what the gateway answers for is said.
 _ANSWERS: Json = {
@@ -163,6 +167,17 @@ def _paths() -> Json:
         },
         "/v1/responses": {
             "post": _ask("createResponse", "Answer, without stored state", "ResponseRequest", "Response")
+        },
+        "/v1/feedback": {
+            "post": {
+                "operationId": "createFeedback",
+                "summary": "Say how good an answer was, by the id of its request",
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": _ref("FeedbackRequest")}},
+                },
+                "responses": {"202": _json("Taken", "FeedbackTaken"), **_refused(*_FEEDBACK_ERRORS)},
+            }
         },
         "/v1/models": {"get": {**models, "responses": _read("ModelList")}},
         "/v1/models/{id}": {

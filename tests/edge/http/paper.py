@@ -22,13 +22,14 @@ from penstock.edge.http.admin import Admin, Live, summed
 from penstock.edge.http.app import App
 from penstock.edge.http.exchange import Exchange, Headers
 from penstock.gateway.chat import Gateway
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
 from tests.control.accounts.office import NOW, PEPPER, Office, furnished, office
 from tests.edge.http.serving import Engine, deployment, usual
-from tests.gateway.doubles import NoPrices, Samples, reserving, unlearned
+from tests.gateway.doubles import NoPrices, Samples, reserving, trials, unlearned
 
 
 class Paper(Exchange):
@@ -106,6 +107,8 @@ class PaperSite:
             doors=lambda: None,
             learn=unlearned,
             clock=clock,
+            prepare=Preparing(),
+            trials=trials(clock),
         )
 
         async def page() -> bytes:

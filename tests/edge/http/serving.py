@@ -23,11 +23,12 @@ from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.listening import Patience
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
-from tests.gateway.doubles import NoPrices, OneKey, Samples, ScriptedUpstream, Step, reserving, unlearned
+from tests.gateway.doubles import NoPrices, OneKey, Samples, ScriptedUpstream, Step, reserving, trials, unlearned
 
 DEADLINE_S = 10.0
 K1 = Principal(key_id="k1", project="default", role="owner", permissions=frozenset({"call"}), priority=Priority.HIGH)
@@ -180,6 +181,8 @@ async def site(
         doors=lambda: None,
         learn=unlearned,
         clock=clock,
+        prepare=Preparing(),
+        trials=trials(clock),
     )
     app = App(
         gateway,

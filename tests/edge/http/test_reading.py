@@ -122,6 +122,6 @@ def test_the_description_covers_every_route_and_every_reference() -> None:
         assert name in described["components"]["schemas"], name
     assert set(described["paths"]) == {
         *("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models"),
-        *("/v1/models/{id}", "/healthz", "/readyz", "/metrics", "/openapi.json"),
+        *("/v1/feedback", "/v1/models/{id}", "/healthz", "/readyz", "/metrics", "/openapi.json"),
         *(operation.path for operation in OPERATIONS),
     }

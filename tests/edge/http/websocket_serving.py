@@ -23,13 +23,14 @@ from penstock.edge.http.access import AccessLine
 from penstock.edge.http.websocket import PATH, SocketTimes, WebSocketSide
 from penstock.edge.http.websocket_connection import WebSocketConnection
 from penstock.gateway.chat import Gateway
+from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Engine as AnyEngine
 from penstock.gateway.snapshot import Snapshot
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
 from tests.edge.http.serving import DEADLINE_S, K1, deployment
-from tests.gateway.doubles import NoPrices, OneKey, Samples, reserving, unlearned
+from tests.gateway.doubles import NoPrices, OneKey, Samples, reserving, trials, unlearned
 
 Frame = dict[str, object]
 KEY = {"authorization": "Bearer key"}
@@ -117,6 +118,8 @@ async def socket_site(
         doors=lambda: None,
         learn=unlearned,
         clock=clock,
+        prepare=Preparing(),
+        trials=trials(clock),
     )
     side = WebSocketSide(
         gateway,
