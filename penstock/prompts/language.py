@@ -22,12 +22,13 @@ from jinja2.utils import pass_context
 from penstock.prompts.config import Value
 
 MOST_STEPS = 100_000
-"""Steps of all loops of a rendering together; with large values a step counts for more."""
+"""Steps of all loops of a rendering together; with large values, and filters over them, there are fewer."""
 MOST_OUTPUT = 1 << 20
 """Characters that a rendering makes, and that a filter makes of them."""
 WORK = "0"
 """The name, which no template can write, of a rendering's ``Work``."""
 _EACH = "_each"
+_STEP = 320
 _INDENTED = 40
 
 
@@ -36,16 +37,21 @@ class TooMuch(Exception):
 
 
 class Work:
-    """What one rendering may still do. ``size`` is that of its values, in characters."""
+    """What one rendering may still do, in characters that are looked at. ``size`` is that of its values."""
 
-    __slots__ = ("_cost", "_left")
+    __slots__ = ("_left", "_step")
 
     def __init__(self, size: int) -> None:
-        self._cost = 1 + size // 16_384
-        self._left = MOST_STEPS
+        self._step = _STEP + size // 64
+        self._left = MOST_STEPS * _STEP
 
     def step(self) -> None:
-        self._left -= self._cost
+        """Counts one step of a loop, in which anything may be compared."""
+        self.spend(self._step)
+
+    def spend(self, size: int) -> None:
+        """Counts a filter over so much."""
+        self._left -= size
         if self._left < 0:
             raise TooMuch("its loops take too many steps")
 
@@ -195,6 +201,22 @@ def _indent(value: object, width: int = 4, first: bool = False) -> str:
     return "\n".join([blank + lines[0] if first else lines[0], *rest])
 
 
+def _truncate(value: object, length: int = 255, within_words: bool = False, end: str = "...") -> str:
+    text = _text(value)
+    if len(text) <= length:
+        return text
+    cut = text[: max(0, length - len(end))]
+    return (cut if within_words else cut.rsplit(" ", 1)[0]) + end
+
+
+def _first(value: list[object]) -> object:
+    return value[0] if value else None
+
+
+def _last(value: list[object]) -> object:
+    return value[-1] if value else None
+
+
 def _default(value: object, other: Value = "", empty: bool = False) -> object:
     return other if value is None or isinstance(value, Undefined) or (empty and not value) else value
 
@@ -216,16 +238,31 @@ def _sorted(items: list[object]) -> list[object]:
     return sorted(items, key=str)
 
 
-_FILTERS: Mapping[str, Callable[..., object]] = {
+def _counted(filtered: Callable[..., object]) -> Callable[..., object]:
+    @pass_context
+    def counting(context: Context, value: object, *args: object, **named: object) -> object:
+        context.parent[WORK].spend(1 + _size(value))
+        return filtered(value, *args, **named)
+
+    return counting
+
+
+def _size(value: object) -> int:
+    if isinstance(value, list):
+        return len(value) + sum(map(_size, value))
+    return len(value) if isinstance(value, str) else 1
+
+
+_PLAIN: Mapping[str, Callable[..., object]] = {
     "capitalize": stock.do_capitalize,
     "count": len,
     "default": _default,
-    "first": stock.do_first,
+    "first": _first,
     "float": stock.do_float,
     "indent": _indent,
     "int": stock.do_int,
     "join": _join,
-    "last": stock.do_last,
+    "last": _last,
     "length": len,
     "lower": stock.do_lower,
     "replace": _replace,
@@ -236,11 +273,12 @@ _FILTERS: Mapping[str, Callable[..., object]] = {
     "title": stock.do_title,
     "tojson": _tojson,
     "trim": stock.do_trim,
-    "truncate": stock.do_truncate,
+    "truncate": _truncate,
     "unique": _listed(dict.fromkeys),
     "upper": stock.do_upper,
     "wordcount": stock.do_wordcount,
 }
+_FILTERS = {name: _counted(filtered) for name, filtered in _PLAIN.items()}
 _TESTS = ("none", "string", "number", "boolean", "true", "false", "in", "eq", "ne", "lt", "le", "gt", "ge", "odd")
 _LOOP = ("index", "index0", "revindex", "revindex0", "first", "last", "length")
 _ALLOWED = (
