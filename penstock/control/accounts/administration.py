@@ -20,6 +20,7 @@ from penstock.control.accounts.keys import KeySecret
 from penstock.control.accounts.minting import minted, once_key, request_digest, told_again
 from penstock.control.accounts.operation import Operation, Scores, Sources
 from penstock.control.accounts.operations import BY_NAME
+from penstock.control.accounts.traffic import recent
 from penstock.control.accounts.turn import Outcome, Turn, conflict
 from penstock.core.accounts import Change, Once
 from penstock.core.administration import Answer, Ask
@@ -55,8 +56,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 class Administration:
     """``peppers`` the current one first, ``clock`` seconds since the epoch; ``changed`` is called, on the loop,
-    after each change of the directory. ``served`` and ``standing`` give those of a ``Turn``; they are called in a
-    thread. May be asked by many at once, from one loop."""
+    after each change of the directory. ``served`` and ``standing`` give those of a ``Turn``, ``evidence`` that
+    of ``Sources``; they are called in a thread. May be asked by many at once, from one loop."""
 
     def __init__(
         self,
@@ -71,9 +72,10 @@ class Administration:
         served: Callable[[], Served] = Served,
         standing: Callable[[], Mapping[str, frozenset[str]]] = dict,
         scores: Scores | None = None,
+        evidence: Callable[[str], bytes | None] = lambda rollout: None,
     ) -> None:
         self._state = state
-        self._sources = Sources(state.directory, ledger, audit, scores)
+        self._sources = Sources(state.directory, ledger, audit, scores, evidence)
         self._ledger = ledger
         self._peppers = peppers
         self._clock = clock
@@ -137,6 +139,7 @@ class Administration:
             query=ask.query,
             served=self._served(),
             standing=self._standing(),
+            recent=lambda service: recent(self._ledger, service, self._clock()),
         )
         if operation.writes is not None:
             with self._writing:

@@ -22,12 +22,14 @@ class Scores(Protocol):
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """What can be read. ``directory`` is looked up when it is called. ``scores`` None: nothing is scored here."""
+    """What can be read. ``directory`` is looked up when it is called. ``scores`` None: nothing is scored here.
+    ``evidence`` is what is known of a rollout that has not ended, None: nothing yet."""
 
     directory: Callable[[], Directory]
     ledger: LedgerStore
     audit: AuditStore
     scores: Scores | None = None
+    evidence: Callable[[str], bytes | None] = lambda rollout: None
 
 
 Reads = Callable[[Sources, Turn, Any, Ask], msgspec.Struct]

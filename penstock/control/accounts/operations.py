@@ -26,6 +26,7 @@ from penstock.control.accounts.operation import (
     removing,
 )
 from penstock.control.accounts.release_operations import RELEASED
+from penstock.control.accounts.rollout_operations import ROLLED
 from penstock.control.accounts.turn import Turn
 from penstock.core.administration import Ask
 
@@ -147,6 +148,7 @@ OPERATIONS: tuple[Operation, ...] = (
     getting("prices", "price", prices.PriceView, of_directory(prices.one)),
     removing("prices", "price", prices.delete, everywhere=True),
     *RELEASED,
+    *ROLLED,
     Operation(
         name="usage.sums",
         method="GET",

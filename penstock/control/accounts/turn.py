@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from penstock.control.accounts.traffic import Recent
 from penstock.core.accounts import EVERYWHERE, Record, RecordKind
 from penstock.core.administration import Actor
 from penstock.core.errors import CONFLICT, INVALID_VALUE, PERMISSION_DENIED, PenstockError
@@ -51,7 +52,7 @@ class Minted(msgspec.Struct, frozen=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """``now`` in seconds since the epoch. ``new_id`` makes an id that begins with a word, never the same twice;
     ``mint`` the key of a public id. ``served`` is what the deployment file of this gateway says now; ``standing`` the
-    releases that each living gateway could serve at once, by gateway."""
+    releases that each living gateway could serve at once, by gateway; ``recent`` what a service did lately."""
 
     actor: Actor
     now: float
@@ -61,6 +62,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     query: Mapping[str, str] = {}
     served: Served = Served()
     standing: Mapping[str, frozenset[str]] = {}
+    recent: Callable[[str], Recent] = lambda service: Recent()
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

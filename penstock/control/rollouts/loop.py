@@ -119,14 +119,11 @@ class Rollouts:
     def tick(self) -> bool:
         """Decides what there is to decide now; whether anything was changed. Blocks. Raises ``PenstockError``."""
         standing = self._standing()
-        if self._gateway != min(standing, default=self._gateway):
-            self._directory = None
-            self._weighed.clear()
-            return False
+        acts = self._gateway == min(standing, default=self._gateway)
         changed = False
         for _ in range(_AT_MOST):
             try:
-                if not self._moved(standing):
+                if not self._moved(standing, acts=acts):
                     break
                 changed = True
             except PenstockError as error:
@@ -135,8 +132,14 @@ class Rollouts:
                     raise
         return changed
 
-    def _moved(self, standing: Standing) -> bool:
-        """Writes the first thing that is to be written; whether there was one."""
+    def evidence(self, rollout: str) -> bytes | None:
+        """What is known of a rollout that has not ended, as of the last tick; None: nothing. From any thread."""
+        weighed = self._weighed.get(rollout)
+        return None if weighed is None or weighed.verdict is None else weighed.verdict.evidence
+
+    def _moved(self, standing: Standing, *, acts: bool) -> bool:
+        """Writes the first thing that is to be written; whether there was one. Who does not act weighs, to know how
+        it stands and to go on at once when its turn comes."""
         directory = self._look()
         splits = {each.service: each for each in directory.splits}
         running = [each for each in directory.rollouts if each.state not in ENDED]
@@ -145,10 +148,10 @@ class Rollouts:
         for rollout in running:
             verdict = self._verdict(rollout)
             move = decide(rollout, splits.get(rollout.service), verdict, standing, self._clock.wall())
-            if move is not None:
+            if move is not None and acts:
                 self._write(directory, move)
                 return True
-        for split in directory.splits:
+        for split in directory.splits if acts else ():
             left = swept(split, self._clock.wall())
             if left is not None:
                 act = self._act("splits.cool", split.service, left)
@@ -175,7 +178,8 @@ class Rollouts:
                 weighed.weighing.add(number, score)
                 weighed.read_to = number
             if len(found) < _AT_ONCE:
-                return weighed.weighing.verdict(rollout, self._clock.wall())
+                weighed.verdict = weighed.weighing.verdict(rollout, self._clock.wall())
+                return weighed.verdict
 
     def _write(self, directory: Directory, move: Move) -> None:
         (decision,), (rollout,) = move.decisions, move.rollouts
@@ -204,5 +208,6 @@ class Rollouts:
 class _Weighed:
     def __init__(self, weighing: Weighing) -> None:
         self.weighing = weighing
+        self.verdict: Verdict | None = None
         self.decisions = 0
         self.read_to = 0
