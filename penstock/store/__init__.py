@@ -104,6 +104,10 @@ class AuditStore(Protocol):
         kept elsewhere."""
 
 
+LATE_S = 600.0
+"""How much later than a client's score of it a request may be told of."""
+
+
 class ScoreSum(msgspec.Struct, frozen=True, kw_only=True):
     """Scores of one release by one ``version`` of one ``metric``: how many there are, and their mean, in [0, 1].
     ``copied``: of mirrored copies, else of what clients got."""
@@ -124,9 +128,12 @@ class ScoreStore(Protocol):
 
         A score without a release, as a client gives it, gets service, release, rollout and unit from the newest other
         score of its request that is not of a copy; else service and release from the ledger's newest row of it, and
-        is then of no rollout; else it is kept as it is. It is not written where the same metric and version of the
-        request is there with that release, or with none. A value outside [0, 1] becomes the nearest in it, one that
-        is no number 0: one absurd number must not keep everything behind it out of the store.
+        is then of no rollout; else it is kept as it is, as another gateway may not have told of the request yet. What
+        comes within ``LATE_S`` is then looked at again with each call, and gets a new number when more is known. It
+        is not written where the same metric and version of the request is there with that release, or with none.
+
+        A value outside [0, 1] becomes the nearest in it, one that is no number 0: one absurd number must not keep
+        everything behind it out of the store.
         """
 
     def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]:

@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.core.releases import Decision, Score
 from penstock.core.usage import Entry
-from penstock.store import ScoreSum
+from penstock.store import LATE_S, ScoreSum
 from penstock.store.scores import kept
 from penstock.store.words import storable
 
@@ -35,7 +35,10 @@ class ForgetfulScores:
             before = len(self._scores)
             for score in sorted(map(kept, scores), key=lambda each: not each.release):
                 self._add(score)
-            return len(self._scores) - before
+            new = len(self._scores) - before
+            if scores:
+                self._take_up(max(score.arrived_at for score in scores) - LATE_S)
+            return new
 
     def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]:
         found = [(number, score) for number, score in self._known() if number > after and score.rollout == rollout]
@@ -84,6 +87,15 @@ class ForgetfulScores:
         same = (each for each in self.of_request(score.request_id) if (each.metric, each.version) == name)
         if not any(each.release in taken for each in same):
             self._scores[next(self._numbers)] = score
+
+    def _take_up(self, since: float) -> None:
+        """Those whose request is known now, under a new number."""
+        for number, score in self._known():
+            if not score.release and score.arrived_at >= since:
+                found = self._completed(score)
+                if found.release:
+                    del self._scores[number]
+                    self._scores[next(self._numbers)] = found
 
     def _completed(self, score: Score) -> Score:
         known = [each for each in self.of_request(score.request_id) if each.release and not each.copied]

@@ -9,6 +9,8 @@ import sqlalchemy as sql
 
 from penstock.store.tables import METADATA, TEXT
 
+_UNKNOWN = sql.text("release = ''")
+
 MODEL_VERSIONS = sql.Table(
     "model_versions",
     METADATA,
@@ -131,6 +133,7 @@ SCORES = sql.Table(
     sql.Index("scores_rollout", "rollout", "number"),
     sql.Index("scores_release", "release", "at"),
     sql.Index("scores_arrived_at", "arrived_at"),
+    sql.Index("scores_unknown", "release", "arrived_at", sqlite_where=_UNKNOWN, postgresql_where=_UNKNOWN),
     sqlite_autoincrement=True,
 )
 """``number`` is the order of arrival here, with gaps; a number is never used again, whatever was forgotten."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import operator
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sql
 
 from penstock.core.releases import Decision, Score
-from penstock.store import ScoreSum
+from penstock.store import LATE_S, ScoreSum
 from penstock.store.database import Database
 from penstock.store.ledger_table import LEDGER, RUNS
 from penstock.store.release_tables import DECISIONS, SCORES
@@ -63,13 +63,16 @@ class SqlScores:
         takable = [kept(score) for score in scores]
         whole = [score for score in takable if score.release]
         partly = [score for score in takable if not score.release]
+        unknown = self._unknown(max(score.arrived_at for score in takable))
         # Before the transaction that others wait for: rows of the ledger do not change.
-        known = self._in_ledger({score.request_id for score in partly})
+        known = self._in_ledger({score.request_id for score in (*partly, *unknown.values())})
         with self._database.begin(PATIENCE_S) as connection:
             if self._database.kind == "postgresql":
                 # A sequence gives its numbers out before they are seen. One at a time, they are seen in their order.
                 connection.execute(sql.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             new = self._insert(connection, whole)
+            if unknown:
+                self._insert(connection, _taken_up(connection, unknown, known))
             return new + self._insert(connection, _completed(connection, partly, known)) if partly else new
 
     def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]:
@@ -140,6 +143,15 @@ class SqlScores:
             raise TypeError(f"{type(driver).__name__} is not SQLite's")
         return driver.executemany(_INSERT, map(msgspec.structs.astuple, scores)).rowcount
 
+    def _unknown(self, at: float) -> Mapping[int, Score]:
+        """The newest scores, by number, of requests that nothing was known of when they came."""
+        # Not as a parameter, or SQLite would not see that the index is of these.
+        nothing: sql.ColumnElement[str] = sql.literal_column("''")
+        asked = sql.select(SCORES).where(SCORES.c.release == nothing, SCORES.c.arrived_at >= at - LATE_S)
+        with self._database.read() as connection:
+            rows = connection.execute(asked.order_by(SCORES.c.arrived_at.desc()).limit(_LOOKED_UP)).all()
+        return {row[0]: _score(row[1:]) for row in rows}
+
     def _in_ledger(self, requests: Collection[str]) -> dict[str, Assigned]:
         """By request, the newest of each id."""
         found: dict[str, Assigned] = {}
@@ -156,10 +168,36 @@ class SqlScores:
         return found
 
 
+def _taken_up(
+    connection: sql.Connection, unknown: Mapping[int, Score], in_ledger: Mapping[str, Assigned]
+) -> Sequence[Score]:
+    """Those of them whose request is known now, taken out to be put in again: with the number that they have, those
+    who have read on would never see them."""
+    known = _known(connection, unknown.values(), in_ledger)[0]
+    found = {number: _with(score, known) for number, score in unknown.items()}
+    gone = {number: sql.delete(SCORES).where(SCORES.c.number == number) for number in found if found[number].release}
+    return [found[number] for number, taken in gone.items() if connection.execute(taken).rowcount]
+
+
 def _completed(
     connection: sql.Connection, scores: Sequence[Score], in_ledger: Mapping[str, Assigned]
 ) -> Sequence[Score]:
     """With what is known of their requests, and without those that are there already."""
+    known, there = _known(connection, scores, in_ledger)
+    completed = []
+    for score in scores:
+        found = _with(score, known)
+        name = (score.request_id, score.metric, score.version)
+        if not there & {(*name, ""), (*name, found.release)}:
+            completed.append(found)
+    return completed
+
+
+def _known(
+    connection: sql.Connection, scores: Iterable[Score], in_ledger: Mapping[str, Assigned]
+) -> tuple[Mapping[str, Assigned], Set[tuple[str, str, str, str]]]:
+    """What is known of the requests of these scores, and the request, metric, version and release of those that they
+    have."""
     known, there = dict(in_ledger), set()
     row = SCORES.c
     asked = sql.select(row.request_id, row.metric, row.version, row.service, row.release, row.rollout, row.unit)
@@ -170,17 +208,16 @@ def _completed(
             there.add((request, metric, version, release))
             if release:
                 known[request] = Assigned(*assigned)
-    completed = []
-    for score in scores:
-        found = known.get(score.request_id)
-        if found is not None:
-            score = msgspec.structs.replace(
-                score, service=found.service, release=found.release, rollout=found.rollout, unit=found.unit
-            )
-        name = (score.request_id, score.metric, score.version)
-        if not there & {(*name, ""), (*name, score.release)}:
-            completed.append(score)
-    return completed
+    return known, there
+
+
+def _with(score: Score, known: Mapping[str, Assigned]) -> Score:
+    found = known.get(score.request_id)
+    if found is None:
+        return score
+    return msgspec.structs.replace(
+        score, service=found.service, release=found.release, rollout=found.rollout, unit=found.unit
+    )
 
 
 def _some(all_of_them: Iterable[_T]) -> Iterable[Sequence[_T]]:

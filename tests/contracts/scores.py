@@ -12,7 +12,7 @@ import pytest
 
 from penstock.core.releases import Decision, Score
 from penstock.core.usage import Entry
-from penstock.store import ScoreStore, ScoreSum
+from penstock.store import LATE_S, ScoreStore, ScoreSum
 from tests.contracts.ledger import NOON, entry
 from tests.contracts.releases import decision
 
@@ -163,16 +163,32 @@ class ScoreContract:
 
     def test_feedback_that_was_given_stays_whatever_is_known_later(self, store: ScoreStore) -> None:
         assert store.append_scores([feedback("a", value=1.0), feedback("a", value=0.0)]) == 1
-        store.append_scores([score("a")])
         assert store.append_scores([feedback("a", value=0.0)]) == 0
-        assert store.append_scores([feedback("a", value=0.25, version="v2"), feedback("a", metric="rating")]) == 2
-        assert store.append_scores([feedback("a", value=0.75, version="v2")]) == 0
+        later = {"arrived_at": NOON + 60 + LATE_S + 1}
+        store.append_scores([score("a", **later)])
+        assert store.append_scores([feedback("a", value=0.0, **later)]) == 0
+        more = [feedback("a", value=0.25, version="v2", **later), feedback("a", metric="rating", **later)]
+        assert store.append_scores(more) == 2
+        assert store.append_scores([feedback("a", value=0.75, version="v2", **later)]) == 0
         assert [(each.metric, each.version, each.value, each.release) for each in store.of_request("a")] == [
             ("thumb", "v1", 1.0, ""),
             ("format", "v1", 0.5, "rel_b"),
             ("thumb", "v2", 0.25, "rel_b"),
             ("rating", "v1", 0.5, "rel_b"),
         ]
+
+    def test_feedback_that_overtook_its_request_is_of_its_rollout_when_that_is_known(self, store: ScoreStore) -> None:
+        """It may have come by another gateway."""
+        store.append_scores([feedback("a"), feedback("b"), feedback("c"), score("x")])
+        read = store.scores("ro1", 0, 10)[-1][0]
+        self.used([entry("b", release="rel_a")])
+        assert store.append_scores([score("a", arrived_at=NOON + 60 + LATE_S)]) == 1
+        assert list(store.of_request("a"))[1:] == [score("a", metric="thumb", arrived_at=NOON + 60)]
+        assert [each.metric for _, each in store.scores("ro1", read, 10)] == ["format", "thumb"]
+        assert list(store.of_request("b")) == [feedback("b", service="chat", release="rel_a")]
+        assert list(store.of_request("c")) == [feedback("c")]
+        assert store.append_scores([feedback("a", value=0.0), feedback("b", value=0.0), score("a")]) == 0
+        assert len(store.of_request("a")) == 2
 
     def test_summary(self, store: ScoreStore) -> None:
         assert list(store.summary("chat", "rel_b", 0.0)) == []

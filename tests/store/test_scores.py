@@ -96,6 +96,7 @@ class TestSqlite(InDatabase):
             "SELECT * FROM scores WHERE request_id IN ('x', 'y') AND NOT copied ORDER BY number": "request_id=?",
             "SELECT avg(value) FROM scores WHERE service = 's' AND release = 'x' AND at >= 1": "scores_release",
             "SELECT number FROM scores WHERE arrived_at < 1 LIMIT 9": "scores_arrived_at",
+            "SELECT * FROM scores WHERE release = '' AND arrived_at >= 1 ORDER BY arrived_at DESC": "scores_unknown",
             "SELECT request_id FROM ledger WHERE run IN (SELECT run FROM ledger_runs) AND purpose = 'client'"
             " AND request_id IN ('x', 'y') ORDER BY received_at": "ledger_request_id (run=? AND request_id=?",
         }

@@ -172,3 +172,7 @@ def _make_scores() -> None:
     op.create_index("scores_rollout", "scores", ["rollout", "number"])
     op.create_index("scores_release", "scores", ["release", "at"])
     op.create_index("scores_arrived_at", "scores", ["arrived_at"])
+    unknown = sql.text("release = ''")
+    op.create_index(
+        "scores_unknown", "scores", ["release", "arrived_at"], sqlite_where=unknown, postgresql_where=unknown
+    )
