@@ -1,7 +1,7 @@
 """History: which messages of a long conversation go to the model. Pure.
 
 A turn begins with a message of the user and has all that follows until the next: answers, tool calls and their
-results. Turns go whole, the oldest first. System messages, and the last turn, always stay.
+results. Turns go whole, the oldest first. System messages, the service's own prompt and the last turn always stay.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ class Conversation(NamedTuple):
         return [self.messages[place] for turn in self.turns[begin:end] for place in turn]
 
 
-def conversation(messages: Sequence[bytes], count: Count = tokens) -> Conversation:
-    """The messages by turns. Raises ``PenstockError(INVALID_TYPE)`` for one that is none."""
+def conversation(messages: Sequence[bytes], count: Count = tokens, ours: int = 0) -> Conversation:
+    """The messages by turns; the first ``ours`` are the service's own prompt. Raises ``PenstockError(INVALID_TYPE)``
+    for one that is none."""
     heads: list[_Head] = []
     costs: list[int] = []
     for place, message in enumerate(messages):
@@ -99,7 +100,7 @@ def conversation(messages: Sequence[bytes], count: Count = tokens) -> Conversati
     pinned: list[int] = []
     reach = _reach(heads)
     for place, head in enumerate(heads):
-        if head.role in _PINNED:
+        if place < ours or head.role in _PINNED:
             pinned.append(place)
         elif not turns or (head.role == "user" and reach[place] < place):
             turns.append([place])

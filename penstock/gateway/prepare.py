@@ -68,8 +68,9 @@ class Preparing:
         if call.kind is not Kind.CHAT:
             _check_kind(call, service)
             return call
+        ours = 0
         if service.prompt or service.defaults not in _NO_DEFAULTS:
-            call = self._filled(call, service)
+            call, ours = self._filled(call, service)
         elif MEMBER in call.fields:
             raise _no_prompt(service)
         history = service.policy.history
@@ -79,30 +80,29 @@ class Preparing:
         # By the estimate a message has fewer tokens than bytes, but for parts that are no text.
         if self._count is tokens and len(raw) <= history.tokens and b'"type"' not in raw:
             return call
-        found = checked(conversation(_split(raw), self._count), history.tokens)
+        found = checked(conversation(_split(raw), self._count, ours), history.tokens)
         if found.total <= history.tokens:
             return call
         messages = await self._summaries.shortened(call, found, history, admission)
         return msgspec.structs.replace(call, fields={**call.fields, "messages": joined(messages)})
 
-    def _filled(self, call: Call, service: Service) -> Call:
+    def _filled(self, call: Call, service: Service) -> tuple[Call, int]:
+        """The call with prompt and defaults, and how many messages of the prompt come first."""
         kept = self._at_hand(service)
         fields = dict(call.fields)
+        ours = 0
         if kept.prompt is not None:
-            fields["messages"] = _messages(fields, kept.prompt)
+            fields["messages"], ours = _messages(fields, kept.prompt)
         elif MEMBER in fields:
             raise _no_prompt(service)
         left_out = [name for name in kept.defaults if not _said(name, call.fields)]
         if not left_out:
-            return msgspec.structs.replace(call, fields=fields)
+            return msgspec.structs.replace(call, fields=fields), ours
         for name in left_out:
             fields[name] = kept.defaults[name]
-        return msgspec.structs.replace(
-            call,
-            fields=fields,
-            max_tokens=_integer(kept.defaults, left_out, ("max_completion_tokens", "max_tokens"), call.max_tokens),
-            choices=_integer(kept.defaults, left_out, ("n",), call.choices) or 1,
-        )
+        most = _integer(kept.defaults, left_out, ("max_completion_tokens", "max_tokens"), call.max_tokens)
+        choices = _integer(kept.defaults, left_out, ("n",), call.choices) or 1
+        return msgspec.structs.replace(call, fields=fields, max_tokens=most, choices=choices), ours
 
     def _at_hand(self, service: Service) -> _Kept:
         key = (service.prompt, service.defaults)
@@ -150,8 +150,9 @@ def _no_prompt(service: Service) -> PenstockError:
     )
 
 
-def _messages(fields: dict[str, msgspec.Raw], prompt: Compiled) -> msgspec.Raw:
-    """The prompt's messages and the client's. Takes ``prompt_variables`` out of ``fields``."""
+def _messages(fields: dict[str, msgspec.Raw], prompt: Compiled) -> tuple[msgspec.Raw, int]:
+    """The prompt's messages and the client's, and how many are the prompt's. Takes ``prompt_variables`` out of
+    ``fields``."""
     raw = fields.pop(MEMBER, None)
     try:
         said = {} if raw is None or bytes(raw) == b"null" else _objects.decode(raw)
@@ -173,7 +174,7 @@ def _messages(fields: dict[str, msgspec.Raw], prompt: Compiled) -> msgspec.Raw:
                 param="messages",
             )
         inner = msgspec.json.encode(asked)
-    return msgspec.Raw(b"[" + b",".join([*before, inner]) + b"]")
+    return msgspec.Raw(b"[" + b",".join([*before, inner]) + b"]"), len(before)
 
 
 def _said(name: str, fields: Mapping[str, msgspec.Raw]) -> bool:
