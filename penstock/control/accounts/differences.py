@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-WITH = "with"
+FROM = "from"
 """The parameter that names what is compared with."""
 _AROUND = 3
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from penstock.control.accounts.differences import WITH, DiffView, Part, difference
+from penstock.control.accounts.differences import FROM, DiffView, Part, difference
 from penstock.control.accounts.turn import Name, Outcome, Page, Text, Turn, invalid, near, page
 from penstock.control.accounts.versions import aliases_of, all_of, model_version
 from penstock.core.accounts import Directory
@@ -80,7 +80,10 @@ def register(directory: Directory, turn: Turn, asked: RegisterModel) -> Outcome:
             param="name",
         )
     kept = next((each for each in directory.models if each.id == there.id), None)
-    made = kept or msgspec.structs.replace(
+    if kept is not None and (kept.message or kept.parents or not (asked.message or asked.parents)):
+        return Outcome(answer=shown(directory, turn, kept), target=kept.id)
+    # What a release has kept beside itself nobody has said anything of yet.
+    made = msgspec.structs.replace(
         there,
         parents=tuple(
             dict.fromkeys(
@@ -90,18 +93,19 @@ def register(directory: Directory, turn: Turn, asked: RegisterModel) -> Outcome:
         ),
         author=turn.actor.key_id,
         message=asked.message,
-        created_at=turn.now,
+        created_at=turn.now if kept is None else kept.created_at,
     )
     if made.id in made.parents:
         raise invalid("parents", f"'{made.id}' is this very version. Name those that it was made from.")
+    before = None if kept is None else shown(directory, turn, kept)
     after = shown(directory, turn, made)
-    return Outcome(answer=after, put=() if kept else (made,), target=made.id, after=after)
+    return Outcome(answer=after, put=(made,), target=made.id, before=before, after=after)
 
 
 def diff(directory: Directory, turn: Turn, _: None) -> DiffView:
-    """From the version in the path to that in the query, default: the one that the deployment file has now."""
-    before = model_version(directory, turn.served, turn.target)
-    after = model_version(directory, turn.served, turn.query.get(WITH, before.name), WITH)
+    """Of the version in the path since that in the query, default: the one that the deployment file has now."""
+    after = model_version(directory, turn.served, turn.target)
+    before = model_version(directory, turn.served, turn.query.get(FROM, after.name), FROM)
     return DiffView(before=before.id, after=after.id, parts=parts(before, after))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from penstock.control.accounts.differences import WITH, DiffView, Part, compared
+from penstock.control.accounts.differences import FROM, DiffView, Part, compared
 from penstock.control.accounts.turn import Outcome, Page, Text, Turn, page
 from penstock.control.accounts.versions import aliases_of, all_of, prompt_version
 from penstock.core.accounts import Directory
@@ -89,9 +89,9 @@ def create(directory: Directory, turn: Turn, asked: CreatePrompt) -> Outcome:
 
 
 def diff(directory: Directory, turn: Turn, _: None) -> DiffView:
-    """From the version in the path to that in the query, default: the one that the folder of prompts has now."""
-    before = prompt_version(directory, turn.served, turn.target)
-    after = prompt_version(directory, turn.served, turn.query.get(WITH, before.name), WITH)
+    """Of the version in the path since that in the query, default: the one that the folder of prompts has now."""
+    after = prompt_version(directory, turn.served, turn.target)
+    before = prompt_version(directory, turn.served, turn.query.get(FROM, after.name), FROM)
     return DiffView(before=before.id, after=after.id, parts=parts(directory, turn.served, before.id, after.id))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.control.accounts import aliases, models, prompts, release_history, releases
-from penstock.control.accounts.differences import WITH, DiffView
+from penstock.control.accounts.differences import FROM, DiffView
 from penstock.control.accounts.operation import (
     BASE,
     PAGES,
@@ -35,9 +35,9 @@ def _diff(what: str, one: str, default: str, run: Reads) -> Operation:
         path=f"{BASE}/{what}/{{id}}/diff",
         permissions=("releases:read",),
         everywhere=True,
-        summary=f"What has changed from one {one} to another",
+        summary=f"What has changed in a {one}, since another",
         answer=DiffView,
-        query=(Parameter(WITH, f"The other. Default: {default}."),),
+        query=(Parameter(FROM, f"Since this one. Default: {default}."),),
         reads=run,
     )
 

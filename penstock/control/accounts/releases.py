@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from penstock.control.accounts import models, prompts
-from penstock.control.accounts.differences import WITH, DiffView, Part, difference
+from penstock.control.accounts.differences import FROM, DiffView, Part, difference
 from penstock.control.accounts.release_of import current, with_parts
 from penstock.control.accounts.release_shown import ReleaseView, everything, shown
 from penstock.control.accounts.sight import not_found
@@ -68,11 +68,11 @@ def create(directory: Directory, turn: Turn, asked: CreateRelease) -> Outcome:
 
 
 def diff(directory: Directory, turn: Turn, _: None) -> DiffView:
-    """From the release in the path to that in the query, default: the one that most of its service's traffic gets."""
-    before = _release(directory, turn, turn.target)
-    other = turn.query.get(WITH)
-    after = (
-        current(directory, turn.served, before.service) if other is None else _release(directory, turn, other, WITH)
+    """Of the release in the path since that in the query, default: the one that most of its service has."""
+    after = _release(directory, turn, turn.target)
+    other = turn.query.get(FROM)
+    before = (
+        current(directory, turn.served, after.service) if other is None else _release(directory, turn, other, FROM)
     )
     return DiffView(before=before.id, after=after.id, parts=tuple(_parts(directory, turn, before, after)))
 

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from penstock.control.accounts.aliases import AliasView, SetAlias
-from penstock.control.accounts.differences import WITH, DiffView, readable
+from penstock.control.accounts.differences import FROM, DiffView, readable
 from penstock.control.accounts.turn import Gone
 from penstock.control.accounts.versions import Kind
 from penstock.edge.cli.asking import Told
@@ -33,9 +33,9 @@ def show(desk: Desk, told: Told[T], source: str) -> None:
         click.echo(f"  {harmless(line)}")
 
 
-def compare(desk: Desk, operation: str, before: str, after: str | None) -> None:
-    """How ``before`` differs from ``after``, part by part; None: from what is served now."""
-    told = desk.ask.one(operation, DiffView, before, query={WITH: after})
+def compare(desk: Desk, operation: str, before: str | None, after: str) -> None:
+    """What has changed from ``before`` to ``after``, part by part; None: from what is served now."""
+    told = desk.ask.one(operation, DiffView, after, query={FROM: before})
     if desk.as_json:
         click.echo(json_of(told.raw))
         return

@@ -80,7 +80,7 @@ def diff(desk: Desk, version: str, other: str | None) -> None:
 
     OTHER is what the deployment file has now, where it is left out.
     """
-    comparing.compare(desk, "models.diff", version, other)
+    comparing.compare(desk, "models.diff", version, other or version.partition("@")[0])
 
 
 @models.command()

@@ -124,9 +124,10 @@ def show(desk: Desk, id_: str) -> None:
 def diff(desk: Desk, id_: str, other: str | None) -> None:
     """Say what has changed from the release ID to OTHER.
 
-    OTHER is what most of the service's traffic gets now, where it is left out.
+    Of one ID alone: what would change for most of the service's traffic.
     """
-    comparing.compare(desk, "releases.diff", id_, other)
+    before, after = (None, id_) if other is None else (id_, other)
+    comparing.compare(desk, "releases.diff", before, after)
 
 
 @release.command()

@@ -176,7 +176,7 @@ def test_releases_differ_by_part() -> None:
     before = release(SMALL, KIND, b'{"temperature":0.5}', at=NOW)
     after = release(LARGE, CURT, b'{"temperature":0.7}', at=NOW)
     there = directory(SMALL, LARGE, KIND, CURT, before, after)
-    told = releases.diff(there, turn(before.id, query={"with": after.id}), None)
+    told = releases.diff(there, turn(after.id, query={"from": before.id}), None)
     assert [(part.what, part.before, part.after) for part in told.parts] == [
         ("model", SMALL.id, LARGE.id),
         ("prompt", KIND.id, CURT.id),
@@ -186,9 +186,9 @@ def test_releases_differ_by_part() -> None:
     assert told.parts[1].text.splitlines()[-2:] == ["-system: Be kind.", "+system: Be curt."]
     assert told.parts[2].text.splitlines()[-2:] == ["-temperature: 0.5", "+temperature: 0.7"]
     now = releases.diff(directory(KIND, SMALL, SECOND), turn(SECOND.id, served=FILE), None)
-    assert (now.after, [part.what for part in now.parts]) == (FIRST.id, ["prompt"])
-    assert now.parts[0].text.splitlines()[-1] == "-system: Be kind."
-    assert releases.diff(there, turn(before.id, query={"with": before.id}), None).parts == ()
+    assert (now.before, [part.what for part in now.parts]) == (FIRST.id, ["prompt"])
+    assert now.parts[0].text.splitlines()[-1] == "+system: Be kind."
+    assert releases.diff(there, turn(before.id, query={"from": before.id}), None).parts == ()
 
 
 # -- history -----------------------------------------------------------------------------------------------------

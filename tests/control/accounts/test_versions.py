@@ -50,6 +50,14 @@ def test_the_same_again_is_the_one_that_is_there() -> None:
     assert again.answer == first.answer
 
 
+def test_what_a_release_has_kept_is_told_of_later_once() -> None:
+    beside = msgspec.structs.replace(NEW, created_at=NOW - 9, author="ben")
+    (told,) = register(directory(beside), message="why", parents=["org/large:8b"]).put
+    assert told == msgspec.structs.replace(beside, parents=(LARGE.id,), message="why", author="root")
+    assert register(directory(beside)).put == ()
+    assert register(directory(told), message="no").put == ()
+
+
 def test_only_what_the_file_has_is_kept() -> None:
     with pytest.raises(PenstockError, match="Did you mean 'small'") as caught:
         register(Directory(), "smal")
@@ -99,10 +107,12 @@ def test_anything_else_is_not_found(said: str) -> None:
 
 
 def test_a_difference_of_models_is_readable() -> None:
-    told = models.diff(directory(OLD), turn(OLD.id, served=FILE), None)
+    told = models.diff(directory(OLD), turn("small", served=FILE, query={"from": OLD.id}), None)
     assert (told.before, told.after) == (OLD.id, NEW.id)
     assert told.parts[0].text.splitlines() == ["@@ -1,2 +1,2 @@", " engine: llamacpp", "-slots: 4", "+slots: 8"]
-    same = models.diff(directory(OLD), turn(OLD.id, served=FILE, query={"with": OLD.id}), None)
+    back = models.diff(directory(OLD), turn(OLD.id, served=FILE), None)
+    assert (back.before, back.after) == (NEW.id, OLD.id)
+    same = models.diff(directory(OLD), turn(OLD.id, served=FILE, query={"from": OLD.id}), None)
     assert same.parts == ()
 
 
@@ -160,7 +170,7 @@ def test_a_prompt_knows_the_one_before() -> None:
     assert newer.parent == kept.id
     there = directory(kept, newer)
     assert create(there, Prompt(system="Be kind.")).put == ()
-    told = prompts.diff(there, turn(kept.id, query={"with": newer.id}), None)
+    told = prompts.diff(there, turn(newer.id, query={"from": kept.id}), None)
     assert "+  Be short." in told.parts[0].text
     assert told.parts[0].what == "prompt"
 

@@ -79,11 +79,11 @@ def test_versions_are_compared(gateway_accounts: Accounts, capsys: Out) -> None:
     part = Part(what="model", before=ID, after="b@2", text="@@ -1 +1 @@\n-slots: 4\n+slots: 8")
     gateway_accounts.answer("models.diff", DiffView(before=ID, after="b@2", parts=(part,)))
     assert main(["models", "diff", ID, "b@2"]) == 0
-    assert (gateway_accounts.asked[-1].target, gateway_accounts.asked[-1].query) == (ID, {"with": "b@2"})
+    assert (gateway_accounts.asked[-1].target, gateway_accounts.asked[-1].query) == ("b@2", {"from": ID})
     assert capsys.readouterr().out == f"model  {ID} -> b@2\n  @@ -1 +1 @@\n  -slots: 4\n  +slots: 8\n"
     gateway_accounts.answer("models.diff", DiffView(before=ID, after=ID))
     assert main(["models", "diff", ID]) == 0
-    assert gateway_accounts.asked[-1].query == {}
+    assert (gateway_accounts.asked[-1].target, gateway_accounts.asked[-1].query) == ("org/small:8b", {"from": ID})
     assert "are the same" in capsys.readouterr().err
 
 

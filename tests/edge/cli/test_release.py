@@ -105,8 +105,12 @@ def test_one_is_shown_and_compared(gateway_accounts: Accounts, capsys: Out) -> N
         Part(what="defaults", text="-a: 1"),
     )
     gateway_accounts.answer("releases.diff", DiffView(before="rel_1", after="rel_2", parts=parts))
-    assert main(["release", "diff", "rel_1"]) == 0
+    assert main(["release", "diff", "rel_2"]) == 0
+    assert (gateway_accounts.asked[-1].target, gateway_accounts.asked[-1].query) == ("rel_2", {})
     assert capsys.readouterr().out == "prompt  - -> greeting@2\n  +system: x\ndefaults\n  -a: 1\n"
+    gateway_accounts.answer("releases.diff", DiffView(before="rel_1", after="rel_2"))
+    assert main(["release", "diff", "rel_1", "rel_2"]) == 0
+    assert (gateway_accounts.asked[-1].target, gateway_accounts.asked[-1].query) == ("rel_2", {"from": "rel_1"})
 
 
 def test_what_became_of_them_is_told(gateway_accounts: Accounts, capsys: Out) -> None:
