@@ -94,7 +94,7 @@ def plan_of(turn: Turn, asked: StartRollout, candidate: Release, champion: str, 
         on_deadline=asked.on_deadline,
         promote=asked.promote,
         sticky=asked.sticky,
-        segment=_segment(asked.segment),
+        segment=segment_of(asked.segment),
         keep_warm_s=asked.keep_warm_s,
         mirror_share=_millionths(asked.mirror_share),
         mirror_budget_nano=_nano(asked.mirror_budget),
@@ -201,7 +201,8 @@ def _nano(dollars: Decimal | None) -> int | None:
     return int(dollars * NANO)
 
 
-def _segment(form: SegmentForm | None) -> Segment | None:
+def segment_of(form: SegmentForm | None) -> Segment | None:
+    """As a plan has it; None: everybody."""
     if form is None:
         return None
     headers = tuple((name.lower(), value) for name, values in form.headers.items() for value in values)

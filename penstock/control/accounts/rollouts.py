@@ -8,7 +8,7 @@ import msgspec
 
 from penstock.control.accounts.operation import Sources, Writes
 from penstock.control.accounts.release_of import released, split_of
-from penstock.control.accounts.rollout_request import StartRollout, plan_of
+from penstock.control.accounts.rollout_request import StartRollout, plan_of, segment_of
 from penstock.control.accounts.rollout_shown import RolloutView, shown
 from penstock.control.accounts.servable import check_prompt, check_servable
 from penstock.control.accounts.sight import not_found
@@ -20,7 +20,7 @@ from penstock.control.rollouts.moves import Move
 from penstock.control.rollouts.shares import begun, holder
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
-from penstock.core.releases import ENDED, Decision, Plan, Release, Rollout, Split
+from penstock.core.releases import ENDED, Decision, Plan, Release, Rollout, Segment, Split
 
 
 class Approve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,18 +50,12 @@ def prepared(directory: Directory, turn: Turn, asked: StartRollout) -> Prepared:
             "end; two at once could not be told apart.",
             "service",
         )
-    champion = released(directory, turn.served, service, _champion(split, asked))
+    champion = released(directory, turn.served, service, _champion(split, segment_of(asked.segment)))
     if champion.id == candidate.id:
         raise conflict(f"'{service}' has the release '{candidate.id}' already. Name another.", "release")
     check_servable(directory, turn, candidate, split, "release")
     check_prompt(directory, turn, champion, candidate)
     plan = plan_of(turn, asked, candidate, champion.id, turn.recent(service))
-    if split.segment is not None and plan.segment not in (None, split.segment):
-        raise conflict(
-            f"Another segment of '{service}' has a release of its own already. Choose that segment, or roll back "
-            "first.",
-            "segment",
-        )
     return Prepared(plan, split, champion, candidate)
 
 
@@ -150,12 +144,18 @@ def _acted(directory: Directory, turn: Turn, act: Callable[[Rollout, Split], Mov
     )
 
 
-def _champion(split: Split, asked: StartRollout) -> str:
+def _champion(split: Split, segment: Segment | None) -> str:
     """The release that has all whom the rollout is about. Each side must be one's alone, as a rollout begins with a
     new salt and nobody may move by that."""
+    if split.segment is not None and segment not in (None, split.segment):
+        raise conflict(
+            f"Another segment of '{split.service}' has a release of its own already. Choose that segment, or roll "
+            "back first.",
+            "segment",
+        )
     sides = [split.ranges] if split.segment is None else [split.ranges, split.inside]
     held = [holder(each) for each in sides]
-    champion = held[-1] if asked.segment is not None else held[0]
+    champion = held[-1] if segment is not None else held[0]
     if champion is None or None in held:
         raise conflict(
             f"Several releases share the traffic of '{split.service}'. Give one of them 100 % first: `penstock split "

@@ -128,13 +128,13 @@ def planned(
         alpha=alpha,
         min_samples=min_samples,
         max_samples=max_samples,
-        window_s=_seconds("window", _given(options.window_s, _DAY), least=1.0),
-        deadline_s=_seconds("deadline", _given(options.deadline_s, ways.deadline_s), least=1.0),
+        window_s=_seconds("window_s", _given(options.window_s, _DAY), least=1.0),
+        deadline_s=_seconds("deadline_s", _given(options.deadline_s, ways.deadline_s), least=1.0),
         on_deadline=_given(options.on_deadline, ways.on_deadline),
         promote=_given(options.promote, ways.promote),
         sticky=_given(options.sticky, "user"),
         segment=_segment(options.segment),
-        keep_warm_s=_seconds("keep_warm", _given(options.keep_warm_s, _DAY), least=0.0),
+        keep_warm_s=_seconds("keep_warm_s", _given(options.keep_warm_s, _DAY), least=0.0),
         mirror_share=copied if mirrored else 0,
         mirror_budget_nano=options.mirror_budget_nano,
     )
@@ -150,7 +150,9 @@ def _steps(preset: Asked, ways: _Ways, options: Options, gates: Sequence[Gate]) 
             )
         return (Step(share=options.share),)
     if options.steps is None:
-        return _COPIES if preset == "blue_green" and gates else ways.steps
+        if gates:
+            return _COPIES if preset == "blue_green" else ways.steps
+        return tuple(msgspec.structs.replace(each, samples=0) for each in ways.steps)
     if preset != "canary":
         raise _invalid("steps", f"'{preset}' has no steps of its own to choose. Leave them out, or choose 'canary'.")
     steps = options.steps
@@ -170,9 +172,11 @@ def _steps(preset: Asked, ways: _Ways, options: Options, gates: Sequence[Gate]) 
                 "At 100 % the champion gives no samples any more, so no gate could decide. End with less; the "
                 "candidate has all when it is promoted.",
             )
-        _seconds(f"steps[{place}].hold", step.hold_s, least=0.0)
+        _seconds(f"steps[{place}].hold_s", step.hold_s, least=0.0)
         if step.samples < 0:
             raise _invalid(f"steps[{place}].samples", "'samples' must not be negative.")
+        if step.samples and not gates:
+            raise _invalid(f"steps[{place}].samples", "Without a gate nothing is sampled. Add one, or give 'hold_s'.")
         last = step.share
     return steps
 
