@@ -15,6 +15,7 @@ from benchmarks import (
     machine,
     memory,
     prefix,
+    rollouts,
     servers,
     shipping,
     upstream_client,
@@ -25,7 +26,7 @@ from benchmarks.gateways import GATEWAYS
 def main() -> None:
     """Reads the command line and prints a table."""
     asked = _parsed()
-    if asked.command not in ("accounting", "batching", "client", "json", "prefix", "servers", "shipping"):
+    if asked.command not in ("accounting", "batching", "client", "json", "prefix", "rollouts", "servers", "shipping"):
         print(f"{datetime.date.today().isoformat()}; {machine.described()}")
         print("one core for a gateway with all its processes, another for the load and the mock engine", flush=True)
     match asked.command:
@@ -43,6 +44,8 @@ def main() -> None:
             servers.main()
         case "prefix":
             prefix.main(asked.trace)
+        case "rollouts":
+            rollouts.main(asked.runs, asked.chart)
         case "held":
             held.main(asked.streams, asked.seconds, asked.over)
         case "memory":
@@ -78,6 +81,7 @@ def _parsed() -> argparse.Namespace:
     commands.add_parser("client", help="the upstream client by itself, beside aiohttp")
     command = commands.add_parser("prefix", help="how often each balancing policy finds a prefix cache, on a trace")
     command.add_argument("trace", type=Path, help="a trace of Mooncake's, as a file of JSON lines")
+    rollouts.parse(commands.add_parser("rollouts", help="how often gates err, and how soon they see a drop"))
     commands.add_parser("json", help="JSON libraries at what the gateway does with it")
     commands.add_parser("servers", help="HTTP servers by themselves: ours, uvicorn, hypercorn, granian")
     commands.add_parser("batching", help="tokens per second of llama.cpp at 1 client and at 8")

@@ -113,7 +113,7 @@ def _designs(order: Order, deviations: Numbers, mean: Numbers, variance: Numbers
     together = 2.0 * ours_before.cumsum()[last]
     products = _products(order.unit[order.candidates], deviations)[:, last]
     with np.errstate(divide="ignore", invalid="ignore"):
-        alike = (products / together - mean * mean) / variance + np.sqrt(2 / together)
+        alike = (products / together - mean * mean) / variance + np.sqrt(0.5 / together)
     alike = np.clip(np.where(together > 0, alike, 1.0), 0.0, 1.0)
     return 1 + alike * np.maximum(0.0, repeated - 1)
 

@@ -8,8 +8,8 @@ payoff ``g(d)`` is at most 0 in the mean, one begins with a wealth of 1 and stak
 inequality it ever reaches ``1 / alpha`` with a chance of at most ``alpha``. That holds for scores of any distribution
 in [0, 1], at any sample size, and however often one looks.
 
-The stake is the one that grows fastest if the truth is some alternative; the wealth is split in advance over three,
-a half, one and two margins away, and the variance is what earlier pairs showed.
+The stake is the one that grows fastest if the truth is some alternative; the wealth is split in advance over four,
+from half a margin away to four, and the variance is what earlier pairs showed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-ALTERNATIVES: Final = (0.5, 1.0, 2.0)
+ALTERNATIVES: Final = (0.5, 1.0, 2.0, 4.0)
 """Margins that the truth may be away from the hypothesis."""
 
-WEIGHTS: Final = (0.2, 0.6, 0.2)
+WEIGHTS: Final = (0.2, 0.4, 0.2, 0.2)
 """Of the first wealth, how much is staked on each alternative."""
 
 BOLDEST: Final = 0.9

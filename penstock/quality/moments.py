@@ -44,7 +44,7 @@ class Repeats:
 
     ``n`` samples of one user are worth ``n / (1 + (n - 1) * r)`` of as many users, where ``r`` is the intra-class
     correlation: how alike the samples of one user are. It is estimated from the products of samples of one unit, and
-    taken one standard error higher than that.
+    taken half a standard error higher than that.
     """
 
     __slots__ = ("_candidates", "_champions", "_products", "_sums", "_together")
@@ -81,7 +81,7 @@ class Repeats:
             return 1.0
         alike = 1.0
         if self._together:
-            alike = (self._products / self._together - mean * mean) / variance + math.sqrt(2 / self._together)
+            alike = (self._products / self._together - mean * mean) / variance + math.sqrt(0.5 / self._together)
         return 1 + min(1.0, max(0.0, alike)) * (repeated - 1)
 
 

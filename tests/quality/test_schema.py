@@ -64,7 +64,7 @@ def _schemas(inner: some.SearchStrategy[object]) -> some.SearchStrategy[object]:
 _SCHEMA = _schemas(some.booleans() | _schemas(some.booleans()))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(schema=_SCHEMA, value=_VALUES)
 def test_a_value_fits_just_when_the_reference_says_so(schema: dict[str, object], value: object) -> None:
     reference = jsonschema.Draft202012Validator(schema)
