@@ -29,7 +29,6 @@ from penstock.gateway.inside import Ask
 from penstock.gateway.means import Journal
 from penstock.gateway.settle import Summary
 from penstock.quality import scorers
-from penstock.quality.config import measure
 
 _log = logging.getLogger("penstock.gateway")
 
@@ -55,10 +54,6 @@ _SHARED = frozenset(
 )
 # Of what comes after everybody else.
 _NO_PLACE = frozenset(fault.code for fault in (errors.QUEUE_FULL, errors.SHED, errors.QUEUE_TIMEOUT))
-
-_SEEN = measure("success", "success")
-"""What is written of a request for which nothing else is known at once, so that what a client says of it later finds
-its release and its unit."""
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,8 +134,6 @@ class Scoring:
                 later.append(each)
             elif (value := at_once(each, summary)) is not None:
                 known.append((each, value, ""))
-        if not known:
-            known.append((_SEEN, 0.0 if error is not None else 1.0, ""))
         self._write(subject, known)
         if not later:
             return
