@@ -28,7 +28,17 @@ from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
-from tests.gateway.doubles import NoPrices, OneKey, Samples, ScriptedUpstream, Step, reserving, trials, unlearned
+from tests.gateway.doubles import (
+    NoPrices,
+    OneKey,
+    Records,
+    Samples,
+    ScriptedUpstream,
+    Step,
+    reserving,
+    trials,
+    unlearned,
+)
 
 DEADLINE_S = 10.0
 K1 = Principal(key_id="k1", project="default", role="owner", permissions=frozenset({"call"}), priority=Priority.HIGH)
@@ -74,6 +84,7 @@ class Site:
         self.port = port
         self.samples = samples
         self.lines = lines
+        self.journal = Records()
         self.stopped: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
         self.app: App
         self.serving: asyncio.Task[None]
@@ -143,7 +154,7 @@ def heard(read: bytes) -> Heard:
     return Heard(int(first.split(" ")[1]), headers, body)
 
 
-def deployment() -> Deployment:
+def deployment(more: Sequence[Service] = ()) -> Deployment:
     return Deployment(
         version=1,
         models={"m": Model("m", "scripted", "m", b"")},
@@ -152,6 +163,7 @@ def deployment() -> Deployment:
             "vectors": Service("vectors", ("m",), (), 1_700_000_000),
             "down": Service("down", ("gone",)),
             "*": Service("*", ("m",)),
+            **{each.name: each for each in more},
         },
         replicas={"m": (Replica("m-0", "m", "http://up"),)},
     )
@@ -168,9 +180,12 @@ async def site(
     patience: Patience = Patience(),  # noqa: B008 - frozen
     max_body_bytes: int = 1 << 20,
     settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
+    services: Sequence[Service] = (),
 ) -> AsyncIterator[Site]:
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
-    snapshot = Snapshot(deployment(), {"m": engine}, OneKey(K1), Rules(Directory()), NoPrices())
+    sock = socket.create_server(("127.0.0.1", 0))
+    here = Site(engine, sock.getsockname()[1], samples, lines)
+    snapshot = Snapshot(deployment(services), {"m": engine}, OneKey(K1), Rules(Directory()), NoPrices())
     clock = SystemClock()
     gateway = Gateway(
         snapshots=lambda: snapshot,
@@ -182,7 +197,7 @@ async def site(
         learn=unlearned,
         clock=clock,
         prepare=Preparing(),
-        trials=trials(clock),
+        trials=trials(clock, here.journal),
     )
     app = App(
         gateway,
@@ -191,8 +206,6 @@ async def site(
         render=_page,
         log_line=lambda line: lines.append(line) if isinstance(line, AccessLine) else None,
     )
-    sock = socket.create_server(("127.0.0.1", 0))
-    here = Site(engine, sock.getsockname()[1], samples, lines)
     here.app = app
     before = asyncio.all_tasks()
     here.serving = asyncio.create_task(serve(app, sock, stop=here.stopped, settings=settings, patience=patience))
