@@ -1,0 +1,1 @@
+"""Releases of real gateways: changed under load, taken back, killed in between."""
