@@ -75,8 +75,8 @@ def _check_prompt(reading: Reading, name: str, service: ServiceSettings, known: 
     if not named:
         return
     if not REFERENCE.match(named):
-        reading.note(path, f"`{shown}` is no prompt's name; write NAME, NAME@DIGEST or NAME:ALIAS")
-    elif known is not None and named not in known and "@" not in named and ":" not in named:
+        reading.note(path, f"`{shown}` is no prompt's name; write NAME, NAME@DIGEST or NAME@ALIAS")
+    elif known is not None and named not in known and "@" not in named:
         hint = suggestion(named, known) if known else "the folder of prompts has none, or is not there"
         reading.note(path, f"there is no prompt `{shown}`; {hint}")
 

@@ -21,8 +21,8 @@ from penstock.prompts.config import PROMPT, Prompt
 
 FOLDER = "prompts"
 """Where prompts are, beside the deployment file, when it names no other folder."""
-REFERENCE = re.compile(rf"{PROMPT[:-1]}(?:@[0-9a-f]{{16}}|:[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})?$")
-"""How a prompt is named: ``NAME``, ``NAME@DIGEST`` or ``NAME:ALIAS``."""
+REFERENCE = re.compile(rf"{PROMPT[:-1]}(?:@[a-z0-9][a-z0-9._-]{{0,63}})?$")
+"""How a prompt is named: ``NAME``, ``NAME@DIGEST`` or ``NAME@ALIAS``."""
 _MOST_FILES = 2000
 _NEEDS = "it needs `system`, `examples` or `user`"
 _SUFFIXES = (".yaml", ".yml")
@@ -96,7 +96,7 @@ def references(
     for alias in aliases:
         version = found.get(f"{alias.name}@{alias.digest}")
         if alias.kind == "prompt" and version is not None:
-            found[f"{alias.name}:{alias.alias}"] = version
+            found[f"{alias.name}@{alias.alias}"] = version
     for name, each in prompts.items():
         found[name] = each
         found.setdefault(each.id, each)

@@ -21,7 +21,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """What it is for, in one line; shown to clients in the list of models."""
     prompt: str = ""
     """The prompt that goes before the messages of its chats: a file of the folder of prompts by its name without
-    `.yaml`, or one that was pushed to this gateway, as `NAME@DIGEST` or `NAME:ALIAS`. Default: none."""
+    `.yaml`, or one that was pushed to this gateway, as `NAME@DIGEST` or `NAME@ALIAS`. Default: none."""
     defaults: dict[str, Member] = {}
     """Members of a chat request that hold where the client says nothing: `temperature`, `max_tokens`, `stop`, ..."""
     history: History | None = None

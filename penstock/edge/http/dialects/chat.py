@@ -84,13 +84,23 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tools: list[Tool] | None = None
     response_format: ResponseFormat | None = None
     user: str | None = None
+    prompt_variables: dict[str, msgspec.Raw] | None = None
+
+
+class PromptedRequest(ChatRequest, frozen=True, kw_only=True):
+    """One whose service has a prompt, which may ask by itself."""
+
+    messages: list[Message] | None = None  # type: ignore[assignment]
 
 
 _head = Head(ChatRequest)
+_prompted = Head(PromptedRequest)
 
 
 def read(request_id: str, body: bytes) -> Asked:
-    asked, fields = _head.read(body)
+    asked, fields = (_prompted if b'"prompt_variables"' in body else _head).read(body)
+    if not asked.messages and "prompt_variables" not in fields:
+        asked, fields = _head.read(body)
     check_one_model(fields)
     stream = bool(asked.stream)
     if not stream:

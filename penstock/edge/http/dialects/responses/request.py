@@ -78,6 +78,7 @@ class ResponseRequest(msgspec.Struct, frozen=True):
     include: list[str] | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None
+    prompt_variables: dict[str, msgspec.Raw] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     store: bool | None = None
@@ -90,7 +91,7 @@ _head = Head(ResponseRequest)
 _STATEFUL = {
     "previous_response_id": "Responses are not stored here: send the earlier items in 'input' instead.",
     "conversation": "Conversations are not stored here: send the earlier items in 'input' instead.",
-    "prompt": "Prompts are not stored here: send the text in 'instructions' and 'input' instead.",
+    "prompt": "A service has its own prompt here: send its variables in 'prompt_variables'.",
     "context_management": "The context is not compacted here: send the items you want kept in 'input'.",
 }
 # Sampling and accounting fields that a chat call takes under the same name, as the client wrote them.
@@ -102,6 +103,7 @@ _SAME = (
     "safety_identifier",
     "prompt_cache_key",
     "service_tier",
+    "prompt_variables",
 )
 _NULL = (b"null",)
 
