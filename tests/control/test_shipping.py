@@ -10,9 +10,14 @@ import pytest
 
 from penstock.control.shipping_batch import ShippingPace
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.core.releases import Scored
 from penstock.core.usage import Settled
+from penstock.store.database import open_database, sqlite_url
 from penstock.store.journal import Framing
 from penstock.store.journal_folder import segments
+from penstock.store.ledger import SqlLedger
+from penstock.store.migrations import migrate
+from penstock.store.scores import SqlScores
 from tests.control.shipping_house import House
 from tests.control.timing import until
 from tests.store.records import audited, entry, opened, scored, settled, used
@@ -345,3 +350,21 @@ async def test_no_more_is_remembered_than_was_said(house: House) -> None:
             await shipping.lookup("req_l0", WITHIN_S)
         first = f"req_l{house.pace.rows}"
         assert await shipping.lookup(first, WITHIN_S) == (entry(first),)
+
+
+async def test_what_a_client_scores_is_of_the_release_that_answered(house: House, tmp_path: Path) -> None:
+    """The row of its request comes into the store before it, when both are written at once."""
+    database = open_database(sqlite_url(tmp_path / "state.db"))
+    migrate(database, now=0.0)
+    ledger, scores = SqlLedger(database), SqlScores(database)
+    house.store.append = ledger.append  # type: ignore[method-assign]
+    house.store.append_scores = scores.append_scores  # type: ignore[method-assign]
+    (given,) = scored("req_a").scores
+    given = msgspec.structs.replace(given, service="", release="", rollout="", unit="")
+    row = msgspec.structs.replace(entry("req_a"), release="rel_2")
+    async with house.shipping() as shipping:
+        _, journal = house.writer()
+        journal.write_all([opened("a"), Scored((given,)), Settled("a", (row,), {})])
+        await shipping.flush(WITHIN_S)
+    assert list(scores.of_request("req_a")) == [msgspec.structs.replace(given, service="small", release="rel_2")]
+    database.close()
