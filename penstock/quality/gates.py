@@ -16,8 +16,9 @@ import msgspec
 from penstock.core.releases import Gate, Plan, Score
 from penstock.quality.comparison import Comparison
 from penstock.quality.intervals import interval
-from penstock.quality.missing import Missing, listed
+from penstock.quality.missing import Missing
 from penstock.quality.ratio import Ratio
+from penstock.quality.wording import listed, spoken
 
 PAIRED: Final = frozenset(("shadow", "champion_challenger"))
 """Presets whose candidate answers copies, each compared with the champion's answer to the same request."""
@@ -154,7 +155,7 @@ class Evidence:
             return plan.on_deadline, "samples", why
         if passed_s >= plan.deadline_s:
             what = f"did not settle {open_names}" if undecided else "have passed"
-            return plan.on_deadline, "deadline", f"{_time(plan.deadline_s)} {what}."
+            return plan.on_deadline, "deadline", f"{spoken(plan.deadline_s)} {what}."
         if silent:
             return (
                 "hold",
@@ -219,10 +220,3 @@ def _worse(standing: Standing) -> str:
 def _subject(standings: Sequence[Standing]) -> str:
     names = listed(each.metric for each in standings)
     return f"{names} is not" if len(standings) == 1 else f"None of {names} is"
-
-
-def _time(seconds: float) -> str:
-    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:g} {unit}"
-    return f"{seconds:g} seconds"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from penstock.core.releases import Measure, Scorer
@@ -69,9 +69,3 @@ def _differ(some: int, of: int, others: int, of_others: int) -> bool:
     mean = (some + others) / (of + of_others)
     error = math.sqrt(mean * (1 - mean) * (1 / of + 1 / of_others))
     return abs(some / of - others / of_others) > _DEVIATIONS * error > 0
-
-
-def listed(names: Iterable[str]) -> str:
-    """Names as people write them."""
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
