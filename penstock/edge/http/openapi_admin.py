@@ -28,6 +28,8 @@ _ID: Json = {
     "required": True,
     "schema": {"type": "string", "minLength": 1},
 }
+# `listModels` is what clients know as /v1/models.
+_IDS = {"models": "ModelVersions", "prompts": "PromptVersions"}
 _ONCE: Json = {
     "name": "idempotency-key",
     "in": "header",
@@ -49,7 +51,7 @@ def _described(operation: Operation, refused: Refused) -> Json:
     word, _, verb = operation.name.partition(".")
     errors = _ERRORS if operation.method == "GET" else _WRITE_ERRORS
     described: Json = {
-        "operationId": f"{verb}{word.capitalize()}",
+        "operationId": verb + _IDS.get(word, word.capitalize()),
         "summary": operation.summary,
         "description": _permitted(operation),
         "tags": [word],
