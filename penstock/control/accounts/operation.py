@@ -11,7 +11,7 @@ from penstock.control.accounts.turn import Gone, Outcome, Turn
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
 from penstock.core.releases import Decision
-from penstock.store import AuditStore, LedgerStore
+from penstock.store import AuditStore, LedgerStore, ScoreSum
 
 
 class Scores(Protocol):
@@ -19,6 +19,9 @@ class Scores(Protocol):
 
     def decisions(self, rollout: str) -> Sequence[Decision]:
         """Those of one rollout, by number."""
+
+    def summary(self, service: str, release: str, since: float) -> Sequence[ScoreSum]:
+        """Scores of requests that came from then on, added up."""
 
 
 class Sources(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.control.accounts import rollouts, splits
+from penstock.control.accounts import rollout_preflight, rollouts, splits
 from penstock.control.accounts.operation import (
     BASE,
     Operation,
@@ -16,6 +16,7 @@ from penstock.control.accounts.operation import (
     listing,
     of_directory,
 )
+from penstock.control.accounts.rollout_preflight import PreflightView
 from penstock.control.accounts.rollout_request import StartRollout
 from penstock.control.accounts.rollout_shown import RolloutView, SplitView
 
@@ -44,6 +45,17 @@ ROLLED: tuple[Operation, ...] = (
         rollouts.start,
         everywhere=True,
         summary="Bring a release in, in the place of the one that a service has",
+    ),
+    Operation(
+        name="rollouts.preflight",
+        method="POST",
+        path=f"{BASE}/rollouts/preflight",
+        permissions=("releases:write",),
+        everywhere=True,
+        summary="What a rollout would be, and how long until it would be decided; nothing moves",
+        request=StartRollout,
+        answer=PreflightView,
+        reads=rollout_preflight.ahead,
     ),
     _whole(getting("rollouts", "rollout, how its gates stand and all that was decided", RolloutView, rollouts.one)),
     acting(

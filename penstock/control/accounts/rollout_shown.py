@@ -151,8 +151,8 @@ def shown(
         reason=rollout.reason,
         share=_share(rollout, split),
         step=0 if rollout.state == "loading" or not plan.steps else rollout.step + 1,
-        steps=tuple(StepView(share=_percent(s.share), hold_s=s.hold_s, samples=s.samples) for s in plan.steps),
-        gates=_gates(plan),
+        steps=steps_shown(plan),
+        gates=gates_shown(plan),
         alpha=plan.alpha,
         min_samples=plan.min_samples,
         max_samples=plan.max_samples,
@@ -206,7 +206,11 @@ def _percent(part: int) -> float:
     return part * 100 / WHOLE
 
 
-def _gates(plan: Plan) -> tuple[GateView, ...]:
+def steps_shown(plan: Plan) -> tuple[StepView, ...]:
+    return tuple(StepView(share=_percent(s.share), hold_s=s.hold_s, samples=s.samples) for s in plan.steps)
+
+
+def gates_shown(plan: Plan) -> tuple[GateView, ...]:
     measures = {each.metric: each for each in plan.measures}
     return tuple(
         GateView(
