@@ -67,6 +67,7 @@ class Comparison:
         self.pairs: list[Pair] = []
         self.candidate_units = 0
         self.champion_units = 0
+        self.scores = 0
         self.worse_log = -math.inf
         self.better_log = -math.inf
         self._window_s = window_s
@@ -182,6 +183,7 @@ class Comparison:
             self._repeats.amend(each.unit, was - level, each.mean - pair.champion_mean)
 
     def _look(self) -> None:
+        self.scores += 1
         if self.candidate_units < self._min_samples or not self.pairs:
             return
         design = self.design

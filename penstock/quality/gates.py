@@ -79,6 +79,7 @@ class Evidence:
         }
         self._ratio = Ratio()
         self._missing = Missing(plan.measures)
+        self._standings: dict[str, tuple[int, Standing]] = {}
         self._halves: OrderedDict[tuple[str, str], tuple[bool, float]] = OrderedDict()
 
     def expect(self, since: float, share: float) -> None:
@@ -128,7 +129,7 @@ class Evidence:
     ) -> Verdict:
         """What should be done at ``now``. ``paused_s``: seconds since ``started_at`` that do not count for the
         deadline. ``silent``: metrics whose scorer gives no scores at present, such as of a judge that is down."""
-        standings = tuple(self.standing(gate) for gate in self._plan.gates)
+        standings = tuple(self._standing(gate) for gate in self._plan.gates)
         kind, because, reason = self._decided(standings, now - started_at - paused_s, now, silent)
         return Verdict(kind=kind, because=because, reason=reason, standings=standings)
 
@@ -175,9 +176,16 @@ class Evidence:
         likely = f" About {max(filter(None, more))} more units are likely to settle it." if all(more) else ""
         return f"{listed(each.metric for each in undecided)} may still go either way.{likely}"
 
-    def standing(self, gate: Gate) -> Standing:
-        """How it stands with one gate of the plan."""
-        plan, comparison = self._plan, self._comparisons[gate.metric]
+    def _standing(self, gate: Gate) -> Standing:
+        comparison = self._comparisons[gate.metric]
+        scores, standing = self._standings.get(gate.metric, (-1, None))
+        if standing is None or scores != comparison.scores:
+            standing = self._stood(gate, comparison)
+            self._standings[gate.metric] = comparison.scores, standing
+        return standing
+
+    def _stood(self, gate: Gate, comparison: Comparison) -> Standing:
+        plan = self._plan
         needed_worse, needed_better = len(plan.gates) / plan.alpha, 1 / plan.alpha
         low, high = interval(
             [pair.difference for pair in comparison.pairs],

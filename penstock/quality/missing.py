@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -23,15 +22,26 @@ class Missing:
     """Counts scores by metric, arm and minute of their request."""
 
     def __init__(self, measures: Sequence[Measure]) -> None:
-        self._success = [each.metric for each in measures if each.scorer == "success"]
-        self._others = [each.metric for each in measures if each.scorer in EVERY and each.scorer != "success"]
-        self._counts: Counter[tuple[str, bool, int]] = Counter()
-        self._minutes: set[int] = set()
+        every = [each for each in measures if each.scorer in EVERY]
+        self._places = {each.metric: place for place, each in enumerate(every)}
+        self._others = [place for place, each in enumerate(every) if each.scorer != "success"]
+        self._minutes: dict[int, tuple[list[int], list[int]]] = {}
+        # What each minute adds to the sums; those that have changed are summed again when somebody asks.
+        self._parts: dict[int, _Part] = {}
+        self._changed: set[int] = set()
+        self._sum = _Part(len(every))
 
     def add(self, metric: str, at: float, *, candidate: bool) -> None:
+        """Counts a score of a request that came ``at``."""
+        place = self._places.get(metric)
+        if place is None:
+            return
         minute = int(at // _MINUTE_S)
-        self._minutes.add(minute)
-        self._counts[metric, candidate, minute] += 1
+        counts = self._minutes.get(minute)
+        if counts is None:
+            counts = self._minutes[minute] = ([0] * len(self._places), [0] * len(self._places))
+        counts[0 if candidate else 1][place] += 1
+        self._changed.add(minute)
 
     def found(self, now: float, silent: Collection[str]) -> str:
         """Which metric lacks scores, in one sentence; empty: none is known to. Requests of the last three minutes are
@@ -41,17 +51,13 @@ class Missing:
         which it was scored at all, it covers the two arms so differently (by six standard deviations) that the
         difference is none of chance.
         """
-        before = int((now - _LATEST_S) // _MINUTE_S)
-        minutes = {minute for minute in self._minutes if minute < before}
-        requests = sum(self._most(True, minute, self._success + self._others) for minute in minutes)
-        for metric in self._others:
-            if metric in silent:
+        summed = self._until(int((now - _LATEST_S) // _MINUTE_S))
+        for metric, place in self._places.items():
+            if place not in self._others or metric in silent:
                 continue
-            scored = {minute for minute in minutes if any(self._counts[metric, arm, minute] for arm in (True, False))}
-            if not scored and requests >= _ENOUGH:
-                return f"Not one of {requests} requests has a score of {metric}."
-            mine, other = (sum(self._counts[metric, arm, minute] for minute in scored) for arm in (True, False))
-            of, of_other = (sum(self._most(arm, minute, self._others) for minute in scored) for arm in (True, False))
+            mine, other, of, of_other = summed.coverage[place]
+            if not mine + other and summed.requests >= _ENOUGH:
+                return f"Not one of {summed.requests} requests has a score of {metric}."
             if _differ(mine, of, other, of_other):
                 return (
                     f"{metric} has scores of {mine} of {of} requests of the candidate, and of {other} of {of_other} "
@@ -59,8 +65,48 @@ class Missing:
                 )
         return ""
 
-    def _most(self, arm: bool, minute: int, metrics: Sequence[str]) -> int:
-        return max((self._counts[metric, arm, minute] for metric in metrics), default=0)
+    def _until(self, before: int) -> _Part:
+        """The sum of all minutes up to ``before``, not included."""
+        for minute in self._changed:
+            if minute in self._parts:
+                self._sum.add(self._parts[minute], -1)
+            part = self._parts[minute] = self._part(minute)
+            self._sum.add(part, 1)
+        self._changed.clear()
+        summed = _Part(len(self._places))
+        summed.add(self._sum, 1)
+        for minute in range(before, max(self._minutes, default=before) + 1):
+            if minute in self._parts:
+                summed.add(self._parts[minute], -1)
+        return summed
+
+    def _part(self, minute: int) -> _Part:
+        mine, other = self._minutes[minute]
+        fullest = [max((counts[place] for place in self._others), default=0) for counts in (mine, other)]
+        part = _Part(len(self._places))
+        part.requests = max(mine, default=0)
+        for place in self._others:
+            if mine[place] or other[place]:
+                part.coverage[place] = (mine[place], other[place], fullest[0], fullest[1])
+        return part
+
+
+class _Part:
+    """``requests`` of the candidate; by metric, how many of the candidate's and of the champion's requests have a
+    score, and of how many of each."""
+
+    __slots__ = ("coverage", "requests")
+
+    def __init__(self, metrics: int) -> None:
+        self.requests = 0
+        self.coverage = [(0, 0, 0, 0)] * metrics
+
+    def add(self, other: _Part, sign: int) -> None:
+        self.requests += sign * other.requests
+        self.coverage = [
+            (a + sign * e, b + sign * f, c + sign * g, d + sign * h)
+            for (a, b, c, d), (e, f, g, h) in zip(self.coverage, other.coverage, strict=True)
+        ]
 
 
 def _differ(some: int, of: int, others: int, of_others: int) -> bool:
