@@ -1,8 +1,6 @@
-"""What makes a prompt immutable: its canonical text, its digest, and what has changed between two of them."""
+"""What makes a prompt immutable: its canonical text and its digest; and how it reads."""
 
 from __future__ import annotations
-
-import difflib
 
 import msgspec
 import yaml
@@ -48,12 +46,6 @@ def shown(prompt: Prompt) -> str:
     return yaml.dump(
         msgspec.to_builtins(prompt), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110, indent=2
     )
-
-
-def diff(a: PromptVersion, b: PromptVersion) -> str:
-    """What has changed from ``a`` to ``b``, as ``diff -u`` shows it; empty when nothing has."""
-    before, after = (shown(read(each.source)).splitlines() for each in (a, b))
-    return "".join(line + "\n" for line in difflib.unified_diff(before, after, a.id, b.id, lineterm=""))
 
 
 class _Plain(yaml.SafeDumper):

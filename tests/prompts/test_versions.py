@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from penstock.config import prompt
 from penstock.core.errors import INVALID_VALUE, PenstockError
 from penstock.core.releases import digest
 from penstock.prompts import versions
@@ -31,13 +32,10 @@ def test_who_says_the_same_is_one_version() -> None:
     assert b"examples" not in one.source
 
 
-def test_a_difference_reads_as_the_file_does() -> None:
-    changed = msgspec.structs.replace(GREETING, system="Greet {{ name }}.\nBe curt.")
-    a, b = versions.version("greeting", GREETING), versions.version("greeting", changed)
-    lines = versions.diff(a, b).splitlines()
-    assert lines[:2] == [f"--- {a.id}", f"+++ {b.id}"]
-    assert [line for line in lines[2:] if line[0] in "+-"] == ["-  Be kind.", "+  Be curt."]
-    assert versions.diff(a, a) == ""
+def test_a_version_reads_as_its_file_does() -> None:
+    text = versions.shown(GREETING)
+    assert "system: |-\n  Greet {{ name }}.\n  Be kind.\n" in text
+    assert prompt(text.encode(), "greeting.yaml") == GREETING
 
 
 GOOD = Prompt(
@@ -77,13 +75,13 @@ def test_a_good_prompt_has_no_problems() -> None:
     assert accepted(versions.source(GOOD)) == GOOD
 
 
-@pytest.mark.parametrize(("prompt", "place", "said"), BAD, ids=range(len(BAD)))
-def test_every_mistake_has_its_place_and_its_mend(prompt: Prompt, place: tuple[str | int, ...], said: str) -> None:
-    ((found, message),) = problems(prompt)
+@pytest.mark.parametrize(("bad", "place", "said"), BAD, ids=range(len(BAD)))
+def test_every_mistake_has_its_place_and_its_mend(bad: Prompt, place: tuple[str | int, ...], said: str) -> None:
+    ((found, message),) = problems(bad)
     assert found == place
     assert said in message
     with pytest.raises(PenstockError) as caught:
-        accepted(versions.source(prompt))
+        accepted(versions.source(bad))
     assert caught.value.fault is INVALID_VALUE
     assert (caught.value.param or "").startswith("source")
 

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "Say what this machine can run, and why not.",
     "schema": "Print the JSON Schema of deployment files.",
     "models": "See, keep, compare and name versions of models.",
+    "prompts": "Check, render, try and push prompts; name their versions.",
     "release": "Freeze what a service is made of; compare and trace releases.",
     "rollout": "Bring a release in step by step, watch it, decide about it.",
     "rollback": "Give a service the release before, or another.",
