@@ -74,7 +74,8 @@ def blue(directory: Directory) -> tuple[object, ...]:
     """All that is not red's."""
     return tuple(
         record
-        for field in ("projects", "teams", "users", "keys", "roles", "limits", "budgets", "prices")
+        for field in Directory.__struct_fields__
+        if field != "version"
         for record in getattr(directory, field)
         if not any(word in repr(record) for word in ("project='red'", "id='red'"))
         and getattr(record, "subject", "blue") in (*_BLUE, "*", "")
