@@ -17,8 +17,8 @@ from penstock.core.releases import Preset, Rollout, RolloutState
 
 class EventView(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to a service. `what`: a release was `made`, a rollout of it `started`, or has ended in
-    some way. `held_by`: the release that had the place afterwards, for an end. `by`: who did it, empty: the gateway
-    itself."""
+    some way; of a rollback in one step there is the end alone. `held_by`: the release that had the place afterwards,
+    for an end. `by`: who did it, empty: the gateway itself."""
 
     at: float
     object: Literal["release_event"] = "release_event"
@@ -37,11 +37,7 @@ def listed(sources: Sources, turn: Turn, _: None, __: Ask) -> Page:
     if all(each.service != turn.target for each in directory.releases):
         # Nothing has happened yet; the refusal of a service that there is not is as everywhere.
         current(directory, turn.served, turn.target)
-    # An end comes before the beginning of the same moment.
-    rows = (
-        (newest_first(each.at, f"{each.rollout or each.release}{int(each.held_by is None)}"), each)
-        for each in _events(directory, turn.target)
-    )
+    rows = ((newest_first(each.at, each.rollout or each.release), each) for each in _events(directory, turn.target))
     return page(turn, rows, lambda event: _told(sources.scores, event))
 
 
@@ -58,14 +54,15 @@ def _events(directory: Directory, service: str) -> Iterator[EventView]:
 
 def _of_rollout(rollout: Rollout) -> Iterator[EventView]:
     plan = rollout.plan
-    yield EventView(
-        at=rollout.started_at,
-        what="started",
-        release=plan.candidate,
-        rollout=rollout.id,
-        preset=plan.preset,
-        by=rollout.author,
-    )
+    if rollout.ended_at != rollout.started_at:
+        yield EventView(
+            at=rollout.started_at,
+            what="started",
+            release=plan.candidate,
+            rollout=rollout.id,
+            preset=plan.preset,
+            by=rollout.author,
+        )
     if rollout.ended_at is not None:
         moved = rollout.state == "promoted" or (rollout.state == "rolled_back" and plan.preset == "rollback")
         yield EventView(

@@ -162,4 +162,6 @@ def _share(release: ReleaseView) -> str:
 
 def _what(event: EventView) -> str:
     what = event.what.replace("_", " ")
+    if event.preset == "rollback":
+        return "rolled back to" if event.what == "rolled_back" else f"rollback {what}"
     return f"{event.preset} {what}".replace("_", " ") if event.preset is not None else what

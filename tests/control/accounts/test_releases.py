@@ -229,7 +229,6 @@ def test_what_became_of_a_service_newest_first() -> None:
     assert [(row.what, row.held_by, row.by) for row in history(there)] == [
         ("started", None, "ben"),
         ("rolled_back", THIRD.id, ""),
-        ("started", None, "ben"),
         ("promoted", THIRD.id, ""),
         ("started", None, "ben"),
         ("aborted", SECOND.id, ""),

@@ -119,7 +119,8 @@ def test_what_became_of_them_is_told(gateway_accounts: Accounts, capsys: Out) ->
         at=1_795_000_060.0, what="rolled_back", release="rel_1", rollout="roll_1", preset="blue_green", held_by="rel_0",
         message="It was worse.",
     )  # fmt: skip
-    gateway_accounts.list("releases.history", ended, made)
+    back = msgspec.structs.replace(ended, preset="rollback", held_by="rel_1")
+    gateway_accounts.list("releases.history", ended, made, back)
     assert main(["release", "history", "chat"]) == 0
     assert gateway_accounts.asked[-1].target == "chat"
     rows = capsys.readouterr().out.splitlines()
@@ -127,6 +128,7 @@ def test_what_became_of_them_is_told(gateway_accounts: Accounts, capsys: Out) ->
         "2026-11-18T11:07:40Z", "blue", "green", "rolled", "back", "rel_1", "-", "roll_1", "It", "was", "worse.",
     ]  # fmt: skip
     assert rows[2].split()[1:] == ["made", "rel_1", "root", "-", "kinder"]
+    assert rows[3].split()[1:5] == ["rolled", "back", "to", "rel_1"]
     gateway_accounts.list("releases.history")
     assert main(["release", "history", "a/b", "--json"]) == 0
     assert gateway_accounts.asked[-1].target == "a/b"
