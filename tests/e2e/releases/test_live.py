@@ -87,7 +87,7 @@ def test_a_broken_prompt_is_rolled_back_and_a_better_one_promoted() -> None:
             wait_until(lambda: len(crowd.told) > 20, 60, server.said)
             began = time.monotonic()
             start = {"service": "assistant", "preset": "canary", "gates": GATES, "min_samples": 30}
-            bad = admin.post("/rollouts", {**start, "release": broken, "steps": [{"share": 10}, {"share": 50}]})
+            bad = admin.post("/rollouts", {**start, "release": broken, "steps": [{"share": 10, "samples": 500}]})
             ended = decided(admin, server, bad["id"])
             bad_s = time.monotonic() - began
             assert ended["state"] == "rolled_back", ended
