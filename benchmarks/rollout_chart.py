@@ -59,7 +59,8 @@ def _panel(panel: Panel, samples: int, left: int) -> list[str]:
     parts.append(
         f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#6b7280" stroke-dasharray="5 4"/>'
     )
-    parts.append(f'<text x="{right}" y="{y - 5:.1f}" text-anchor="end" fill="#6b7280">{escape(name)}</text>')
+    beside = y + 16 if share > panel.most / 2 else y - 5
+    parts.append(f'<text x="{right}" y="{beside:.1f}" text-anchor="end" fill="#6b7280">{escape(name)}</text>')
     for place, ((label, times), colour) in enumerate(zip(panel.curves, _COLOURS, strict=True)):
         steps = np.linspace(0, samples, _POINTS + 1)
         heights = np.searchsorted(np.sort(times), steps, side="right") / len(times)
@@ -70,7 +71,7 @@ def _panel(panel: Panel, samples: int, left: int) -> list[str]:
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
         # The legend lies where neither curve comes: at the top where they are low, in the middle where they are high.
         y = _TOP + (12 if heights[-1] < panel.most * 0.9 and panel.most < 1 else _HIGH * 0.55) + 20 * place
-        x = right - 200
+        x = right - 225
         parts.append(f'<line x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2.5"/>')
         parts.append(f'<text x="{x + 28}" y="{y + 4}">{escape(label)}</text>')
     return parts

@@ -25,9 +25,9 @@ def interval(
     """The differences that betting has not refuted, in [-1, 1]; to within 0.0001.
 
     The bets are those of the gates, against every difference there could be. So ``high`` is below 0 just when "no
-    worse" is refuted at ``high_alpha``, and ``low`` above minus the margin when "worse than the margin" is refuted at
-    ``low_alpha``. The true difference lies below ``low`` at any time with a chance of at most ``low_alpha``, above
-    ``high`` with one of at most ``high_alpha``.
+    worse" is refuted at ``high_alpha`` by what is known now, and ``low`` above minus the margin when "worse than the
+    margin" is at ``low_alpha``. The true difference lies below ``low`` at any time with a chance of at most
+    ``low_alpha``, above ``high`` with one of at most ``high_alpha``.
     """
     if not differences:
         return -1.0, 1.0

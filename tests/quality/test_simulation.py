@@ -52,7 +52,7 @@ def _held(kind: Kind, equal: Times, drop: Times, most_wrong: float) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_few_hundred_runs(kind: Kind) -> None:
+def test_eighty_runs(kind: Kind) -> None:
     equal, drop = simulated(kind, 0.0, 80, 21), simulated(kind, -MARGIN, 80, 22)
 
     # Of 80 runs that err in 5 % of the cases, 12 or more do once in 1,300 times.
@@ -67,7 +67,10 @@ def test_two_thousand_runs(kind: Kind) -> None:
     equal, drop = simulated(kind, 0.0, 2000, 31), simulated(kind, -MARGIN, 2000, 32)
 
     _held(kind, equal, drop, 0.05)
-    if kind == "plain":
-        for metrics, oracle in ((1, drop.oracle), (METRICS, drop.oracle_6)):
-            assert share(drop.rolled_back(metrics)) >= 0.95
+    # Half of the drifting traffic's samples come where the champion has no more of them than the candidate; and of
+    # sticky users there are too few for anybody: the oracle itself sees less than nine drops in ten.
+    seen = {"plain": (0.95, 0.95), "drifting": (0.95, 0.93), "sticky": (0.70, 0.45)}[kind]
+    for metrics, oracle, least in ((1, drop.oracle, seen[0]), (METRICS, drop.oracle_6, seen[1])):
+        assert share(drop.rolled_back(metrics)) >= least
+        if kind != "sticky":
             assert np.median(drop.rolled_back(metrics)) <= 1.6 * np.median(oracle)
