@@ -92,6 +92,18 @@ ROLLED: tuple[Operation, ...] = (
         changing("splits", "split", splits.SetSplit, SplitView, splits.change, everywhere=True),
         summary="Set by hand who gets which release of a service",
     ),
+    msgspec.structs.replace(
+        acting(
+            "splits",
+            "warm",
+            "Keep a release of a service loaded for a while, though nobody gets it",
+            SplitView,
+            splits.warm,
+            request=splits.KeepWarm,
+            everywhere=True,
+        ),
+        optional=False,
+    ),
     Operation(
         name="services.rollback",
         method="POST",

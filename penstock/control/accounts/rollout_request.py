@@ -111,7 +111,7 @@ def _measured(turn: Turn, asked: StartRollout, recent: Recent) -> tuple[Sequence
     measures: list[Measure] = []
     for place, form in enumerate(forms):
         param = f"gates[{place}]"
-        made = _measure(form, recent, param)
+        made = measure_of(form, recent, param)
         if made is None:
             if usual:
                 # Nothing was answered lately that a bound could be taken from; the plan says which gates it has.
@@ -130,8 +130,8 @@ def _measured(turn: Turn, asked: StartRollout, recent: Recent) -> tuple[Sequence
     return gates, measures
 
 
-def _measure(form: GateForm, recent: Recent, param: str) -> Measure | None:
-    """None: it needs a bound, and there is none."""
+def measure_of(form: GateForm, recent: Recent, param: str) -> Measure | None:
+    """What a gate is on; None: it needs a bound, and there is none. Raises ``PenstockError(INVALID_VALUE)``."""
     scorer = form.scorer or next((each for each in _SCORERS if each == form.metric), None)
     if scorer is None:
         raise invalid(

@@ -13,7 +13,7 @@ from penstock.control.accounts.rollout_shown import RolloutView, SplitView, show
 from penstock.control.accounts.servable import check_servable
 from penstock.control.accounts.turn import Name, Outcome, Page, Turn, conflict, invalid, page
 from penstock.control.rollouts.back import before, roll_back, running
-from penstock.control.rollouts.shares import percent, ready_everywhere, served, waiting_for, whole
+from penstock.control.rollouts.shares import cooled, percent, ready_everywhere, served, waiting_for, warmed, whole
 from penstock.core.accounts import Directory, Record
 from penstock.core.releases import WHOLE, Release, Split
 from penstock.routing.assignment import resplit
@@ -33,6 +33,13 @@ class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`to`: the release that everybody gets; default: the one before."""
 
     to: Name | None = None
+
+
+class KeepWarm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`release` stays loaded for `for_s` seconds from now on, though nobody gets it; null: for good, 0: no longer."""
+
+    release: Name
+    for_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = 3600.0
 
 
 def split_now(directory: Directory, turn: Turn, service: str) -> Split:
@@ -101,6 +108,24 @@ def change(directory: Directory, turn: Turn, asked: SetSplit) -> Outcome:
     if new != split or split_of(directory, service) is None:
         new = replace(new, changed_at=turn.now)
         put = (*parts(directory, turn, *origin_of(directory, turn, service), *found), new)
+    return Outcome(
+        answer=split_shown(new), put=put, target=service, before=split_shown(split), after=split_shown(new)
+    )
+
+
+def warm(directory: Directory, turn: Turn, asked: KeepWarm) -> Outcome:
+    """Loads a release ahead of its time, or lets it go. Raises ``PenstockError``: NOT_FOUND, CONFLICT."""
+    service = turn.target
+    split = split_now(directory, turn, service)
+    release = released(directory, turn.served, service, asked.release)
+    check_servable(directory, turn, release, split, "release")
+    until = None if asked.for_s is None else turn.now + asked.for_s
+    kept = cooled(split, release.id) if asked.for_s == 0 else warmed(split, release.id, until)
+    new = replace(split, warm=kept)
+    put: tuple[Record, ...] = ()
+    if new != split:
+        new = replace(new, changed_at=turn.now)
+        put = (*parts(directory, turn, *origin_of(directory, turn, service), release), new)
     return Outcome(
         answer=split_shown(new), put=put, target=service, before=split_shown(split), after=split_shown(new)
     )

@@ -17,6 +17,7 @@ from penstock.control.rollouts.presets import Asked
 from penstock.core.releases import ENDED
 from penstock.edge.cli.asking import Told
 from penstock.edge.cli.desk import Desk, at_gateway, sure, yes
+from penstock.edge.cli.rollout_check import check
 from penstock.edge.cli.rollout_words import gate, gates, header, percent, step
 from penstock.edge.cli.showing import Column, note, table, time_of
 from penstock.edge.cli.words import dollars, duration
@@ -52,6 +53,9 @@ def rollout() -> None:
     penstock rollout start chat rel_c01f3a6ef0f8d5b2 --step 1%:10m --step 10%:500 --gate success --gate latency:0.03
     penstock rollout watch chat
     """
+
+
+rollout.add_command(check)
 
 
 @rollout.command()

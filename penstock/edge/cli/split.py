@@ -9,10 +9,11 @@ import click
 from msgspec import UNSET
 
 from penstock.control.accounts.rollout_shown import SplitView
-from penstock.control.accounts.splits import SetSplit
+from penstock.control.accounts.splits import KeepWarm, SetSplit
 from penstock.edge.cli.desk import Desk, at_gateway
 from penstock.edge.cli.rollout_words import Share, share
 from penstock.edge.cli.showing import Column, time_of
+from penstock.edge.cli.words import duration
 
 _COLUMNS = tuple(map(Column, ("SERVICE", "SHARES", "KEPT WARM", "ROLLOUT", "CHANGED")))
 
@@ -61,6 +62,20 @@ def set_(
         raise click.UsageError("a release is named twice")
     told = desk.ask.one("splits.change", SplitView, service, body=asked)
     desk.tell(told, f"{told.value.id}: {said(told.value.shares)}.")
+
+
+@split.command()
+@click.argument("service")
+@click.argument("release")
+@click.option("--for", "for_", type=duration, default="1h", show_default=True, metavar="TIME", help="0: no longer.")
+@click.option("--for-good", is_flag=True, help="Until it is let go.")
+@at_gateway
+def warm(desk: Desk, service: str, release: str, for_: float, for_good: bool) -> None:
+    """Keep RELEASE of SERVICE loaded, though nobody gets it: it can be rolled back to at once, or checked."""
+    asked = KeepWarm(release=release, for_s=None if for_good else for_)
+    told = desk.ask.one("splits.warm", SplitView, service, body=asked)
+    kept = any(each.release == release for each in told.value.warm)
+    desk.tell(told, f"{release} is {'kept loaded' if kept else 'let go'}.")
 
 
 def said(shares: Mapping[str, float]) -> str:

@@ -130,10 +130,16 @@ class Gateway:
 
         Raises ``PenstockError``: ``UPSTREAM_BROKEN`` when it is not known whether the request was carried out.
         """
+        return self.answered(method, path, body, more)[0]
+
+    def answered(
+        self, method: str, path: str, body: bytes | None = None, more: Mapping[str, str] = _NOTHING
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """As ``ask``, with the headers of the answer, their names in lower case."""
         connection = self._connect()
         try:
             with self._accepted(connection, method, path, body, _JSON | dict(more)) as response:
-                return response.read()
+                return response.read(), {name.lower(): value for name, value in response.headers.items()}
         except (OSError, http.client.HTTPException) as error:
             raise self._lost(error) from None
         finally:

@@ -123,3 +123,16 @@ def test_what_cannot_be_served_any_more_is_not_gone_back_to() -> None:
     with pytest.raises(PenstockError) as error:
         splits.take_back(there, turn("chat", served=changed, standing=READY), splits.RollBack(to=SECOND.id))
     assert "has 'large@" in error.value.message
+
+
+def test_a_release_is_loaded_ahead_of_its_time_and_let_go() -> None:
+    def warmed(there: Directory, for_s: float | None) -> Directory:
+        body = splits.KeepWarm(release=SECOND.id, for_s=for_s)
+        return applied(there, splits.warm(there, turn("chat", served=FILE), body))
+
+    there = warmed(KNOWN, 60.0)
+    assert [(each.release, each.until) for each in there.splits[0].warm] == [(SECOND.id, NOW + 60)]
+    there = warmed(there, None)
+    assert [(each.release, each.until) for each in there.splits[0].warm] == [(SECOND.id, None)]
+    assert warmed(there, 0).splits[0].warm == ()
+    assert shares(there.splits[0].ranges) == {FIRST.id: WHOLE}
