@@ -36,16 +36,7 @@ class Read(NamedTuple):
 
 def look(text: str) -> Read:
     """What a template takes, and what is wrong with it."""
-    try:
-        tree = Environment().parse(text)
-        wrong = tuple(refusals(tree))
-        if not wrong:
-            _built(text)
-        return Read(frozenset(find_undeclared_variables(tree)) if not wrong else frozenset(), wrong)
-    except TemplateSyntaxError as error:
-        return Read(frozenset(), ((error.lineno, error.message or "cannot be read"),))
-    except (RecursionError, SyntaxError, MemoryError):
-        return Read(frozenset(), ((1, "is nested too deeply"),))
+    return _made(text)[0]
 
 
 class Compiled:
@@ -81,15 +72,25 @@ def compiled(source: bytes) -> Compiled:
 def _template(where: str, text: str) -> Jinja | None:
     if not text:
         return None
-    for line, wrong in look(text).wrong:
+    found, template = _made(text)
+    for line, wrong in found.wrong:
         raise PenstockError(BAD_DEPLOYMENT, f"the prompt's {where}, line {line}: {wrong}")
-    return _built(text)
+    return template
 
 
-def _built(text: str) -> Jinja:
+def _made(text: str) -> tuple[Read, Jinja | None]:
     environment = Environment()
-    tree: nodes.Template = counted(environment.parse(text))
-    return Jinja.from_code(environment, environment.compile(tree), environment.globals)
+    try:
+        tree: nodes.Template = environment.parse(text)
+        if wrong := tuple(refusals(tree)):
+            return Read(frozenset(), wrong), None
+        taken = frozenset(find_undeclared_variables(tree))
+        code = environment.compile(counted(tree))
+    except TemplateSyntaxError as error:
+        return Read(frozenset(), ((error.lineno, error.message or "cannot be read"),)), None
+    except (RecursionError, SyntaxError, MemoryError):
+        return Read(frozenset(), ((1, "is nested too deeply"),)), None
+    return Read(taken, ()), Jinja.from_code(environment, code, environment.globals)
 
 
 def _rendered(template: Jinja, given: Mapping[str, Value]) -> str:

@@ -43,7 +43,8 @@ def summary(file: DeploymentFile, source: str) -> Iterator[str]:
     for name, service in file.services.items():
         chain = ", then ".join(f"{model} ({engine_of(file, model)})" for model in (service.model, *service.fallback))
         also = f"; also called {', '.join(service.aliases)}" if service.aliases else ""
-        yield f"  {name:<{width}}  {chain}{also}"
+        prompt = f"; prompt {service.prompt}" if service.prompt else ""
+        yield f"  {name:<{width}}  {chain}{prompt}{also}"
 
 
 def engine_of(file: DeploymentFile, model: str) -> str:

@@ -204,3 +204,4 @@ def test_the_examples_of_prompts_are_good(monkeypatch: pytest.MonkeyPatch, capsy
     assert main(["prompts", "check"]) == 0
     assert main(["prompts", "test"]) == 0
     assert main(["check", "-c", "prompts.yaml"]) == 0
+    assert "  greeter  small (llamacpp); prompt greeting\n" in capsys.readouterr().out
