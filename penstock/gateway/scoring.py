@@ -58,7 +58,8 @@ _NO_PLACE = frozenset(fault.code for fault in (errors.QUEUE_FULL, errors.SHED, e
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """What is scored: the answer of ``release`` to a request that came at ``at``, seconds since the epoch.
-    ``copied``: to a copy of it; ``champion`` is then what the client was told."""
+    ``copied``: to a copy of it; ``champion`` is then what the client was told. ``paired``: it is compared with the
+    answer to the same request, and as copies come after everybody else, the wait for a place is left out of both."""
 
     request_id: str
     at: float
@@ -66,6 +67,7 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     unit: str
     watched: Watched
+    paired: bool = False
     copied: bool = False
     champion: Transcript | None = None
 
@@ -84,15 +86,16 @@ def _elsewhere(fault: Fault, copied: bool) -> bool:
     return fault.type in _CLIENTS or fault.code in _SHARED or (copied and fault.code in _NO_PLACE)
 
 
-def at_once(of: Measure, summary: Summary) -> float | None:
+def at_once(of: Measure, summary: Summary, paired: bool = False) -> float | None:
     """The score of an answer that came to ``summary``; None: it cannot be had from that."""
+    took_s = summary.duration_s - (summary.queued_s or 0.0 if paired else 0.0)
     match of.scorer, of.bound:
         case "success", _:
             return scorers.success(failed=False)
         case "latency", float(bound):
-            return scorers.latency(summary.duration_s, bound)
-        case "speed", float(bound) if summary.usage is not None and summary.usage.completion:
-            return scorers.speed(summary.usage.completion, summary.duration_s, bound)
+            return scorers.latency(took_s, bound)
+        case "speed", float(bound) if summary.usage is not None:
+            return scorers.speed(summary.usage.completion, took_s, bound)
         case "cost", float(bound):
             return scorers.cost(summary.cost_nano / NANO, bound)
     return None
@@ -132,7 +135,7 @@ class Scoring:
                 known.append((each, 0.0, error.fault.code))
             elif each.scorer in _READ:
                 later.append(each)
-            elif (value := at_once(each, summary)) is not None:
+            elif (value := at_once(each, summary, subject.paired)) is not None:
                 known.append((each, value, ""))
         self._write(subject, known)
         if not later:

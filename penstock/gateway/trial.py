@@ -95,7 +95,7 @@ class Trial:
         subject = None if watched is None else self._subject(watched, summary)
         if lot.mirror is not None:
             copied = None
-            if subject is not None and watched is not None and lot.mirror.release == watched.candidate:
+            if subject is not None and subject.paired:
                 champion = self.hearing[0] if self.hearing else None
                 copied = msgspec.structs.replace(subject, release=lot.mirror.release, copied=True, champion=champion)
             sent = self._mirroring.offer(lot, self._call, self._terms, self._admission, copied, self._ask)
@@ -114,4 +114,5 @@ class Trial:
             release=summary.release,
             unit=self._lot.unit,
             watched=watched,
+            paired=self._lot.mirror is not None and self._lot.mirror.release == watched.candidate,
         )

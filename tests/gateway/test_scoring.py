@@ -9,13 +9,15 @@ import msgspec
 import pytest
 
 from penstock.core import errors
+from penstock.core.chat import Usage
 from penstock.core.errors import Fault, PenstockError
 from penstock.core.money import Price, Rates
 from penstock.core.policy import Policy, Queue, Retry
 from penstock.core.releases import Measure
 from penstock.core.serving import Service
 from penstock.core.trail import Ending
-from penstock.gateway.scoring import counts
+from penstock.gateway.scoring import at_once, counts
+from penstock.gateway.settle import Summary
 from penstock.quality.config import FeedbackSettings, FormatSettings, JudgeSettings, SimilaritySettings, measure
 from tests.gateway.doubles import ROLE, Records, ScriptedEngine, piece
 from tests.gateway.releasing import (
@@ -80,6 +82,21 @@ async def test_what_failed_scores_0_in_everything_but_what_clients_say() -> None
     assert {(score.metric, score.value, score.note) for score in here.scores()} == {
         (metric, 0.0, "upstream_error") for metric in ("success", "fast", "form", "good")
     }
+
+
+def test_the_wait_for_a_place_counts_but_beside_a_copy() -> None:
+    """Copies wait longer than anybody."""
+    summary = Summary(
+        request_id="r", wall=0.0, kind="chat", service="chat", model="m", replica="m-0", project="p", key_id="k",
+        stream=True, attempts=1, queued_s=3.0, duration_s=4.0, first_chunk_s=3.5, usage=Usage(7, 10), cost_nano=0,
+        ending=Ending.COMPLETE, status=200, code="",
+    )  # fmt: skip
+    latency, speed = measure("fast", "latency", bound=2.0), measure("speed", "speed", bound=5.0)
+    assert [at_once(each, summary) for each in (latency, speed)] == [0.0, 0.0]
+    assert [at_once(each, summary, paired=True) for each in (latency, speed)] == [1.0, 1.0]
+    said_nothing = msgspec.structs.replace(summary, usage=Usage(7, 0))
+    assert at_once(speed, said_nothing) == 0.0
+    assert at_once(speed, msgspec.structs.replace(summary, usage=None)) is None
 
 
 async def test_what_broke_in_the_middle_failed() -> None:
