@@ -135,19 +135,19 @@ async def keeping(
             state.store, clock, gateway=state.gateway, stale_after_s=access.stale_after_s,
             changed=changed, stale=accounting.stale, ready=serving.ready,
         )  # fmt: skip
+        rollouts = Rollouts(
+            state=state.store, scores=state.scores, weigh=Scale, gateway=state.gateway,
+            standing=lambda: directories.standing, clock=clock, changed=directories.look,
+        )  # fmt: skip
         acts = Administration(
             state=state.store, ledger=state.ledger, audit=state.audit, peppers=state.peppers, clock=clock.wall,
             changed=directories.look, served=lambda: serving.now.served, standing=lambda: directories.standing,
-            scores=state.scores,
+            scores=state.scores, evidence=rollouts.evidence,
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
         retention = Retention(state.ledger, state.audit, state.scores, settings, clock)
         heads = Heads(state.audit)
-        rollouts = Rollouts(
-            state=state.store, scores=state.scores, weigh=Scale, gateway=state.gateway,
-            standing=lambda: directories.standing, clock=clock, changed=directories.look,
-        )  # fmt: skip
         before = tuple(segments(folder))
         owner = f"{state.gateway}-s-{secrets.token_hex(4)}"
         journal = Journal(folder, owner, sync_s=settings.journal.sync_ms / 1000.0)
