@@ -90,7 +90,7 @@ def test_a_broken_prompt_is_rolled_back_and_a_better_one_promoted() -> None:
             bad = admin.post("/rollouts", {**start, "release": broken, "steps": [{"share": 10, "samples": 500}]})
             ended = decided(admin, server, bad["id"])
             bad_s = time.monotonic() - began
-            assert ended["state"] == "rolled_back", ended
+            assert ended["state"] == "rolled_back", ended["reason"]
             during = crowd.since(began)
             users = {each.user for each in during}
             touched = {each.user for each in during if each.release == broken}
@@ -108,7 +108,7 @@ def test_a_broken_prompt_is_rolled_back_and_a_better_one_promoted() -> None:
             fine = admin.post("/rollouts", {**start, "release": better, "steps": steps})
             ended = decided(admin, server, fine["id"])
             good_s = time.monotonic() - again
-            assert ended["state"] == "promoted", ended
+            assert ended["state"] == "promoted", ended["reason"]
             after = time.monotonic() + 1.0
             wait_until(lambda: len(crowd.since(after)) > 20, 60, server.said)
             assert {each.release for each in crowd.since(after)} == {better}
