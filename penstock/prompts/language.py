@@ -1,63 +1,36 @@
 """The part of Jinja that prompts are written in, and the room in which they run.
 
 A template is text with ``{{ }}``, ``{% if %}``, ``{% for %}`` and filters: nothing that is set, defined, called or
-included. So a value is never larger than what it is made of, and the only work that grows is that of loops, which is
-counted. What is not listed here is refused when a template is compiled, by its line. The sandbox of Jinja stands
-behind that: https://jinja.palletsprojects.com/en/stable/sandbox/
+included. So the work of a rendering is that of its loops, and of looking at its values; both are counted. What is not
+listed here is refused when a template is compiled, by its line. The sandbox of Jinja stands behind that:
+https://jinja.palletsprojects.com/en/stable/sandbox/
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
-import msgspec
-from jinja2 import StrictUndefined, Undefined, nodes
-from jinja2 import filters as stock
+from jinja2 import StrictUndefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
-from jinja2.utils import pass_context
+from jinja2.visitor import NodeTransformer
 
-from penstock.prompts.config import Value
+from penstock.prompts import filters
+from penstock.prompts.filters import FILTERS, WORK
 
-MOST_STEPS = 100_000
-"""Steps of all loops of a rendering together; with large values, and filters over them, there are fewer."""
-MOST_OUTPUT = 1 << 20
-"""Characters that a rendering makes, and that a filter makes of them."""
-WORK = "0"
-"""The name, which no template can write, of a rendering's ``Work``."""
-_EACH = "_each"
-_STEP = 320
-_INDENTED = 40
-
-
-class TooMuch(Exception):
-    """A rendering does more than it may. The message says of what."""
-
-
-class Work:
-    """What one rendering may still do, in characters that are looked at. ``size`` is that of its values."""
-
-    __slots__ = ("_left", "_step")
-
-    def __init__(self, size: int) -> None:
-        self._step = _STEP + size // 64
-        self._left = MOST_STEPS * _STEP
-
-    def step(self) -> None:
-        """Counts one step of a loop, in which anything may be compared."""
-        self.spend(self._step)
-
-    def spend(self, size: int) -> None:
-        """Counts a filter over so much."""
-        self._left -= size
-        if self._left < 0:
-            raise TooMuch("its loops take too many steps")
+MOST_TAGS = 1000
+"""``{{`` and ``{%`` in one template."""
+MOST_NODES = 5000
+"""Names, values, operators and the like in one template."""
+_EACH, _JOINED, _SEEN = "_each", "_joined", "_seen"
 
 
 class Environment(ImmutableSandboxedEnvironment):
     """Where one template lives: without a loader, and with what this file lists."""
+
+    intercepted_binops = frozenset({"+"})
 
     def __init__(self) -> None:
         super().__init__(
@@ -65,11 +38,16 @@ class Environment(ImmutableSandboxedEnvironment):
             autoescape=False,
             trim_blocks=True,
             lstrip_blocks=True,
-            finalize=_shown,
+            finalize=filters.shown,
             cache_size=0,
         )
-        self.globals = {"range": _range}
-        self.filters = {**_FILTERS, _EACH: _each}
+        self.globals = {"range": filters.steps}
+        self.filters = {
+            **FILTERS,
+            _EACH: filters.each,
+            _JOINED: filters.counted(filters.joined),
+            _SEEN: filters.counted(filters.same),
+        }
         self.tests = {name: TESTS[name] for name in _TESTS}
 
     def getitem(self, obj: object, argument: object) -> object:
@@ -78,18 +56,53 @@ class Environment(ImmutableSandboxedEnvironment):
             raise SecurityError("an item is taken by its number")
         return super().getitem(obj, argument)
 
+    def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
+        """``left + right``, counted."""
+        context.parent[WORK].spend(filters.size(left) + filters.size(right))
+        return super().call_binop(context, operator, left, right)
+
 
 def refusals(tree: nodes.Template) -> Iterator[tuple[int, str]]:
     """What the template uses that prompts have not, by its line."""
+    if sum(1 for _ in tree.find_all(nodes.Node)) > MOST_NODES:
+        yield 1, f"has more than {MOST_NODES} names, values and operators; make it simpler"
+        return
     for node in tree.iter_child_nodes():
         yield from _refused(node)
 
 
-def counted(tree: nodes.Template) -> nodes.Template:
-    """The same template, with its loops counted."""
-    for loop in tree.find_all(nodes.For):
-        loop.iter = nodes.Filter(loop.iter, _EACH, [], [], None, None, lineno=loop.lineno)
-    return tree
+def counted(tree: nodes.Template, environment: Environment) -> nodes.Template:
+    """The same template, with its work counted."""
+    found: nodes.Template = _Counting().visit(tree)
+    found.set_environment(environment)
+    return found
+
+
+class _Counting(NodeTransformer):
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.iter = _through(_EACH, node.iter)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _through(_JOINED, nodes.List(node.nodes, lineno=node.lineno))
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = _through(_SEEN, node.expr)
+        for operand in node.ops:
+            operand.expr = _through(_SEEN, operand.expr)
+        return node
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.node = _through(_SEEN, node.node)
+        return node
+
+
+def _through(name: str, value: nodes.Node) -> nodes.Filter:
+    return nodes.Filter(value, name, [], [], None, None, lineno=value.lineno)
 
 
 def _refused(node: nodes.Node) -> Iterator[tuple[int, str]]:
@@ -130,8 +143,8 @@ def _wrong(node: nodes.Node) -> str:
 
 
 def _filter_wrong(name: str, args: Iterable[nodes.Node], dynamic: object, inner: nodes.Node | None) -> str:
-    if name not in _FILTERS:
-        return f"there is no filter `{name}`; there are {', '.join(_FILTERS)}"
+    if name not in FILTERS:
+        return f"there is no filter `{name}`; there are {', '.join(FILTERS)}"
     if dynamic is not None or not all(isinstance(each, nodes.Const) for each in args):
         return f"what the filter `{name}` is given must be written out: text, a number, true or false"
     return "a filter must stand behind a value" if inner is None else ""
@@ -142,143 +155,6 @@ def _word(node: nodes.Node) -> str:
     return f"`{word}`"
 
 
-def _shown(value: object) -> object:
-    if value is None:
-        return ""
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
-
-
-@pass_context
-def _each(context: Context, items: object) -> Iterator[object]:
-    work = context.parent[WORK]
-    if not isinstance(items, (list, tuple, range)):
-        raise TypeError("a loop goes over a list")
-    for item in items:
-        work.step()
-        yield item
-
-
-def _range(*bounds: int) -> range:
-    found = range(*bounds)
-    if len(found) > MOST_STEPS:
-        raise TooMuch("its loops take too many steps")
-    return found
-
-
-def _bounded(size: int) -> None:
-    if size > MOST_OUTPUT:
-        raise TooMuch(f"it makes more than {MOST_OUTPUT} characters")
-
-
-def _text(value: object) -> str:
-    if isinstance(value, Undefined):
-        return str(value)
-    return str(_shown(value))
-
-
-def _join(value: object, by: str = ", ") -> str:
-    if not isinstance(value, (list, tuple)):
-        raise TypeError("join takes a list")
-    items = [_text(each) for each in value]
-    _bounded(sum(map(len, items)) + len(by) * len(items))
-    return by.join(items)
-
-
-def _replace(value: object, old: str, new: str) -> str:
-    text = _text(value)
-    _bounded(len(text) + text.count(old) * len(new))
-    return text.replace(old, new)
-
-
-def _indent(value: object, width: int = 4, first: bool = False) -> str:
-    text = _text(value)
-    if not 0 <= width <= _INDENTED:
-        raise ValueError(f"indent takes 0 to {_INDENTED}")
-    _bounded(len(text) + text.count("\n") * width)
-    blank = " " * width
-    lines = text.split("\n")
-    rest = [blank + line if line else line for line in lines[1:]]
-    return "\n".join([blank + lines[0] if first else lines[0], *rest])
-
-
-def _truncate(value: object, length: int = 255, within_words: bool = False, end: str = "...") -> str:
-    text = _text(value)
-    if len(text) <= length:
-        return text
-    cut = text[: max(0, length - len(end))]
-    return (cut if within_words else cut.rsplit(" ", 1)[0]) + end
-
-
-def _first(value: list[object]) -> object:
-    return value[0] if value else None
-
-
-def _last(value: list[object]) -> object:
-    return value[-1] if value else None
-
-
-def _default(value: object, other: Value = "", empty: bool = False) -> object:
-    return other if value is None or isinstance(value, Undefined) or (empty and not value) else value
-
-
-def _tojson(value: object) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _listed(change: Callable[[list[object]], Iterable[object]]) -> Callable[[object], list[object]]:
-    def changed(value: object) -> list[object]:
-        if not isinstance(value, (list, tuple)):
-            raise TypeError("it takes a list")
-        return list(change(list(value)))
-
-    return changed
-
-
-def _sorted(items: list[object]) -> list[object]:
-    return sorted(items, key=str)
-
-
-def _counted(filtered: Callable[..., object]) -> Callable[..., object]:
-    @pass_context
-    def counting(context: Context, value: object, *args: object, **named: object) -> object:
-        context.parent[WORK].spend(1 + _size(value))
-        return filtered(value, *args, **named)
-
-    return counting
-
-
-def _size(value: object) -> int:
-    if isinstance(value, list):
-        return len(value) + sum(map(_size, value))
-    return len(value) if isinstance(value, str) else 1
-
-
-_PLAIN: Mapping[str, Callable[..., object]] = {
-    "capitalize": stock.do_capitalize,
-    "count": len,
-    "default": _default,
-    "first": _first,
-    "float": stock.do_float,
-    "indent": _indent,
-    "int": stock.do_int,
-    "join": _join,
-    "last": _last,
-    "length": len,
-    "lower": stock.do_lower,
-    "replace": _replace,
-    "reverse": _listed(lambda items: items[::-1]),
-    "round": stock.do_round,
-    "sort": _listed(_sorted),
-    "string": _text,
-    "title": stock.do_title,
-    "tojson": _tojson,
-    "trim": stock.do_trim,
-    "truncate": _truncate,
-    "unique": _listed(dict.fromkeys),
-    "upper": stock.do_upper,
-    "wordcount": stock.do_wordcount,
-}
-_FILTERS = {name: _counted(filtered) for name, filtered in _PLAIN.items()}
 _TESTS = ("none", "string", "number", "boolean", "true", "false", "in", "eq", "ne", "lt", "le", "gt", "ge", "odd")
 _LOOP = ("index", "index0", "revindex", "revindex0", "first", "last", "length")
 _ALLOWED = (

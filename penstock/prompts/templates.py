@@ -16,7 +16,8 @@ from jinja2.meta import find_undeclared_variables
 from penstock.core.errors import BAD_DEPLOYMENT, INVALID_VALUE, PenstockError
 from penstock.prompts import values
 from penstock.prompts.config import Prompt, Value
-from penstock.prompts.language import MOST_OUTPUT, WORK, Environment, TooMuch, Work, counted, refusals
+from penstock.prompts.filters import MOST_OUTPUT, WORK, TooMuch, Work
+from penstock.prompts.language import MOST_TAGS, Environment, counted, refusals
 from penstock.prompts.versions import read
 
 
@@ -80,12 +81,14 @@ def _template(where: str, text: str) -> Jinja | None:
 
 def _made(text: str) -> tuple[Read, Jinja | None]:
     environment = Environment()
+    if text.count("{{") + text.count("{%") > MOST_TAGS:
+        return Read(frozenset(), ((1, f"has more than {MOST_TAGS} tags; make it simpler"),)), None
     try:
         tree: nodes.Template = environment.parse(text)
         if wrong := tuple(refusals(tree)):
             return Read(frozenset(), wrong), None
         taken = frozenset(find_undeclared_variables(tree))
-        code = environment.compile(counted(tree))
+        code = environment.compile(counted(tree, environment))
     except TemplateSyntaxError as error:
         return Read(frozenset(), ((error.lineno, error.message or "cannot be read"),)), None
     except (RecursionError, SyntaxError, MemoryError):
