@@ -14,8 +14,8 @@ import msgspec
 
 from penstock.core.releases import WHOLE, Gate, Plan, Step
 from penstock.quality.config import JudgeSettings, settings_of
-from penstock.quality.gates import PAIRED
 from penstock.quality.pairing import MOST
+from penstock.quality.verdict import PAIRED
 from penstock.quality.wording import spoken
 
 DROP: Final = 0.05

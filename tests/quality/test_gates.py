@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from penstock.core.releases import Plan, Score
-from penstock.quality.gates import Evidence, Verdict
+from penstock.quality.gates import Evidence
+from penstock.quality.verdict import Verdict
 from tests.quality.plans import plan, score, traffic
 
 

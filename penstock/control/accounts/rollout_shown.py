@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from penstock.control.rollouts.known import Known
 from penstock.control.rollouts.shares import served
-from penstock.control.rollouts.weighing import Known
 from penstock.core.money import NANO
 from penstock.core.releases import (
     WHOLE,
@@ -23,7 +23,7 @@ from penstock.core.releases import (
     Segment,
     Split,
 )
-from penstock.quality.gates import Standing
+from penstock.quality.verdict import Standing
 from penstock.routing.assignment import shares
 
 _known = msgspec.json.Decoder(Known)

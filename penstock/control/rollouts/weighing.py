@@ -7,10 +7,11 @@ from typing import Literal
 import msgspec
 
 from penstock.control.releases import scored_share
+from penstock.control.rollouts.known import Known
 from penstock.control.rollouts.moves import Verdict
 from penstock.core.releases import WHOLE, Decision, Rollout, Score, Scorer
-from penstock.quality.gates import Evidence, Standing
-from penstock.quality.gates import Verdict as Finding
+from penstock.quality.gates import Evidence
+from penstock.quality.verdict import Verdict as Finding
 
 SILENT_S = 120.0
 SILENT_REQUESTS = 100
@@ -18,17 +19,6 @@ SILENT_REQUESTS = 100
 before the newest."""
 
 _MODELS: frozenset[Scorer] = frozenset(("judge", "similarity"))
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """The evidence of a decision, as the store keeps it: how each gate stood, by the scores up to the number
-    ``scored_to``, which had come by ``heard_to``."""
-
-    because: str
-    reason: str
-    standings: tuple[Standing, ...] = ()
-    scored_to: int = 0
-    heard_to: float = 0.0
 
 
 class Scale:

@@ -13,12 +13,12 @@ from penstock.control.accounts.rollout_request import StartRollout
 from penstock.control.accounts.rollout_shown import RolloutView
 from penstock.control.accounts.traffic import Recent
 from penstock.control.accounts.turn import Outcome
-from penstock.control.rollouts.weighing import Known
+from penstock.control.rollouts.known import Known
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
 from penstock.core.errors import CONFLICT, INVALID_VALUE, NOT_FOUND, PenstockError
 from penstock.core.releases import WHOLE, Decision, PromptVersion, Release, Rollout, Segment, Split, digest
-from penstock.quality.gates import Standing
+from penstock.quality.verdict import Standing
 from penstock.routing.assignment import shares
 from tests.control.accounts.office import NOW, ROOT
 from tests.control.accounts.shelf import directory, model, prompt, release, served, split, turn

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import msgspec
 import pytest
 
+from penstock.control.rollouts.known import Known
 from penstock.control.rollouts.moves import decide
-from penstock.control.rollouts.weighing import SILENT_REQUESTS, Known, Scale
+from penstock.control.rollouts.presets import planned
+from penstock.control.rollouts.weighing import SILENT_REQUESTS, Scale
 from penstock.core.releases import Decision, Deed, Gate, Plan, Rollout, Score, Step
 from penstock.quality.config import JudgeSettings, measure
 from tests.control.rollouts.parts import NEW, NOW, OLD, READY, plan, rollout, split_of, told
@@ -121,3 +124,29 @@ def test_units_that_were_not_split_as_they_should_be_stop_it() -> None:
     verdict = weighed(shifted, candidate=1, champion=1, units=2000).verdict(shifted, NOW + 2100)
     assert verdict.says == "stop"
     assert "50.0%" in verdict.reason
+
+
+@pytest.mark.parametrize("preset", ["champion_challenger", "blue_green"])
+def test_copies_are_compared_pair_by_pair(preset: Any) -> None:
+    made = planned(preset, candidate=NEW, champion=OLD, gates=(Gate(metric="success"),), measures=(SUCCESS,))
+    here = rollout(plan_=made)
+    assert (made.steps, made.mirror_share) == ((Step(share=0),), 100_000)
+    scale = Scale(here)
+    for number in range(200):
+        for release in (OLD, NEW):
+            score = Score(
+                request_id=f"req-{number}",
+                at=NOW + number,
+                arrived_at=NOW + number,
+                service="chat",
+                release=release,
+                rollout="roll-1",
+                metric="success",
+                version=SUCCESS.version,
+                value=1.0,
+                unit=f"unit-{number}",
+                copied=release == NEW,
+            )
+            scale.add(2 * number + (release == NEW) + 1, score)
+    move = decide(here, split_of(here), scale.verdict(here, NOW + 200), READY, NOW + 200)
+    assert told(move) == ("promote", "promoted")

@@ -107,6 +107,7 @@ print([name for name in {HEAVY!r} if name in sys.modules], used.ru_utime + used.
         (["--help"], 0),
         (["chat", "--help"], 0),
         (["keys", "--help"], 0),
+        (["release", "--help"], 0),
         (["prices", "--help"], 0),
         (["pepper", "--help"], 0),
     ],

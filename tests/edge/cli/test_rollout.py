@@ -16,7 +16,7 @@ from penstock.control.accounts.splits import KeepWarm, RollBack, SetSplit
 from penstock.core.releases import Decision
 from penstock.edge.cli import rollback, rollout
 from penstock.edge.cli.main import main
-from penstock.quality.gates import Standing
+from penstock.quality.verdict import Standing
 from tests.control.rollouts.parts import NEW, NOW, OLD, READY, plan, split_of
 from tests.control.rollouts.parts import rollout as made
 from tests.edge.cli.accounts import Accounts
