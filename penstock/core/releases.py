@@ -208,7 +208,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     the margin. A unit counts once in ``window_s`` seconds. Nothing is decided below ``min_samples`` units of the
     candidate; at ``max_samples``, or after ``deadline_s``, ``on_deadline`` holds. ``promote``: by itself when every
     gate says so, or after asking. ``keep_warm_s``: how long the release before stays loaded, None: for good.
-    ``mirror_share`` and ``mirror_budget_nano`` are of copies, for ``shadow`` and ``champion_challenger``.
+    ``mirror_share`` and ``mirror_budget_nano`` are of copies, for ``shadow``, ``champion_challenger``, and a
+    ``blue_green`` with gates.
     """
 
     preset: Preset

@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-PAIRED: Final = frozenset(("shadow", "champion_challenger"))
+PAIRED: Final = frozenset(("shadow", "champion_challenger", "blue_green"))
 """Presets whose candidate answers copies, each compared with the champion's answer to the same request."""
 
 

@@ -11,12 +11,13 @@ import msgspec
 
 from penstock.control.accounts.traffic import Recent
 from penstock.control.accounts.turn import Name, Text, Turn, invalid, near
-from penstock.control.rollouts.presets import MIRRORED, Asked, Options, planned, usual_gates
+from penstock.control.rollouts.presets import Asked, Options, planned, usual_gates
 from penstock.core.errors import PenstockError
 from penstock.core.money import NANO
 from penstock.core.releases import WHOLE, Gate, Measure, Plan, Release, Scorer, Segment, Step
 from penstock.prompts.config import Member
 from penstock.quality.config import JudgeSettings, Metric, SimilaritySettings, measure, settings_of
+from penstock.quality.verdict import PAIRED
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -177,7 +178,7 @@ def _check_called(turn: Turn, asked: StartRollout, made: Measure, param: str) ->
             f"{param}.settings.service",
             f"'{asked.service}' cannot judge itself. Name a service of its own for '{made.metric}'.",
         )
-    if isinstance(settings, SimilaritySettings) and settings.to == "champion" and asked.preset not in MIRRORED:
+    if isinstance(settings, SimilaritySettings) and settings.to == "champion" and asked.preset not in PAIRED:
         raise invalid(
             f"{param}.settings.to",
             f"Under '{asked.preset}' no request is answered by both releases. Choose 'champion_challenger', or "

@@ -18,12 +18,10 @@ import msgspec
 from penstock.control.rollouts.shares import percent
 from penstock.core.errors import INVALID_VALUE, PenstockError
 from penstock.core.releases import WHOLE, Gate, Measure, Plan, Preset, Segment, Step
+from penstock.quality.verdict import PAIRED
 
 Asked = Literal["canary", "blue_green", "shadow", "ab", "champion_challenger"]
 """The presets that are started by their names."""
-
-MIRRORED: frozenset[Preset] = frozenset(("shadow", "champion_challenger"))
-"""Those in which the candidate gets copies only."""
 
 T = TypeVar("T")
 
@@ -101,7 +99,7 @@ def planned(
     ways = _WAYS[preset]
     _check_gates(gates, measures)
     steps = _steps(preset, ways, options, gates)
-    mirrored = preset in MIRRORED or (preset == "blue_green" and bool(gates))
+    mirrored = bool(gates) if preset == "blue_green" else preset in PAIRED
     if not mirrored and options.mirror_share is not None:
         raise _invalid("mirror_share", f"'{preset}' makes no copies. Leave it out, or choose 'champion_challenger'.")
     if not mirrored and options.mirror_budget_nano is not None:
