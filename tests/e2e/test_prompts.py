@@ -51,7 +51,7 @@ def answer(server: Penstock, **body: object) -> str:
     return str(said["choices"][0]["message"]["content"])  # type: ignore[index]
 
 
-def penstock(server: Penstock, *arguments: str) -> str:
+def penstock(server: Penstock, *arguments: str, fails: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "penstock", *arguments],
         env=os.environ | {"PENSTOCK_HOME": str(server.home)},
@@ -60,8 +60,8 @@ def penstock(server: Penstock, *arguments: str) -> str:
         timeout=30,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert (done.returncode != 0) is fails, done.stdout + done.stderr
+    return done.stderr if fails else done.stdout
 
 
 def test_prompts_of_a_running_gateway(tmp_path: Path) -> None:
@@ -110,6 +110,14 @@ def test_prompts_of_a_running_gateway(tmp_path: Path) -> None:
         listed = json.loads(penstock(server, "prompts", "list", "--json"))
         assert {each["id"]: (each["current"], each["aliases"]) for each in listed}[kept] == (False, ["production"])
         assert len(listed) == 2
+
+        named.write_text(FILE.format(folder=folder, prompt="greeting"))
+        penstock(server, "apply", "-c", str(named))
+        assert answer(server, prompt_variables=ada) == "Welcome, dear Ada!"
+        named.write_text(FILE.format(folder=folder, prompt="greeting@gone"))
+        refused = penstock(server, "apply", "-c", str(named), fails=True)
+        assert "service greeter: there is no prompt greeting@gone. Push it" in refused
+        assert answer(server, prompt_variables=ada) == "Welcome, dear Ada!"
 
 
 def test_a_long_conversation_is_summarised_by_another_service() -> None:
