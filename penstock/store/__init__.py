@@ -68,8 +68,8 @@ class LedgerStore(Protocol):
         """A page of rows by (received_at, request_id, attempt), those after the given place."""
 
     def spent(self, kind: SubjectKind, service: str, since: float) -> Mapping[str, int]:
-        """Cost in nano by subject of this kind (``""`` for global), of rows received from ``since`` on; ``service``
-        empty: all of them."""
+        """Cost in nano by subject of this kind (``""`` for global), of what clients asked for from ``since`` on;
+        ``service`` empty: all of them."""
 
     def counted(
         self, kind: SubjectKind, service: str, since: float, step_s: float

@@ -11,7 +11,7 @@ import msgspec
 from penstock.core.releases import Decision, Score
 from penstock.core.usage import Entry
 from penstock.store import LATE_S, ScoreSum
-from penstock.store.scores import kept
+from penstock.store.scores import foreign, kept
 from penstock.store.words import storable
 
 
@@ -81,6 +81,8 @@ class ForgetfulScores:
     def _add(self, score: Score) -> None:
         taken = {score.release}
         if not score.release:
+            if foreign(score, self._project(score.request_id)):
+                return
             score = self._completed(score)
             taken = {"", score.release}
         name = (score.metric, score.version)
@@ -95,7 +97,12 @@ class ForgetfulScores:
                 found = self._completed(score)
                 if found.release:
                     del self._scores[number]
-                    self._scores[next(self._numbers)] = found
+                    if not foreign(found, self._project(found.request_id)):
+                        self._scores[next(self._numbers)] = found
+
+    def _project(self, request_id: str) -> str:
+        rows = [row for row in self._rows(request_id) if row.purpose == "client"]
+        return max(rows, key=lambda each: each.received_at).project if rows else ""
 
     def _completed(self, score: Score) -> Score:
         known = [each for each in self.of_request(score.request_id) if each.release and not each.copied]

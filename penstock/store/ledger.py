@@ -248,7 +248,8 @@ def _subject(kind: SubjectKind) -> sql.ColumnElement[str]:
 
 
 def _of(kind: SubjectKind, service: str, since: float) -> list[sql.ColumnElement[bool]]:
-    wanted = [LEDGER.c.received_at >= since]
+    # What the gateway asked for itself is in nobody's limits and budgets.
+    wanted = [LEDGER.c.received_at >= since, LEDGER.c.purpose == "client"]
     if service:
         wanted.append(LEDGER.c.service == storable(service))
     if kind in ("user", "team"):

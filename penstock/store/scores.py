@@ -43,12 +43,19 @@ _T = TypeVar("_T")
 
 
 class Assigned(msgspec.Struct, frozen=True):
-    """What is known of a request whose score does not say."""
+    """What is known of a request whose score does not say. ``project`` is empty while the ledger does not have it."""
 
     service: str
     release: str
     rollout: str = ""
     unit: str = ""
+    project: str = ""
+
+
+class Given(msgspec.Struct, frozen=True):
+    """What the note of a client's score says of the client."""
+
+    project: str = ""
 
 
 class SqlScores:
@@ -159,12 +166,12 @@ class SqlScores:
             return found
         row = LEDGER.c
         runs = row.run == 0 if self._database.kind == "postgresql" else row.run.in_(sql.select(RUNS.c.run))
-        asked = sql.select(row.request_id, row.service, row.release).where(runs, row.purpose == "client")
+        asked = sql.select(row.request_id, row.service, row.release, row.project).where(runs, row.purpose == "client")
         asked = asked.order_by(row.received_at)
         with self._database.read(PATIENCE_S) as connection:
             for some in _some(requests):
-                for request, service, release in connection.execute(asked.where(row.request_id.in_(some))):
-                    found[request] = Assigned(service, release)
+                for request, service, release, project in connection.execute(asked.where(row.request_id.in_(some))):
+                    found[request] = Assigned(service, release, project=project)
         return found
 
 
@@ -176,7 +183,8 @@ def _taken_up(
     known = _known(connection, unknown.values(), in_ledger)[0]
     found = {number: _with(score, known) for number, score in unknown.items()}
     gone = {number: sql.delete(SCORES).where(SCORES.c.number == number) for number in found if found[number].release}
-    return [found[number] for number, taken in gone.items() if connection.execute(taken).rowcount]
+    taken = [found[number] for number, drop in gone.items() if connection.execute(drop).rowcount]
+    return [score for score in taken if not foreign(score, known[score.request_id].project)]
 
 
 def _completed(
@@ -186,6 +194,8 @@ def _completed(
     known, there = _known(connection, scores, in_ledger)
     completed = []
     for score in scores:
+        if foreign(score, known[score.request_id].project if score.request_id in known else ""):
+            continue
         found = _with(score, known)
         name = (score.request_id, score.metric, score.version)
         if not there & {(*name, ""), (*name, found.release)}:
@@ -207,7 +217,10 @@ def _known(
             release = assigned[1]
             there.add((request, metric, version, release))
             if release:
-                known[request] = Assigned(*assigned)
+                row_of = in_ledger.get(request)
+                known[request] = msgspec.structs.replace(
+                    Assigned(*assigned), project="" if row_of is None else row_of.project
+                )
     return known, there
 
 
@@ -218,6 +231,18 @@ def _with(score: Score, known: Mapping[str, Assigned]) -> Score:
     return msgspec.structs.replace(
         score, service=found.service, release=found.release, rollout=found.rollout, unit=found.unit
     )
+
+
+def foreign(score: Score, project: str) -> bool:
+    """Whether a client says something of a request that is not of its own project; ``project`` is that of the
+    request, empty where nobody knows. A score whose note names no project was made here."""
+    if not project or not score.note.startswith("{"):
+        return False
+    try:
+        given = msgspec.json.decode(score.note, type=Given)
+    except msgspec.DecodeError:
+        return False
+    return bool(given.project) and given.project != project
 
 
 def _some(all_of_them: Iterable[_T]) -> Iterable[Sequence[_T]]:

@@ -203,7 +203,8 @@ class LedgerContract:
             [
                 entry("a", cost_nano=1, user="ann", team="t"),
                 entry("b", cost_nano=2, project="blue", key_id="k2", service="embed"),
-                entry("c", cost_nano=4, received_at=NOON - 1, purpose="internal"),
+                entry("c", cost_nano=4, received_at=NOON - 1),
+                entry("d", cost_nano=8, purpose="internal"),
             ]
         )
         assert ledger.spent("project", "", 0.0) == {"red": 5, "blue": 2}

@@ -161,6 +161,22 @@ class ScoreContract:
         assert store.append_scores([feedback(f"m{n}") for n in range(1200)]) == 1200
         assert {store.of_request(f"m{n}")[0].release for n in (0, 600, 1199)} == {"rel_0", "rel_600", "rel_1199"}
 
+    def test_feedback_on_a_request_of_another_project_is_dropped(self, store: ScoreStore) -> None:
+        foreign, own = '{"project":"blue","key":"k"}', '{"project":"red","key":"k"}'
+        self.used([entry("a", release="rel_a"), entry("b", release="rel_b")])
+        store.append_scores([score("b"), feedback("a", note=foreign), feedback("b", note=foreign)])
+        assert list(store.of_request("a")) == []
+        assert [each.metric for each in store.of_request("b")] == ["format"]
+        store.append_scores([feedback("a", note=own), feedback("b", note=own)])
+        assert [each.release for each in store.of_request("a")] == ["rel_a"]
+        assert [each.metric for each in store.of_request("b")] == ["format", "thumb"]
+        # It has overtaken its request.
+        store.append_scores([feedback("c", note=foreign), feedback("d", note=own)])
+        self.used([entry("c", release="rel_a"), entry("d", release="rel_a")])
+        store.append_scores([score("x")])
+        assert list(store.of_request("c")) == []
+        assert [each.release for each in store.of_request("d")] == ["rel_a"]
+
     def test_feedback_that_was_given_stays_whatever_is_known_later(self, store: ScoreStore) -> None:
         assert store.append_scores([feedback("a", value=1.0), feedback("a", value=0.0)]) == 1
         assert store.append_scores([feedback("a", value=0.0)]) == 0
