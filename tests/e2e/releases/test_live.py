@@ -51,8 +51,8 @@ def deployment() -> str:
 
 def release(admin: Admin, name: str, said: tuple[Mapping[str, object], int]) -> str:
     source, most = said
-    admin.post("/prompts", {"name": "short", "source": dict(source), "message": name})
-    asked = {"service": "assistant", "model": "small", "prompt": "short", "defaults": {"max_tokens": most}}
+    version = admin.post("/prompts", {"name": "short", "source": dict(source), "message": name})["id"]
+    asked = {"service": "assistant", "model": "small", "prompt": version, "defaults": {"max_tokens": most}}
     return str(admin.post("/releases", {**asked, "message": name})["id"])
 
 
