@@ -205,7 +205,7 @@ def played(house: House, turns: tuple[Turn, ...], fault: Faulty, *, restarts: bo
 
 @pytest.mark.parametrize("turns", [WELL, BADLY])
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("restarts", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_fault_at_any_call_changes_no_decision(
     tmp_path: Path, turns: tuple[Turn, ...], after: bool, restarts: bool
 ) -> None:
