@@ -77,11 +77,18 @@ class FeedbackSettings(Settings, frozen=True, kw_only=True, omit_defaults=True):
     """What clients and people say of a reply afterwards."""
 
     name: Metric
-    """The name that they give it."""
+    """The name that they give it: that of an outcome, `correction` or `tag.TAG`; `feedback` for thumbs, ratings and
+    scores."""
     low: float = 0.0
     """The value that scores 0."""
     high: float = 1.0
     """The value that scores 1; below `low` where less is better."""
+
+
+def reported(name: str) -> str:
+    """The metric of the scores that `/v1/feedback` makes of what goes by this name: `feedback` for thumbs, ratings
+    and scores, anything else for outcomes."""
+    return name if name == "feedback" else f"feedback.{name}"
 
 
 ScorerSettings = NoSettings | FormatSettings | SimilaritySettings | JudgeSettings | FeedbackSettings

@@ -6,13 +6,18 @@ scores, it is the same. A ``Verdict`` is what it comes to.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Final, Literal
 
-from penstock.core.releases import Gate, Plan, Score
+import msgspec
+
+from penstock.core.releases import Gate, Measure, Plan, Score
+from penstock.quality import scorers
 from penstock.quality.comparison import Comparison
+from penstock.quality.config import FeedbackSettings, reported, settings_of
 from penstock.quality.intervals import interval
 from penstock.quality.missing import Missing
 from penstock.quality.ratio import Ratio
@@ -29,6 +34,12 @@ class Evidence:
         self._plan = plan
         self._paired = plan.preset in PAIRED
         self._versions = {each.metric: each.version for each in plan.measures}
+        self._reported: dict[str, list[tuple[Measure, FeedbackSettings]]] = {}
+        for each in plan.measures:
+            if each.scorer == "feedback":
+                settings = settings_of(each.scorer, each.settings)
+                assert isinstance(settings, FeedbackSettings)
+                self._reported.setdefault(reported(settings.name), []).append((each, settings))
         self._success = next((each.metric for each in plan.measures if each.scorer == "success"), None)
         self._comparisons = {
             gate.metric: Comparison(
@@ -57,6 +68,8 @@ class Evidence:
     def take(self, scores: Sequence[Score]) -> None:
         """Counts ``scores`` in order. Those of other releases, and of other versions of a scorer than the plan's, are
         passed over."""
+        if self._reported:
+            scores = list(itertools.chain.from_iterable(map(self._as_measured, scores)))
         for score in scores:
             candidate = score.release == self._plan.candidate
             if not candidate and score.release != self._plan.champion:
@@ -73,6 +86,17 @@ class Evidence:
                 self._match(comparison, score, candidate)
             else:
                 comparison.add(score.unit, score.at, score.value, candidate=candidate)
+
+    def _as_measured(self, score: Score) -> Sequence[Score]:
+        """What clients say goes by a name of its own, of no version, until a plan measures it."""
+        if score.version or score.metric not in self._reported:
+            return (score,)
+        return [
+            msgspec.structs.replace(
+                score, metric=each.metric, version=each.version, value=scorers.feedback(score.value, settings)
+            )
+            for each, settings in self._reported[score.metric]
+        ]
 
     def _match(self, comparison: Comparison, score: Score, candidate: bool) -> None:
         key = (score.request_id, score.metric)

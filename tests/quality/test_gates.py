@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from penstock.core.releases import Plan, Score
+from penstock.quality.config import FeedbackSettings, measure
 from penstock.quality.gates import Evidence
 from penstock.quality.verdict import Verdict
 from tests.quality.plans import plan, score, traffic
@@ -233,3 +234,19 @@ def test_a_plan_without_gates_is_never_decided_by_scores() -> None:
     verdict = _told(plan(), traffic(1, 1000, share=0.1, champion=0.9, candidate=0.1))
 
     assert (verdict.kind, verdict.reason) == ("hold", "This plan has no gates.")
+
+
+@pytest.mark.parametrize(("name", "metric"), [("feedback", "feedback"), ("resolved", "feedback.resolved")])
+def test_what_clients_report_counts_under_the_metric_that_the_plan_gives_it(name: str, metric: str) -> None:
+    of = plan("success")
+    heard = measure("happy", "feedback", FeedbackSettings(name=name, low=0.5, high=0.0))
+    of = msgspec.structs.replace(
+        of, gates=(msgspec.structs.replace(of.gates[0], metric="happy"),), measures=(*of.measures, heard)
+    )
+    told = [score(at, candidate=at % 2 == 0, value=0.25 if at % 2 else 0.5, metric="success") for at in range(400)]
+    told = [msgspec.structs.replace(each, metric=metric, version="") for each in told]
+    verdict = _told(of, told)
+    assert (verdict.standings[0].champion_mean, verdict.standings[0].candidate_mean) == (0.5, 0.0)
+    assert verdict.kind == "rollback"
+    unheard = [msgspec.structs.replace(each, metric="feedback.other") for each in told]
+    assert _told(of, unheard).standings[0].candidate_units == 0
