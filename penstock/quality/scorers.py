@@ -39,7 +39,7 @@ def cost(dollars: float, bound: float) -> float:
 def similarity(first: Sequence[float], second: Sequence[float]) -> float:
     """The cosine of two embeddings, at least 0. Raises ``ValueError`` where they differ in length."""
     across = sum(a * b for a, b in zip(first, second, strict=True))
-    length = math.sqrt(sum(a * a for a in first) * sum(b * b for b in second))
+    length = math.hypot(*first) * math.hypot(*second)
     return min(1.0, max(0.0, across / length)) if length > 0 and math.isfinite(across) else 0.0
 
 
