@@ -232,9 +232,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     mirror_budget_nano: int | None = None
 
 
-RolloutState = Literal["loading", "running", "paused", "asking", "promoted", "rolled_back", "aborted", "failed", "done"]
-"""``loading``: the candidate's model is being loaded everywhere. ``asking``: a person decides. The last five are ends;
-``done`` is that of a ``shadow``, which nobody was served by."""
+RolloutState = Literal[
+    "loading", "running", "paused", "asking", "promoted", "rolled_back", "aborted", "failed", "done"
+]
+"""``loading``: the candidate's model is being loaded everywhere. ``asking``: a person decides. The last five are
+ends; ``done`` is that of a ``shadow``, which nobody was served by."""
 
 ENDED: frozenset[RolloutState] = frozenset(("promoted", "rolled_back", "aborted", "failed", "done"))
 
@@ -260,7 +262,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Deed = Literal[
-    "start", "load", "step", "hold", "ask", "pause", "resume", "approve", "promote", "rollback", "abort", "fail", "end"
+    "start", "load", "step", "hold", "ask", "pause", "resume", "approve", "promote", "rollback", "abort", "fail",
+    "end",
 ]  # fmt: skip
 """What was decided. ``load``: the candidate is loaded everywhere, and its first step begins."""
 
