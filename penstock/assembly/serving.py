@@ -65,6 +65,7 @@ class Serving:
         self._board: Board | None = None
         self._upkeep: Upkeep | None = None
         self._watch: Watch | None = None
+        self._ready: tuple[Planned, Deployment, tuple[str, ...]] | None = None
 
     @property
     def now(self) -> Planned:
@@ -162,8 +163,12 @@ class Serving:
         """The releases that this gateway could serve at once."""
         if self._board is None:
             return ()
-        now = self.now
-        return releases.ready(now.composition, now.served, now.directory, self._board.deployment)
+        now, deployment = self.now, self._board.deployment
+        # Asked four times a second.
+        if self._ready is None or self._ready[0] is not now or self._ready[1] is not deployment:
+            found = releases.ready(now.composition, now.served, now.directory, deployment)
+            self._ready = (now, deployment, found)
+        return self._ready[2]
 
     def _tell(self, planned: Planned, before: Mapping[str, str]) -> None:
         for release, why in planned.composition.refused.items():
