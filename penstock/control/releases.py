@@ -173,9 +173,10 @@ def _variant(service: Service, release: Release, prompt: bytes) -> Service:
 
 def _assignment(split: Split, rollout: Rollout | None, variants: Mapping[str, Service]) -> Assignment:
     watched = None
+    outside = rollout is not None and rollout.plan.segment is None and split.segment is not None
     if rollout is not None and rollout.plan.measures and rollout.state != "loading":
         plan = rollout.plan
-        shares = _shares(split.inside or split.ranges)
+        shares = _shares(split.ranges if outside else split.inside or split.ranges)
         watched = Watched(
             rollout=rollout.id,
             candidate=plan.candidate,
@@ -192,6 +193,7 @@ def _assignment(split: Split, rollout: Rollout | None, variants: Mapping[str, Se
         inside=split.inside,
         mirror=split.mirror,
         watched=watched,
+        outside=outside,
     )
 
 

@@ -96,7 +96,10 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Who gets which release of a service, as ``releases.Split`` has it. ``variants`` are the services that releases
-    make of it, by release: its name and policy, and their own models, prompt and defaults."""
+    make of it, by release: its name and policy, and their own models, prompt and defaults.
+
+    ``outside``: the rollout that is watched, and whose copies are made, is about those whom ``segment`` leaves out.
+    """
 
     ranges: tuple[Range, ...]
     salt: str
@@ -106,6 +109,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     inside: tuple[Range, ...] = ()
     mirror: Mirror | None = None
     watched: Watched | None = None
+    outside: bool = False
 
 
 class Service(msgspec.Struct, frozen=True):

@@ -76,7 +76,7 @@ def draw(service: Service, assignment: Assignment, call: Call, principal: Princi
             # It has no say in the rollout: it is not in the arm that it was drawn for.
             return Lot(service=_allowed(service, assignment, ranges, principal.models), unit=hash.hex())
         variant = allowed
-    if not inside or principal.purpose == "internal":
+    if inside is assignment.outside or principal.purpose == "internal":
         return Lot(service=variant, unit=hash.hex())
     at = sampled(hash)
     mirror, mirrored = assignment.mirror, None

@@ -17,6 +17,7 @@ from penstock.core.releases import (
     Range,
     Release,
     Rollout,
+    Segment,
     Served,
     Split,
     Step,
@@ -98,6 +99,22 @@ def test_a_rollout_that_runs_is_watched_with_enough_of_the_champion() -> None:
         assignment = composed({"chat": CHAT}, FILE, other, NOW).services["chat"].assignment
         assert assignment is not None
         assert (assignment.watched is not None) == watched, state
+
+
+def test_beside_a_segment_with_a_release_of_its_own_a_rollout_is_about_the_others() -> None:
+    segment = Segment(projects=("red",))
+    inside = (Range(WHOLE, NEW.id),)
+    both = split((990_000, OLD.id), (WHOLE, NEW.id), rollout="ro_1", segment=segment, inside=inside)
+    assignment = composed({"chat": CHAT}, FILE, store(both, rollouts=(rollout(),)), NOW).services["chat"].assignment
+    assert assignment is not None
+    assert assignment.outside
+    assert assignment.watched is not None
+    assert assignment.watched.share == scored_share(10_000, 990_000)
+    running = rollout()
+    own = msgspec.structs.replace(running, plan=msgspec.structs.replace(running.plan, segment=segment))
+    assignment = composed({"chat": CHAT}, FILE, store(both, rollouts=(own,)), NOW).services["chat"].assignment
+    assert assignment is not None
+    assert not assignment.outside
 
 
 def test_a_release_whose_model_has_become_another_is_refused_with_the_reason() -> None:

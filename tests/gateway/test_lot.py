@@ -93,6 +93,16 @@ def test_only_a_segment_has_the_rollout() -> None:
     assert not outside.concerned
 
 
+def test_a_rollout_for_the_others_is_scored_by_them_and_not_by_a_segment_that_has_its_release_already() -> None:
+    of = assignment(
+        inside=(Range(WHOLE, CANDIDATE),), segment=Segment(projects=("red",)), watched=watched(), mirror=mirrored(),
+        outside=True,
+    )  # fmt: skip
+    for n in range(20):
+        assert not drawn(of, user=f"u{n}").concerned
+        assert drawn(of, msgspec.structs.replace(SOMEBODY, project="blue"), user=f"u{n}").watched == of.watched
+
+
 def test_both_arms_are_recorded_and_only_a_share_of_the_champions_units() -> None:
     of = assignment(watched=watched(share=WHOLE // 4))
     lots = [drawn(of, user=f"u{n}") for n in range(4000)]
