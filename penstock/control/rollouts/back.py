@@ -27,12 +27,13 @@ def running(directory: Directory, service: str) -> Rollout | None:
 
 
 def before(directory: Directory, split: Split) -> str:
-    """What the service had before: of a rollout that runs its champion, else that of the one that brought in what is
+    """What the service had before: of a rollout that runs its champion, of a rollback that still loads what it goes
+    back to, else the champion of the one that brought in what is
     served now, else what was last kept warm, but for what was taken back itself: asked twice, it does not come back.
     Raises ``PenstockError(CONFLICT)``."""
     now = running(directory, split.service)
     if now is not None:
-        return now.plan.champion
+        return now.plan.candidate if now.plan.preset == "rollback" else now.plan.champion
     live = served(split)
     mine = [each for each in directory.rollouts if each.service == split.service]
     brought = [each for each in mine if each.state == "promoted" and each.plan.candidate in live]
@@ -54,11 +55,18 @@ def roll_back(
     directory: Directory, split: Split, to: str, standing: Standing, *, id: str, actor: str, now: float
 ) -> Move:
     """The service's split gives everybody ``to``, now or when it is loaded; ``id`` is that of the rollout which does
-    it. Raises ``PenstockError(CONFLICT)`` when everybody has it already."""
+    it. Raises ``PenstockError(CONFLICT)`` when everybody has it already, or another rollback brings it."""
     going = running(directory, split.service)
     if going is not None and to == going.plan.champion and going.plan.preset != "rollback":
         reason = f"It was rolled back to {to}."
         return taken_out(going, split, "rollback", "rolled_back", reason, now, actor=actor)
+    if going is not None and to == going.plan.candidate and going.plan.preset == "rollback":
+        raise PenstockError(
+            CONFLICT,
+            f"'{split.service}' is being rolled back to {to} already, which is loaded first. See how far it is with "
+            f"`penstock rollout watch {going.id}`, or name another release with 'to'.",
+            param="to",
+        )
     if going is None and holder((*split.ranges, *split.inside)) == to:
         raise PenstockError(
             CONFLICT, f"Everybody has {to} at '{split.service}' already. Name another with 'to'.", param="to"

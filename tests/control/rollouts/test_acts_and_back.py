@@ -197,6 +197,17 @@ def test_a_rollback_that_still_loads_may_be_turned_round() -> None:
     assert [(each.id, each.state) for each in again.rollouts] == [("r", "aborted"), ("s", "rolled_back")]
 
 
+def test_a_rollback_asked_for_again_while_it_loads_goes_on() -> None:
+    directory, split = now_has(OLD, Warm(NEW))
+    move = roll_back(directory, split, before(directory, split), HALF_READY, id="r", actor="ann", now=NOW)
+    assert move.split is not None
+    loading = Directory(splits=(move.split,), rollouts=move.rollouts)
+    assert before(loading, move.split) == NEW
+    with pytest.raises(PenstockError, match="penstock rollout watch r") as refused:
+        roll_back(loading, move.split, NEW, HALF_READY, id="s", actor="ben", now=NOW + 1)
+    assert refused.value.fault is CONFLICT
+
+
 def test_what_was_kept_long_enough_is_let_go() -> None:
     split = replace(switched(now_has(OLD)[1], NEW, NOW + 10, NOW), warm=(Warm(OLD, NOW + 10), Warm(THIRD)))
     assert swept(split, NOW + 9) is None
