@@ -33,6 +33,8 @@ _CANARY = (
 _COPIES = (Step(share=0),)
 _COPIED = 100_000
 _DAY = 86400.0
+_SECRET = frozenset(("authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"))
+"""Headers that no segment goes by: a segment is kept, shown and audited as it is."""
 _MOST_STEPS = 50
 _MOST_SAMPLES = 1_000_000
 
@@ -199,6 +201,12 @@ def _check_gates(gates: Sequence[Gate], measures: Sequence[Measure]) -> None:
 def _segment(segment: Segment | None) -> Segment | None:
     if segment is not None and not (segment.headers or segment.keys or segment.projects):
         raise _invalid("segment", "A segment must name a header, a key or a project. Leave it out for everybody.")
+    for name, _ in segment.headers if segment is not None else ():
+        if name in _SECRET:
+            raise _invalid(
+                "segment.headers",
+                f"The header '{name}' holds a secret, which would be kept and shown. Name a key with 'keys'.",
+            )
     return segment
 
 

@@ -63,6 +63,14 @@ def made(outcome: Outcome) -> tuple[Rollout, Split]:
 # -- start -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["Authorization", "x-api-key", "api-key", "Cookie"])
+def test_no_secret_is_what_a_segment_goes_by(name: str) -> None:
+    error = refused(segment={"headers": {name: ["Bearer pst-1"]}})
+    assert (error.fault, error.param) == (INVALID_VALUE, "segment.headers")
+    assert "pst-1" not in error.message
+    assert "'keys'" in error.message
+
+
 def test_the_first_rollout_takes_the_service_over_from_the_file_and_moves_nobody() -> None:
     outcome = start()
     rollout, after = made(outcome)
