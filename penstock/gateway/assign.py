@@ -16,7 +16,7 @@ from penstock.core.policy import Terms
 from penstock.core.serving import Service
 from penstock.core.trail import Admitted, Assigned, Trail
 from penstock.gateway.directory import resolve
-from penstock.gateway.lot import Lot, draw
+from penstock.gateway.lot import FORCE, Lot, draw, named
 from penstock.gateway.snapshot import Admission
 
 
@@ -39,6 +39,9 @@ def assign(call: Call, admission: Admission, terms: Terms, trail: Trail, clock: 
     if principal.tools is not None:
         check_tools(principal, tuple(_tools(call)))
     if service.assignment is None:
+        if FORCE in terms.headers:
+            # What it asks for must not be answered by anything else.
+            return named(service, {}, terms.headers, principal), None
         trail.add(Assigned(at, service.name))
         return service, None
     lot = draw(service, service.assignment, call, principal, terms)

@@ -55,8 +55,8 @@ def draw(service: Service, assignment: Assignment, call: Call, principal: Princi
     PERMISSION_DENIED and NOT_FOUND where the client names a release, MODEL_FORBIDDEN where the key may use none of
     the models behind the service, NO_REPLICA where the release cannot be served here at all."""
     headers = terms.headers
-    if (named := headers.get(FORCE)) is not None:
-        return Lot(service=_named(service, assignment, named.decode("latin-1").strip(), principal))
+    if FORCE in headers:
+        return Lot(service=named(service, assignment.variants, headers, principal))
     hash = hashed(assignment.salt, unit_of(assignment, call, principal, headers))
     segment = assignment.segment
     inside = segment is None or matches(segment, headers, principal.key_id, principal.project)
@@ -135,8 +135,12 @@ def _read(raw: msgspec.Raw, kind: type[_T]) -> _T | None:
         return None
 
 
-def _named(service: Service, assignment: Assignment, release: str, principal: Principal) -> Service:
-    """The variant of the release that the client wants, whoever else gets it."""
+def named(
+    service: Service, variants: Mapping[str, Service], headers: Mapping[bytes, bytes], principal: Principal
+) -> Service:
+    """The variant of the release that the client wants by the header ``FORCE``, whoever else gets it. Raises
+    ``PenstockError``: PERMISSION_DENIED, NOT_FOUND, MODEL_FORBIDDEN."""
+    release = headers[FORCE].decode("latin-1").strip()
     if not principal.may("releases:write"):
         raise PenstockError(
             PERMISSION_DENIED,
@@ -144,9 +148,9 @@ def _named(service: Service, assignment: Assignment, release: str, principal: Pr
             "the header 'x-penstock-release' out, or use a key whose role does, such as an operator's.",
             param="x-penstock-release",
         )
-    variant = assignment.variants.get(release)
+    variant = variants.get(release)
     if variant is None:
-        some = ", ".join(f"'{each}'" for each in list(assignment.variants)[:_MOST_SHOWN]) or "none"
+        some = ", ".join(f"'{each}'" for each in list(variants)[:_MOST_SHOWN]) or "none"
         raise PenstockError(
             NOT_FOUND,
             f"The service '{service.name}' has no release '{release[:80]}' that is loaded. These are: {some}. "

@@ -8,7 +8,7 @@ import asyncio
 import msgspec
 import pytest
 
-from penstock.core.errors import UPSTREAM_FAILED, PenstockError
+from penstock.core.errors import NOT_FOUND, PERMISSION_DENIED, UPSTREAM_FAILED, Fault, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.policy import Policy, Queue, Terms
 from penstock.core.releases import WHOLE, Range
@@ -20,10 +20,24 @@ from tests.gateway.doubles import Samples, ScriptedEngine, call, gateway, snapsh
 from tests.gateway.releasing import ALL, CANDIDATE, CHAMPION, Street, asked, assignment, said, shared, user_of
 
 CHAMPIONS, CANDIDATES = user_of(CHAMPION), user_of(CANDIDATE)
+DEVELOPER = Principal(key_id="k", project="red", role="developer", permissions=frozenset({"call"}))
+OPERATOR = msgspec.structs.replace(DEVELOPER, permissions=frozenset({"call", "releases:write"}))
 
 
 def engines(**more: ScriptedEngine) -> dict[str, ScriptedEngine]:
     return {"main": ScriptedEngine(said("old")), "next": ScriptedEngine(said("new")), **more}
+
+
+@pytest.mark.parametrize(("role", "fault"), [(OPERATOR, NOT_FOUND), (DEVELOPER, PERMISSION_DENIED)])
+async def test_who_wants_a_release_is_never_answered_by_a_service_that_has_none(
+    role: Principal, fault: Fault
+) -> None:
+    street = Street([Service("chat", ("main",))], engines())
+    with pytest.raises(PenstockError) as refused:
+        await street.door.chat(
+            asked("ada"), Admission(street.admission.snapshot, role), Terms(headers={b"x-penstock-release": b"rel_b"})
+        )
+    assert (refused.value.fault, refused.value.param) == (fault, "x-penstock-release")
 
 
 @pytest.mark.parametrize(
@@ -63,9 +77,7 @@ async def test_a_failure_says_whose_it_is() -> None:
 
 async def test_a_service_with_one_release_says_nothing_of_it() -> None:
     street = Street([Service("chat", ("main",))], engines())
-    reply = await street.door.chat(
-        asked(CHAMPIONS), street.admission, Terms(headers={b"x-penstock-release": b"rel_x"})
-    )
+    reply = await street.door.chat(asked(CHAMPIONS), street.admission)
     assert "x-penstock-release" not in reply.headers
     await reply.aclose()
     assert [row.release for row in street.rows()] == [""]
