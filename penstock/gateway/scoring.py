@@ -109,6 +109,8 @@ class Scoring:
         self._clock = clock
         self._meter = meter
         self._assessing = Assessing()
+        # What a scorer that is down says is said once, not for each request of a busy service.
+        self._failing: set[str] = set()
         self._backlog = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
 
     def transcript(self, watched: Watched) -> Transcript | None:
@@ -169,9 +171,17 @@ class Scoring:
                 try:
                     score = await self._assessing.score(left[0], subject.request_id, name, answer, ask)
                 except (PenstockError, ValueError) as error:
-                    _log.warning("request %s has no score %s: %s", name, left[0].metric, error)
+                    if left[0].version not in self._failing:
+                        self._failing.add(left[0].version)
+                        _log.warning(
+                            "request %s has no score %s, and those that follow may have none: %s",
+                            name,
+                            left[0].metric,
+                            error,
+                        )
                     self._missed(subject, left[:1], "failed")
                 else:
+                    self._failing.discard(left[0].version)
                     if score is not None:
                         known.append((left[0], *score))
                 del left[0]

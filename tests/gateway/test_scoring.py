@@ -201,6 +201,16 @@ async def test_a_judge_that_fails_gives_no_score(judge: ScriptedEngine) -> None:
     assert here.meter.total("penstock_scores_missed", "good", "failed") == 1
 
 
+async def test_a_judge_that_is_down_is_told_of_once_until_it_answers_again(caplog: pytest.LogCaptureFixture) -> None:
+    down = PenstockError(errors.UPSTREAM_FAILED, "500")
+    judge = ScriptedEngine(down, down, said("Fine. GRADE: 5"), down)
+    here = street(JUDGE, judge=judge, next=ScriptedEngine(*[said("new")] * 4))
+    for count in (1, 1, 1, 2):
+        await here.ask(asked(CANDIDATES))
+        assert len([each for each in caplog.records if "no score good" in each.getMessage()]) == count
+    assert here.meter.total("penstock_scores_missed", "good", "failed") == 3
+
+
 async def test_a_judge_sees_a_share_of_the_requests_and_the_rest_is_not_missed() -> None:
     some = made("good", JudgeSettings(service="judge", rubric="?", share=0.5))
     here = street(SUCCESS, some, judge=ScriptedEngine(*([[piece("GRADE: 5", "stop")]] for _ in range(60))))
