@@ -33,7 +33,10 @@ def models() -> None:
 @click.option("--name", help="Only of this name.")
 @at_gateway
 def list_(desk: Desk, name: str | None) -> None:
-    """List versions: those that are kept, and what the deployment file has now."""
+    """List versions.
+
+    They are those that are kept, and what the deployment file has now.
+    """
     desk.rows(
         desk.ask.pages("models.list", ModelVersionView, {"name": name}),
         _COLUMNS,

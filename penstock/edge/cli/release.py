@@ -12,7 +12,7 @@ from penstock.control.accounts.release_shown import ReleaseView
 from penstock.control.accounts.releases import CreateRelease
 from penstock.edge.cli import comparing
 from penstock.edge.cli.desk import Desk, at_gateway
-from penstock.edge.cli.showing import Column, time_of
+from penstock.edge.cli.showing import Column, note, time_of
 from penstock.edge.cli.words import member
 
 _COLUMNS = (
@@ -45,7 +45,7 @@ def release() -> None:
 @release.command()
 @click.argument("service")
 @click.option("--model", metavar="VERSION", help="NAME@DIGEST, NAME@ALIAS, or NAME: as the deployment file has it.")
-@click.option("--prompt", metavar="VERSION", help="So as well.")
+@click.option("--prompt", metavar="VERSION", help="NAME@DIGEST, NAME@ALIAS, or NAME: as the gateway's folder has it.")
 @click.option("--no-prompt", is_flag=True, help="Without a prompt.")
 @click.option(
     "--default",
@@ -69,7 +69,14 @@ def create(
     no_defaults: bool,
     message: str,
 ) -> None:
-    """Freeze a release of SERVICE. What is not mentioned is as most of its traffic gets it now."""
+    """Freeze a release of SERVICE, and print its id.
+
+    The id stands alone on standard output, so that a shell can take it. What is not mentioned is as most of its
+    traffic gets it now.
+
+    \b
+    RELEASE=$(penstock release create chat --prompt greeting -m "a kinder greeting")
+    """
     if prompt is not None and no_prompt:
         raise click.UsageError("--prompt and --no-prompt exclude one another")
     if defaults and no_defaults:
@@ -84,7 +91,9 @@ def create(
     told = desk.ask.one("releases.create", ReleaseView, body=asked)
     made = told.value
     gets = f"{made.share:g} % of the traffic get it" if made.share else "nobody gets it yet"
-    desk.tell(told, f"Release {made.id} of {made.service} is made: {made.model}{_and(made.prompt)}; {gets}.")
+    if not desk.as_json:
+        note(f"Release {made.id} of {made.service} is made: {made.model}{_and(made.prompt)}; {gets}.")
+    desk.tell(told, made.id)
 
 
 @release.command("list")

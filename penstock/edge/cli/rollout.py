@@ -14,6 +14,7 @@ from penstock.control.accounts.rollout_request import GateForm, SegmentForm, Sta
 from penstock.control.accounts.rollout_shown import DecisionView, RolloutView
 from penstock.control.accounts.rollouts import Approve
 from penstock.control.rollouts.presets import Asked
+from penstock.core.errors import MODEL_NOT_FOUND, PenstockError
 from penstock.core.releases import ENDED
 from penstock.edge.cli.asking import Told
 from penstock.edge.cli.desk import Desk, at_gateway, sure, yes
@@ -163,7 +164,7 @@ def start(
 def list_(desk: Desk, service: str | None, state: str | None) -> None:
     """List rollouts, newest first."""
     found = desk.ask.pages("rollouts.list", RolloutView, {"service": service, "state": state})
-    desk.rows(found, _COLUMNS, _row, "There is no such rollout.")
+    desk.rows(found, _COLUMNS, _row, "There is no such rollout; `penstock rollout start` begins one.")
 
 
 @rollout.command()
@@ -237,7 +238,16 @@ def _found(desk: Desk, which: str) -> Told[RolloutView]:
     """By its id, else the newest of the service of this name."""
     for told in desk.ask.pages("rollouts.list", RolloutView, {"service": which}, 1):
         return desk.ask.one("rollouts.get", RolloutView, told.value.id)
-    return desk.ask.one("rollouts.get", RolloutView, which)
+    try:
+        return desk.ask.one("rollouts.get", RolloutView, which)
+    except PenstockError as error:
+        if error.fault is not MODEL_NOT_FOUND:
+            raise
+        raise PenstockError(
+            MODEL_NOT_FOUND,
+            f"There is no rollout '{which}', and no service of this name has had one. `penstock rollout list` lists "
+            "them.",
+        ) from None
 
 
 def _acted(desk: Desk, verb: str, which: str, body: Approve | None = None) -> None:
@@ -254,7 +264,7 @@ def _row(view: RolloutView) -> Sequence[str]:
         view.preset,
         view.candidate,
         view.state,
-        f"{view.share:g} %",
+        "" if view.state in ENDED else f"{view.share:g} %",
         time_of(view.started_at),
         view.reason,
     )
@@ -262,9 +272,13 @@ def _row(view: RolloutView) -> Sequence[str]:
 
 def _shown(view: RolloutView) -> Iterator[str]:
     step = f", step {view.step} of {len(view.steps)}" if view.step else ""
-    yield f"{view.id}: {view.preset} of {view.candidate} at {view.service}, in the place of {view.champion}"
-    yield f"{view.state.replace('_', ' ')}{step}: {view.candidate} has {view.share:g} %"
-    yield view.reason
+    place = "beside" if view.preset == "shadow" else "in the place of"
+    yield f"{view.id}: {view.preset.replace('_', ' ')} of {view.candidate} at {view.service}, {place} {view.champion}"
+    # What it had in the end is no share of today's traffic.
+    share = "" if view.state in ENDED else f": {view.candidate} has {view.share:g} %"
+    yield f"{view.state.replace('_', ' ')}{step}{share}"
+    if not view.decisions or view.reason != view.decisions[-1].reason:
+        yield view.reason
     yield from _standings(view)
     yield ""
     yield from (_line(each) for each in view.decisions)
@@ -279,10 +293,13 @@ def _standings(view: RolloutView) -> Iterator[str]:
         (
             (
                 each.metric,
-                f"{each.candidate_mean:.3f}",
-                f"{each.champion_mean:.3f}",
-                f"{each.difference:+.3f}",
-                f"{each.low:+.3f} to {each.high:+.3f}",
+                f"{each.candidate_mean:.3f}" if each.candidate_units else "",
+                f"{each.champion_mean:.3f}" if each.champion_units else "",
+                *(
+                    (f"{each.difference:+.3f}", f"{each.low:+.3f} to {each.high:+.3f}")
+                    if each.candidate_units and each.champion_units
+                    else ("", "")
+                ),
                 f"-{each.margin:g}",
                 str(each.candidate_units),
             )
@@ -292,5 +309,5 @@ def _standings(view: RolloutView) -> Iterator[str]:
 
 
 def _line(decision: DecisionView) -> str:
-    by = f" by {decision.actor}" if decision.actor else ""
+    by = f" ({decision.actor})" if decision.actor else ""
     return f"{time_of(decision.at)}  {decision.what.ljust(8)}  {decision.reason}{by}"

@@ -53,12 +53,12 @@ def check(
     as_json: bool,
     url: str | None,
 ) -> int:
-    """Ask each request of a golden set of two releases, and compare the replies pair by pair.
+    """Compare two releases on a golden set, pair by pair.
 
-    A line has the members of a request, `messages` or `prompt_variables` at least, and may have an `id` and a
-    `reference`, a good reply that `similarity` goes by. A release that is not loaded is loaded for an hour. The exit
-    code is 0 when in no metric RELEASE is worse by the margin, 1 when it is or there are too few rows to know, 2 for
-    input that makes no sense.
+    Each request of the set is asked of both. A line has the members of a request, `messages` or `prompt_variables`
+    at least, and may have an `id` and a `reference`, a good reply that `similarity` goes by. A release that is not
+    loaded is loaded for an hour. The exit code is 0 when in no metric RELEASE is worse by the margin, 1 when it is or
+    there are too few rows to know, 2 for input that makes no sense.
 
     \b
     penstock rollout check chat rel_c01f3a6ef0f8d5b2 --golden golden.jsonl --gate success --gate format:0.1,json=true

@@ -67,11 +67,16 @@ def set_(
 @split.command()
 @click.argument("service")
 @click.argument("release")
-@click.option("--for", "for_", type=duration, default="1h", show_default=True, metavar="TIME", help="0: no longer.")
-@click.option("--for-good", is_flag=True, help="Until it is let go.")
+@click.option(
+    "--for", "for_", type=duration, default="1h", show_default=True, metavar="TIME", help="How long; 0: no longer."
+)
+@click.option("--for-good", is_flag=True, help="Until it is let go by `--for 0`.")
 @at_gateway
 def warm(desk: Desk, service: str, release: str, for_: float, for_good: bool) -> None:
-    """Keep RELEASE of SERVICE loaded, though nobody gets it: it can be rolled back to at once, or checked."""
+    """Keep RELEASE of SERVICE loaded, though nobody gets it.
+
+    It can then be rolled back to, or checked, at once.
+    """
     asked = KeepWarm(release=release, for_s=None if for_good else for_)
     told = desk.ask.one("splits.warm", SplitView, service, body=asked)
     kept = any(each.release == release for each in told.value.warm)

@@ -40,7 +40,9 @@ def test_what_is_not_mentioned_is_not_sent(gateway_accounts: Accounts, capsys: O
     assert main(["release", "create", "chat", "--prompt", "greeting", "-m", "kinder"]) == 0
     asked = CreateRelease(service="chat", prompt="greeting", message="kinder")
     assert gateway_accounts.bodies("releases.create") == [asked]
-    assert capsys.readouterr().out == "Release rel_1 of chat is made: small@1 and greeting@2; nobody gets it yet.\n"
+    told = capsys.readouterr()
+    assert told.out == "rel_1\n"
+    assert told.err == "Release rel_1 of chat is made: small@1 and greeting@2; nobody gets it yet.\n"
 
 
 def test_all_is_said_of_it(gateway_accounts: Accounts, capsys: Out) -> None:
@@ -56,7 +58,7 @@ def test_all_is_said_of_it(gateway_accounts: Accounts, capsys: Out) -> None:
             defaults={"temperature": 0.2, "stop": ["a"], "note": "a=b"},
         )
     ]
-    assert capsys.readouterr().out == "Release rel_1 of chat is made: small@1; 100 % of the traffic get it.\n"
+    assert capsys.readouterr().err == "Release rel_1 of chat is made: small@1; 100 % of the traffic get it.\n"
     gateway_accounts.answer("releases.create", served)
     assert main(["release", "create", "chat", "--no-defaults"]) == 0
     assert gateway_accounts.asked[-1].body == CreateRelease(service="chat", defaults={})

@@ -91,7 +91,7 @@ def test_a_rollout_starts_after_it_was_said_what_to_expect(
         "gates.yaml",
     ]
     line += ["--gate", "format,json=true,max_chars=9", "--gate", "latency,bound=2.5", "--header", "X-Beta=yes"]
-    line += ["--gate", "thumb,scorer=feedback", "--deadline", "2d", "--ask", "--project", "red", "--keep-warm", "2h"]
+    line += ["--gate", "kind,scorer=feedback", "--deadline", "2d", "--ask", "--project", "red", "--keep-warm", "2h"]
     assert main(["rollout", "start", *line, "--yes"]) == 0
     asked = StartRollout(
         service="chat",
@@ -100,7 +100,7 @@ def test_a_rollout_starts_after_it_was_said_what_to_expect(
             GateForm(metric="success", margin=0.03),
             GateForm(metric="format", settings={"json": True, "max_chars": 9}),
             GateForm(metric="latency", bound=2.5),
-            GateForm(metric="thumb", scorer="feedback"),
+            GateForm(metric="kind", scorer="feedback"),
             GateForm(metric="good", scorer="judge", settings={"service": "judge", "rubric": "Is it kind?"}),
         ),
         steps=(StepForm(share=1.0, hold_s=600.0), StepForm(share=10.0, hold_s=1800.0, samples=500)),
@@ -153,8 +153,35 @@ def test_one_is_found_by_its_service_and_shown_with_gates_and_decisions(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"roll-1: canary of {NEW} at chat, in the place of {OLD}"
     assert any(each.split()[:4] == ["success", "0.980", "1.000", "-0.010"] for each in lines)
-    assert lines[-1].endswith("start     It is loaded first. by ann")
+    assert lines[-1].endswith("start     It is loaded first. (ann)")
     assert [each.target for each in gateway_accounts.asked] == ["", "roll-1"]
+
+
+def test_of_a_service_without_any_it_is_said(gateway_accounts: Accounts, capsys: Out) -> None:
+    gateway_accounts.list("rollouts.list")
+    gateway_accounts.refuse("rollouts.get", 404, "not_found", "no")
+    assert main(["rollout", "show", "chat"]) == 1
+    assert "no service of this name has had one" in capsys.readouterr().err
+
+
+def test_of_what_nobody_has_scored_nothing_is_shown(gateway_accounts: Accounts, capsys: Out) -> None:
+    fields = {each.name: 0 for each in msgspec.structs.fields(Standing)}
+    standing = msgspec.convert(fields | {"metric": "success", "low": -1.0, "high": 1.0, "margin": 0.05}, Standing)
+    gateway_accounts.list("rollouts.list", view())
+    gateway_accounts.answer("rollouts.get", replace(view("running", FIRST), standings=(standing,)))
+    assert main(["rollout", "show", "chat"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(each.split() == ["success", "-", "-", "-", "-", "-0.05", "0"] for each in lines)
+
+
+def test_what_has_ended_has_no_share(gateway_accounts: Accounts, capsys: Out) -> None:
+    gateway_accounts.list("rollouts.list", replace(view("aborted", reason="It was aborted."), share=100.0))
+    assert main(["rollout", "list"]) == 0
+    assert "100 %" not in capsys.readouterr().out
+    gateway_accounts.list("rollouts.list", view())
+    gateway_accounts.answer("rollouts.get", replace(view("aborted", FIRST), share=100.0))
+    assert main(["rollout", "show", "chat"]) == 0
+    assert "100 %" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("state", "code"), [("promoted", 0), ("asking", 0), ("rolled_back", 1), ("failed", 1)])
