@@ -69,7 +69,10 @@ def check(folder: Path) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the messages as JSON.")
 @_in_folder
 def render(name: str, given: Sequence[str], messages: Sequence[str], as_json: bool, folder: Path) -> None:
-    """Show what goes to the model: every message that the prompt NAME makes of these variables."""
+    """Show what goes to the model.
+
+    These are all messages that the prompt NAME makes of its variables.
+    """
     made = rendered(one(folder, name), said(one(folder, name), given), messages)
     if as_json:
         click.echo(json_of(msgspec.json.encode(made)))
@@ -87,9 +90,12 @@ def render(name: str, given: Sequence[str], messages: Sequence[str], as_json: bo
 def test(name: str | None, service: str | None, url: str | None, folder: Path) -> int:
     """Try prompts with their own tests; all of them, or those of NAME. The exit code is 1 when one fails.
 
-    Without a service nothing is sent: what the tests expect of the rendered prompt is looked at.
+    Without a service nothing is sent: what the tests expect of the rendered prompt is looked at. With one, its own
+    version of the prompt answers, which may be older than the file.
     """
     found = prompts_in(folder) if name is None else {name: one(folder, name)}
+    if service is not None and len(found) > 1:
+        raise click.UsageError(f"{folder} has {len(found)} prompts, and {service} has one; name it before --service")
     replies = None if service is None else answered(url, service)
     results: list[Tried] = []
     for each, version in found.items():
@@ -136,7 +142,10 @@ def push(desk: Desk, folder: Path, message: str) -> None:
 @click.option("--name", help="Only of this name.")
 @at_gateway
 def list_(desk: Desk, name: str | None) -> None:
-    """List versions: those that are kept, and what the gateway's folder has now."""
+    """List versions.
+
+    They are those that are kept, and what the gateway's folder has now.
+    """
     desk.rows(
         desk.ask.pages("prompts.list", PromptVersionView, {"name": name}),
         _COLUMNS,

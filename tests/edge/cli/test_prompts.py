@@ -140,6 +140,12 @@ def answering(reply: str) -> Iterator[tuple[str, list[dict[str, object]]]]:
             thread.join()
 
 
+def test_a_service_tries_the_prompt_that_is_named(folder: Path, capsys: Out) -> None:
+    (folder / "other.yaml").write_text("system: Be brief.")
+    assert main(["prompts", "test", "--service", "assistant"]) == 2
+    assert "name it before --service" in capsys.readouterr().err
+
+
 def test_with_a_service_its_replies_are_looked_at(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Out
 ) -> None:
