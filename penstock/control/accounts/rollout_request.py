@@ -25,12 +25,16 @@ Samples = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
 _SCORERS: tuple[Scorer, ...] = get_args(Scorer)
 _SUCCESS: Final = "success"
+_REPORTED: Final = "feedback."
+"""How names of outcomes, tags and corrections begin in the answer of `/v1/feedback`."""
+_SAID: Final = frozenset(("thumb", "rating", "score"))
 
 
 class GateForm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The candidate may be worse than the champion in the mean of `metric`, which is from 0 to 1, by less than
-    `margin`. `scorer` makes the metric; default: the one of its name. `bound`: seconds for `latency`, tokens a second
-    for `speed`, dollars for `cost`; default: by what the service did in the last day. `settings` are the scorer's."""
+    `margin`. `scorer` makes the metric; default: the one of its name, and `feedback` of `feedback.NAME`. `bound`:
+    seconds for `latency`, tokens a second for `speed`, dollars for `cost`; default: by what the service did in the
+    last day. `settings` are the scorer's."""
 
     metric: Metric
     margin: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.05
@@ -134,11 +138,14 @@ def _measured(turn: Turn, asked: StartRollout, recent: Recent) -> tuple[Sequence
 def measure_of(form: GateForm, recent: Recent, param: str) -> Measure | None:
     """What a gate is on; None: it needs a bound, and there is none. Raises ``PenstockError(INVALID_VALUE)``."""
     scorer = form.scorer or next((each for each in _SCORERS if each == form.metric), None)
+    outcome = form.metric.removeprefix(_REPORTED)
+    if scorer is None and outcome != form.metric:
+        scorer = "feedback"
     if scorer is None:
         raise invalid(
             f"{param}.metric",
-            f"Nobody reports '{form.metric}'. {near(form.metric, _SCORERS)} For what clients report by /v1/feedback "
-            'under this name, write "scorer": "feedback".',
+            f"Nobody reports '{form.metric}'. {near(form.metric, _SCORERS)} For an outcome that clients report to "
+            f"/v1/feedback by this name, write '{_REPORTED}{form.metric}'.",
         )
     if form.metric == _SUCCESS and scorer != _SUCCESS:
         raise invalid(f"{param}.metric", f"'{_SUCCESS}' is the metric of the scorer of this name. Choose another.")
@@ -154,7 +161,13 @@ def measure_of(form: GateForm, recent: Recent, param: str) -> Measure | None:
             return None
     settings = dict(form.settings)
     if scorer == "feedback":
-        settings.setdefault("name", form.metric)
+        if form.metric in _SAID and "name" not in settings:
+            raise invalid(
+                f"{param}.metric",
+                f"Thumbs, ratings and scores of clients go by one name: write 'feedback' in the place of "
+                f"'{form.metric}', or \"name\" for an outcome that is called so.",
+            )
+        settings.setdefault("name", outcome)
     try:
         found = settings_of(scorer, msgspec.json.encode(settings))
         return measure(form.metric, scorer, found, bound)

@@ -16,7 +16,7 @@ from penstock.control.accounts.rollout_request import GateForm, StepForm
 from penstock.edge.cli.words import duration, member
 
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)%?\Z")
-_GATE = "write success, latency:0.03, cost,bound=0.01, format,json=true or thumb,scorer=feedback"
+_GATE = "write success, latency:0.03, cost,bound=0.01, format,json=true or feedback.resolved"
 _MOST = 1_000_000
 
 

@@ -103,13 +103,20 @@ def test_gates_of_every_scorer() -> None:
         {"metric": "format", "settings": {"json": True}},
         {"metric": "close", "scorer": "similarity", "settings": {"service": "judge", "text": "hello"}},
         {"metric": "good", "scorer": "judge", "settings": {"service": "judge", "rubric": "Is it kind?"}},
-        {"metric": "thumb", "scorer": "feedback"},
+        {"metric": "helped", "scorer": "feedback"},
+        {"metric": "feedback.resolved"},
+        {"metric": "feedback"},
     ]
     plan = made(start(gates=gates))[0].plan
     measures = {each.metric: each for each in plan.measures}
-    assert [each.metric for each in plan.gates] == ["speed", "cost", "format", "close", "good", "thumb"]
+    reported = ["helped", "feedback.resolved", "feedback"]
+    assert [each.metric for each in plan.gates] == ["speed", "cost", "format", "close", "good", *reported]
     assert (measures["speed"].bound, measures["cost"].bound, plan.gates[1].margin) == (20.0, 0.02, 0.1)
-    assert b'"name":"thumb"' in measures["thumb"].settings
+    assert [msgspec.json.decode(measures[each].settings)["name"] for each in reported] == [
+        "helped",
+        "resolved",
+        "feedback",
+    ]
     # Whether units were split and scored as they should be is known by it.
     assert measures["success"].scorer == "success"
 
@@ -135,6 +142,12 @@ def test_gates_of_every_scorer() -> None:
         ({"preset": "shadow", "mirror_budget": "-1"}, INVALID_VALUE, "mirror_budget", "0 to"),
         ({"gates": [{"metric": "kindness"}]}, INVALID_VALUE, "gates[0].metric", "Nobody reports 'kindness'"),
         ({"gates": [{"metric": "succes"}]}, INVALID_VALUE, "gates[0].metric", "Did you mean 'success'?"),
+        (
+            {"gates": [{"metric": "thumb", "scorer": "feedback"}]},
+            INVALID_VALUE,
+            "gates[0].metric",
+            "write 'feedback' in the place of 'thumb'",
+        ),
         ({"gates": [{"metric": "format"}, {"metric": "format"}]}, INVALID_VALUE, "gates[1].metric", "two gates"),
         ({"gates": [{"metric": "success", "scorer": "format"}]}, INVALID_VALUE, "gates[0].metric", "Choose another"),
         ({"gates": [{"metric": "format", "settings": {"xml": 1}}]}, INVALID_VALUE, "gates[0].settings", "xml"),
