@@ -12,6 +12,7 @@ from penstock.prompts import versions
 from penstock.prompts.checks import accepted, problems
 from penstock.prompts.config import Case, Example, Expectation, Prompt, Turn, Variable
 from penstock.prompts.expectations import unmet
+from penstock.prompts.shown import shown
 
 GREETING = Prompt(
     description="Greets",
@@ -33,7 +34,7 @@ def test_who_says_the_same_is_one_version() -> None:
 
 
 def test_a_version_reads_as_its_file_does() -> None:
-    text = versions.shown(GREETING)
+    text = shown(GREETING)
     assert "system: |-\n  Greet {{ name }}.\n  Be kind.\n" in text
     assert prompt(text.encode(), "greeting.yaml") == GREETING
 

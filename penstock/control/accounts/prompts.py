@@ -99,8 +99,11 @@ def parts(directory: Directory, served: Served, before: str, after: str) -> tupl
     """Ids of versions, or nothing."""
     if before == after:
         return ()
+    # Workers have the operations for their routes, and compare nothing: they load no YAML.
+    from penstock.prompts.shown import shown
+
     texts = [
-        versions.shown(versions.read(prompt_version(directory, served, each).source)) if each else ""
+        shown(versions.read(prompt_version(directory, served, each).source)) if each else ""
         for each in (before, after)
     ]
     return (Part(what="prompt", before=before, after=after, text=compared(*texts)),)
