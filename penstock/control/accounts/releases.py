@@ -13,7 +13,7 @@ from penstock.control.accounts.release_of import current, with_parts
 from penstock.control.accounts.release_shown import ReleaseView, everything, shown
 from penstock.control.accounts.sight import not_found
 from penstock.control.accounts.turn import Name, Outcome, Page, Text, Turn, conflict, invalid, newest_first, page
-from penstock.control.accounts.versions import MASKED, model_version, prompt_version
+from penstock.control.accounts.versions import MASKED, model_version, prompt_meant
 from penstock.core.accounts import Directory
 from penstock.core.releases import ModelVersion, Release, release_id
 from penstock.prompts.config import Member, defaults_wrong
@@ -47,7 +47,7 @@ def create(directory: Directory, turn: Turn, asked: CreateRelease) -> Outcome:
     now = current(directory, turn.served, asked.service)
     model = _model(directory, turn, now.model if asked.model is UNSET else asked.model)
     said = now.prompt if asked.prompt is UNSET else asked.prompt
-    prompt = prompt_version(directory, turn.served, said, "prompt").id if said else ""
+    prompt = prompt_meant(directory, turn.served, said, "prompt").id if said else ""
     defaults = now.defaults if asked.defaults is UNSET else _defaults(asked.defaults)
     id = release_id(asked.service, model.id, prompt, now.index, now.guards, defaults)
     made = next((each for each in directory.releases if each.id == id), None) or Release(

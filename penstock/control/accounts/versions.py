@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
-from penstock.control.accounts.turn import near
+from penstock.control.accounts.turn import conflict, near
 from penstock.core.accounts import Directory
 from penstock.core.errors import NOT_FOUND, PenstockError
 from penstock.core.releases import Alias, ModelVersion, PromptVersion, Served
@@ -26,10 +26,24 @@ def prompt_version(directory: Directory, served: Served, said: str, param: str |
     return _found("prompt", directory.prompts, served.prompts, directory.aliases, said, param)
 
 
+def prompt_meant(directory: Directory, served: Served, said: str, param: str) -> PromptVersion:
+    """For what goes live: a bare name of which the folder, as it was read last, says something else than what was
+    pushed last is refused, as either may be meant. Raises ``PenstockError``: NOT_FOUND, CONFLICT."""
+    found = prompt_version(directory, served, said, param)
+    newest = _newest(directory.prompts, said)
+    if newest is not None and newest.id != found.id:
+        raise conflict(
+            f"'{said}' is '{found.id}' in the folder that the gateway read when it started, and '{newest.id}' was "
+            "pushed last. Name the one that is meant.",
+            param,
+        )
+    return found
+
+
 def any_version(
     kind: Kind, directory: Directory, served: Served, said: str, param: str
 ) -> ModelVersion | PromptVersion:
-    find = model_version if kind == "model" else prompt_version
+    find = model_version if kind == "model" else prompt_meant
     return find(directory, served, said, param)
 
 
@@ -51,6 +65,10 @@ def aliases_of(directory: Directory, kind: Kind, version: ModelVersion | PromptV
     )
 
 
+def _newest(kept: Sequence[Version], name: str) -> Version | None:
+    return max((each for each in kept if each.name == name), key=lambda each: each.created_at, default=None)
+
+
 def _found(
     kind: Kind,
     kept: Sequence[Version],
@@ -69,7 +87,7 @@ def _found(
     elif name in served:
         id = served[name].id
     else:
-        newest = max((each for each in kept if each.name == name), key=lambda each: each.created_at, default=None)
+        newest = _newest(kept, name)
         id = "" if newest is None else newest.id
     if id in ids:
         return ids[id]

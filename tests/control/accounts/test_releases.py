@@ -73,7 +73,16 @@ def test_parts_are_named_by_alias_and_digest() -> None:
     found = made(create(there, model="large@best", prompt="greeting@production"))
     assert (found.model, found.prompt) == (LARGE.id, CURT.id)
     assert made(create(there, model=LARGE.id, prompt=CURT.id)).id == found.id
-    assert made(create(there, prompt="greeting")).prompt == KIND.id
+    assert made(create(directory(KIND, *aliases), prompt="greeting")).prompt == KIND.id
+
+
+def test_a_bare_name_of_which_two_may_be_meant_is_refused() -> None:
+    """The folder was read when the gateway started; another version of the prompt has been pushed since."""
+    with pytest.raises(PenstockError) as caught:
+        create(directory(CURT), prompt="greeting")
+    assert (caught.value.fault, caught.value.param) == (CONFLICT, "prompt")
+    assert KIND.id in caught.value.message
+    assert CURT.id in caught.value.message
 
 
 def test_a_model_that_the_file_dropped_is_served_from_the_store() -> None:
