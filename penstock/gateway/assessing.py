@@ -11,6 +11,7 @@ import msgspec
 from penstock.core.chat import Call, Kind
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.releases import WHOLE, Measure
+from penstock.gateway.brief import brief
 from penstock.gateway.capture import KEPT_BYTES, Choice, Transcript
 from penstock.gateway.inside import Ask, inner, read, size_of
 from penstock.quality import scorers
@@ -18,10 +19,16 @@ from penstock.quality.config import FormatSettings, JudgeSettings, SimilaritySet
 from penstock.quality.scorers import Form
 from penstock.routing.assignment import place
 
+_LONGEST_LOOK_S = 0.1
 _MOST_MADE = 64
 _MOST_NOTE = 2_000
 _MOST_EMBEDDED = 8_000
 """Characters: more than an embedding model reads, mostly."""
+
+_ENDLESS = (
+    f"its regular expression or schema takes more than {_LONGEST_LOOK_S} s for some answers, and is not tried again. "
+    "Write one that does not go over the same text in many ways, such as (?>a+) for a+ within another repetition"
+)
 
 Known = tuple[float, str]
 """A score, and what there is to say of it."""
@@ -41,11 +48,15 @@ class Answer:
         self.size = len(self.text) + len(self.champion or "") + size_of(call)
 
 
+class Endless:
+    """In the place of a form that took too long."""
+
+
 class Assessing:
     """Belongs to one event loop. Remembers what the newest ``_MOST_MADE`` settings say."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[str, Form | SimilaritySettings | JudgeSettings] = OrderedDict()
+        self._made: OrderedDict[str, Form | Endless | SimilaritySettings | JudgeSettings] = OrderedDict()
 
     async def score(self, of: Measure, request_id: str, name: str, answer: Answer, ask: Ask) -> Known | None:
         """What ``of`` says of the answer; None: nothing, and that is as it should be. ``request_id`` is the client's,
@@ -55,7 +66,9 @@ class Assessing:
         """
         match self._for(of):
             case Form() as form:
-                return _formed(form, answer)
+                return self._formed(of.version, form, answer)
+            case Endless():
+                raise ValueError(_ENDLESS)
             case SimilaritySettings() as settings:
                 return await _similar(settings, f"{name}:{of.metric}", answer, ask)
             case JudgeSettings() as settings:
@@ -63,7 +76,19 @@ class Assessing:
                     return None
                 return await _judged(settings, f"{name}:{of.metric}", answer, ask)
 
-    def _for(self, of: Measure) -> Form | SimilaritySettings | JudgeSettings:
+    def _formed(self, version: str, form: Form, answer: Answer) -> Known:
+        if answer.cut:
+            raise ValueError(f"the answer is longer than {KEPT_BYTES} bytes")
+        try:
+            with brief(_LONGEST_LOOK_S):
+                fault = form.fault(answer.text)
+        except TimeoutError:
+            # Whoever found the text that does this would send it again.
+            self._made[version] = Endless()
+            raise ValueError(_ENDLESS) from None
+        return (0.0, fault[:_MOST_NOTE]) if fault else (1.0, "")
+
+    def _for(self, of: Measure) -> Form | Endless | SimilaritySettings | JudgeSettings:
         made = self._made.get(of.version)
         if made is not None:
             self._made.move_to_end(of.version)
@@ -79,13 +104,6 @@ class Assessing:
         if len(self._made) > _MOST_MADE:
             self._made.popitem(last=False)
         return made
-
-
-def _formed(form: Form, answer: Answer) -> Known:
-    if answer.cut:
-        raise ValueError(f"the answer is longer than {KEPT_BYTES} bytes")
-    fault = form.fault(answer.text)
-    return (0.0, fault[:_MOST_NOTE]) if fault else (1.0, "")
 
 
 async def _similar(settings: SimilaritySettings, name: str, answer: Answer, ask: Ask) -> Known | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import msgspec
 import pytest
@@ -199,6 +200,18 @@ async def test_a_judge_that_fails_gives_no_score(judge: ScriptedEngine) -> None:
     await here.ask(asked(CANDIDATES))
     assert [score.metric for score in here.scores()] == ["success"]
     assert here.meter.total("penstock_scores_missed", "good", "failed") == 1
+
+
+async def test_a_pattern_without_end_holds_nobody_up_and_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    endless = measure("form", "format", FormatSettings(regex="^(a+)+$"))
+    here = street(SUCCESS, endless, next=ScriptedEngine(*[said("a" * 60 + "b")] * 3))
+    began = time.monotonic()
+    for _ in range(3):
+        await here.ask(asked(CANDIDATES))
+    assert time.monotonic() - began < 2.0
+    assert {score.metric for score in here.scores()} == {"success"}
+    assert here.meter.total("penstock_scores_missed", "form", "failed") == 3
+    assert "takes more than 0.1 s" in caplog.text
 
 
 async def test_a_judge_that_is_down_is_told_of_once_until_it_answers_again(caplog: pytest.LogCaptureFixture) -> None:
