@@ -101,7 +101,7 @@ def _outcome(rows: Sequence[Row], gate: Gate, alpha: float, gates: int) -> Outco
     )
 
 
-_HEADS: Final = ("metric", "rows", "candidate", "champion", "difference", "between", "margin", "")
+_HEADS: Final = ("GATE", "CANDIDATE", "CHAMPION", "DIFFERENCE", "BETWEEN", "MARGIN", "ROWS", "")
 
 
 def report(found: Check, *, candidate: str, champion: str) -> str:
@@ -110,7 +110,11 @@ def report(found: Check, *, candidate: str, champion: str) -> str:
     table = [_HEADS, *(_cells(each) for each in found.outcomes)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines += [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+        "  ".join(
+            cell.rjust(width) if 0 < place < len(line) - 1 else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
     ]
     for each in found.outcomes:
         if each.lost and each.says != "passed":
@@ -122,13 +126,13 @@ def report(found: Check, *, candidate: str, champion: str) -> str:
 def _cells(outcome: Outcome) -> tuple[str, ...]:
     return (
         outcome.metric,
-        str(outcome.rows),
         f"{outcome.candidate_mean:.3f}",
         f"{outcome.champion_mean:.3f}",
         f"{outcome.difference:+.3f}",
-        f"{outcome.low:+.3f} .. {outcome.high:+.3f}",
-        f"{outcome.margin:.3f}",
-        {"passed": "passed", "worse": "WORSE", "open": "OPEN"}[outcome.says],
+        f"{outcome.low:+.3f} to {outcome.high:+.3f}",
+        f"-{outcome.margin:g}",
+        str(outcome.rows),
+        {"passed": "passed", "worse": "WORSE", "open": "undecided"}[outcome.says],
     )
 
 
@@ -136,7 +140,10 @@ def _said(found: Check) -> str:
     if found.passed:
         return "PASSED: in no metric is the candidate worse by the margin."
     why = [_why(each) for each in found.outcomes if each.says != "passed" or each.lacking]
-    return f"FAILED: {'; '.join(why)}." if why else "FAILED: there is no metric to compare."
+    if not why:
+        return "FAILED: there is no metric to compare."
+    failed = any(each.says == "worse" or each.lacking for each in found.outcomes)
+    return f"{'FAILED' if failed else 'UNDECIDED'}: {'; '.join(why)}."
 
 
 def _why(outcome: Outcome) -> str:

@@ -49,6 +49,13 @@ def test_what_is_worse_fails_and_the_report_shows_where() -> None:
     assert line.endswith("WORSE")
 
 
+def test_too_few_rows_are_no_verdict() -> None:
+    found = check(_rows(8, candidate=0.9, champion=0.9), GATES)
+
+    assert not found.passed
+    assert "UNDECIDED: format may be worse" in report(found, candidate="b", champion="a")
+
+
 def test_a_row_without_a_score_fails_the_check() -> None:
     rows = _rows(300, candidate=0.9, champion=0.9)
     rows[7] = Row(id="row-7", candidate={"format": 1.0}, champion=rows[7].champion)

@@ -14,7 +14,7 @@ from penstock.control.accounts.rollout_request import GateForm, measure_of
 from penstock.control.accounts.rollout_shown import SplitView
 from penstock.control.accounts.splits import KeepWarm
 from penstock.control.accounts.traffic import Recent
-from penstock.core.errors import INVALID_VALUE, NO_REPLICA, PenstockError
+from penstock.core.errors import INVALID_VALUE, MODEL_NOT_FOUND, NO_REPLICA, PenstockError
 from penstock.core.releases import Gate, Measure
 from penstock.edge.cli.asking import Asking
 from penstock.edge.cli.chat import reach
@@ -68,12 +68,18 @@ def check(
     measures = [_measure(_near_references(each) if whole else each) for each in forms]
     gateway = reach(url, os.environ)
     ask = Asking(gateway)
-    split = ask.one("splits.get", SplitView, service).value
-    champion = against or max(split.shares, key=lambda each: split.shares[each])
-    if champion == release:
-        raise click.UsageError(f"{release} is what most get at {service} now; name another with --against")
-    for each in (champion, release):
-        _load(ask, split, each, load_within)
+    try:
+        split = ask.one("splits.get", SplitView, service).value
+        champion = against or max(split.shares, key=lambda each: split.shares[each])
+        if champion == release:
+            raise click.UsageError(f"{release} is what most get at {service} now; name another with --against")
+        for each in (champion, release):
+            _load(ask, split, each, load_within)
+    except PenstockError as error:
+        if error.fault is not MODEL_NOT_FOUND:
+            raise
+        # A name that is wrong is no word on the release: a CI job has to tell the two apart.
+        raise click.UsageError(error.message) from None
     found = compare(
         Checking(gateway, service, release, champion, measures).rows(golden, at_once),
         [Gate(metric=each.metric, margin=each.margin) for each in forms],

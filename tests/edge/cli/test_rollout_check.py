@@ -12,7 +12,7 @@ import pytest
 
 from penstock.control.accounts.release_shown import ReleaseView
 from penstock.control.accounts.rollout_shown import SplitView
-from penstock.core.errors import BAD_REQUEST, UPSTREAM_FAILED, PenstockError
+from penstock.core.errors import BAD_REQUEST, MODEL_NOT_FOUND, UPSTREAM_FAILED, PenstockError
 from penstock.edge.cli import golden_set, rollout_check
 from penstock.edge.cli.main import main
 from tests.control.rollouts.parts import NEW, OLD
@@ -205,3 +205,14 @@ def test_a_row_that_the_champion_refuses_is_bad_input(gateway: Gateway, capsys: 
     gateway.says[OLD] = PenstockError(BAD_REQUEST, "'max_tokens' is too large")
     assert main(CHECK) == 2
     assert "refuses it" in capsys.readouterr().err
+
+
+def test_a_release_that_is_not_there_is_no_verdict(
+    gateway: Gateway, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*asked: object) -> bytes:
+        raise PenstockError(MODEL_NOT_FOUND, "There is no release 'rel_gone'.")
+
+    monkeypatch.setattr(gateway, "ask", refuses)
+    assert main(CHECK) == 2
+    assert "There is no release 'rel_gone'." in capsys.readouterr().err
