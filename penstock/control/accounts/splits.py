@@ -135,7 +135,7 @@ def take_back(directory: Directory, turn: Turn, asked: RollBack | None) -> Outco
     """Raises ``PenstockError``: NOT_FOUND, CONFLICT where there is nothing before, or everybody has it already."""
     service = turn.target
     split = split_now(directory, turn, service)
-    to = asked.to if asked is not None and asked.to is not None else before(directory, split)
+    to = asked.to if asked is not None and asked.to is not None else before(directory, split, turn.now)
     release = released(directory, turn.served, service, to, "to")
     check_servable(directory, turn, release, split, "to")
     id = turn.new_id("roll")

@@ -13,12 +13,14 @@ from penstock.control.rollouts.moves import Move, taken_out
 from penstock.control.rollouts.shares import Standing, holder, ready_everywhere, served, switched
 from penstock.core.accounts import Directory
 from penstock.core.errors import CONFLICT, PenstockError
-from penstock.core.releases import ENDED, Decision, Deed, Plan, Rollout, Split
+from penstock.core.releases import ENDED, Decision, Deed, Plan, Rollout, RolloutState, Split
 from penstock.routing.assignment import shares
 
 KEEP_WARM_S = 86400.0
 """How long that stays loaded which was rolled back from: it may have been the wrong one."""
 LOAD_WITHIN_S = 3600.0
+JUST_NOW_S = 60.0
+_TAKEN_BACK: frozenset[RolloutState] = frozenset(("rolled_back", "aborted", "failed"))
 
 
 def running(directory: Directory, service: str) -> Rollout | None:
@@ -26,16 +28,27 @@ def running(directory: Directory, service: str) -> Rollout | None:
     return next((each for each in directory.rollouts if each.service == service and each.state not in ENDED), None)
 
 
-def before(directory: Directory, split: Split) -> str:
+def before(directory: Directory, split: Split, at: float) -> str:
     """What the service had before: of a rollout that runs its champion, of a rollback that still loads what it goes
     back to, else the champion of the one that brought in what is
     served now, else what was last kept warm, but for what was taken back itself: asked twice, it does not come back.
-    Raises ``PenstockError(CONFLICT)``."""
+
+    Raises ``PenstockError(CONFLICT)`` where there is none, and where something was taken back just before ``at``: two
+    who ask at once, or one who asks when the gates have rolled back already, want one step and not two.
+    """
     now = running(directory, split.service)
     if now is not None:
         return now.plan.candidate if now.plan.preset == "rollback" else now.plan.champion
     live = served(split)
     mine = [each for each in directory.rollouts if each.service == split.service]
+    last = max(mine, key=lambda each: each.ended_at or 0.0, default=None)
+    if last is not None and last.state in _TAKEN_BACK and at - (last.ended_at or 0.0) < JUST_NOW_S:
+        raise PenstockError(
+            CONFLICT,
+            f"'{split.service}' was taken back a moment ago, to {holder(split.ranges) or 'what it had before'} "
+            f"({last.id}). Name a release with 'to' to go to another.",
+            param="to",
+        )
     brought = [each for each in mine if each.state == "promoted" and each.plan.candidate in live]
     if brought:
         return max(brought, key=lambda each: each.ended_at or 0.0).plan.champion

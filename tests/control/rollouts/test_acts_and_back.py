@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.control.rollouts.acts import abort, approve, pause, resume
-from penstock.control.rollouts.back import KEEP_WARM_S, before, roll_back
+from penstock.control.rollouts.back import JUST_NOW_S, KEEP_WARM_S, before, roll_back
 from penstock.control.rollouts.moves import Move, Verdict, decide
 from penstock.control.rollouts.shares import swept, switched, whole
 from penstock.core.accounts import Directory
@@ -98,8 +98,8 @@ def now_has(release: str, *warm: Warm, rollouts: tuple[Rollout, ...] = ()) -> tu
 
 def test_the_release_before_is_the_one_whose_place_was_taken() -> None:
     history = (promoted(OLD, NEW, NOW, "1"), promoted(NEW, THIRD, NOW + 9, "2"))
-    assert before(*now_has(THIRD, Warm(OLD), rollouts=history)) == NEW
-    assert before(*now_has(NEW, Warm(THIRD), rollouts=history)) == OLD
+    assert before(*now_has(THIRD, Warm(OLD), rollouts=history), NOW + 99) == NEW
+    assert before(*now_has(NEW, Warm(THIRD), rollouts=history), NOW + 99) == OLD
 
 
 def test_what_was_taken_back_does_not_come_back_by_itself() -> None:
@@ -109,13 +109,23 @@ def test_what_was_taken_back_does_not_come_back_by_itself() -> None:
     assert move.split.warm == (Warm(NEW, NOW + KEEP_WARM_S),)
     after = replace(directory, rollouts=(*directory.rollouts, *move.rollouts), splits=(move.split,))
     with pytest.raises(PenstockError, match="No release before"):
-        before(after, move.split)
+        before(after, move.split, NOW + 99)
+
+
+@pytest.mark.parametrize("state", ["rolled_back", "aborted", "failed"])
+def test_who_asks_when_it_was_taken_back_a_moment_ago_does_not_go_back_further(state: Any) -> None:
+    ended = replace(rollout(state), id="2", ended_at=NOW + 50)
+    directory, split = now_has(OLD, rollouts=(promoted(THIRD, OLD, NOW, "1"), ended))
+    with pytest.raises(PenstockError, match="a moment ago, to rel_0000000000000001") as refused:
+        before(directory, split, NOW + 51)
+    assert refused.value.fault is CONFLICT
+    assert before(directory, split, NOW + 50 + JUST_NOW_S) == THIRD
 
 
 def test_without_history_what_is_kept_warm_is_before() -> None:
-    assert before(*now_has(NEW, Warm(OLD), Warm(THIRD))) == THIRD
+    assert before(*now_has(NEW, Warm(OLD), Warm(THIRD)), NOW + 99) == THIRD
     with pytest.raises(PenstockError, match="No release before"):
-        before(*now_has(NEW))
+        before(*now_has(NEW), NOW + 99)
 
 
 def test_a_ready_release_is_switched_to_in_one_step() -> None:
@@ -159,7 +169,7 @@ def test_a_rollout_that_runs_ends_with_its_champion() -> None:
     here = rollout(step=1)
     split = split_of(here)
     directory = Directory(splits=(split,), rollouts=(here,))
-    assert before(directory, split) == OLD
+    assert before(directory, split, NOW + 99) == OLD
     move = roll_back(directory, split, OLD, {}, id="r", actor="ann", now=NOW)
     assert told(move) == ("rollback", "rolled_back")
     assert move.split is not None
@@ -199,10 +209,10 @@ def test_a_rollback_that_still_loads_may_be_turned_round() -> None:
 
 def test_a_rollback_asked_for_again_while_it_loads_goes_on() -> None:
     directory, split = now_has(OLD, Warm(NEW))
-    move = roll_back(directory, split, before(directory, split), HALF_READY, id="r", actor="ann", now=NOW)
+    move = roll_back(directory, split, before(directory, split, NOW + 99), HALF_READY, id="r", actor="ann", now=NOW)
     assert move.split is not None
     loading = Directory(splits=(move.split,), rollouts=move.rollouts)
-    assert before(loading, move.split) == NEW
+    assert before(loading, move.split, NOW + 99) == NEW
     with pytest.raises(PenstockError, match="penstock rollout watch r") as refused:
         roll_back(loading, move.split, NEW, HALF_READY, id="s", actor="ben", now=NOW + 1)
     assert refused.value.fault is CONFLICT
