@@ -159,6 +159,8 @@ def _sentence(plan: Plan, traffic: Traffic, expected: tuple[Expected, ...], doll
     cost = f" Judging will cost about ${dollars:,.2f}." if dollars else ""
     hourly = traffic.units_per_hour
     rate = f"At {hourly:,.0f} units an hour" if hourly >= 10 else f"At {hourly:.2g} units an hour"
+    if not hourly:
+        rate = "Without any traffic in the last day"
     slow = [each for each in expected if each.equal_s is None]
     if slow:
         worst = max(slow, key=lambda each: each.equal_units)

@@ -15,5 +15,10 @@ def spoken(seconds: float) -> str:
     """``40 seconds``, ``12 minutes``, ``3 hours``, ``7 days``."""
     for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} seconds"
+            return f"{_rounded(seconds / size)} {unit}"
+    return f"{_rounded(seconds)} seconds"
+
+
+def _rounded(number: float) -> str:
+    """With as many digits as anybody wants to be told of what is estimated."""
+    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"

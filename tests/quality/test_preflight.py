@@ -41,8 +41,8 @@ def test_what_is_expected_is_said_in_one_sentence() -> None:
     assert found.equal_s is not None
     assert found.drop_s > found.equal_s
     assert found.sentence == (
-        "At 1,000 units an hour, a drop of 5 points would be seen after about 5.32 hours (success), and a candidate "
-        "that is as good is known to be after about 4.32 hours (success)."
+        "At 1,000 units an hour, a drop of 5 points would be seen after about 5.3 hours (success), and a candidate "
+        "that is as good is known to be after about 4.3 hours (success)."
     )
 
 
@@ -54,6 +54,11 @@ def test_too_little_traffic_is_said_and_golden_pairs_are_offered() -> None:
     assert found.expected[0].assumed
     assert "success cannot be decided within 7 days" in found.sentence
     assert "golden set" in found.sentence
+
+
+def test_of_a_service_that_nobody_asks_it_is_said() -> None:
+    found = preflight(plan("success", steps=TENTH), Traffic(units_per_hour=0, requests_per_hour=0))
+    assert found.sentence.startswith("Without any traffic in the last day, success cannot be decided")
 
 
 def test_more_units_than_the_plan_allows_cannot_be_waited_for_either() -> None:

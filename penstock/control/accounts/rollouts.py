@@ -63,7 +63,8 @@ def start(directory: Directory, turn: Turn, asked: StartRollout) -> Outcome:
     """It loads the candidate first; nobody moves until every gateway has it ready."""
     found = prepared(directory, turn, asked)
     id = turn.new_id("roll")
-    reason = f"{found.candidate.id} is to take the place of {found.champion.id}; it is loaded first."
+    aim = "is compared with" if found.plan.preset == "shadow" else "is to take the place of"
+    reason = f"{found.candidate.id} {aim} {found.champion.id}; it is loaded first."
     rollout = Rollout(
         id=id,
         service=asked.service,

@@ -96,6 +96,11 @@ def test_a_gate_without_anything_to_take_its_bound_from() -> None:
     assert (error.value.fault, error.value.param) == (INVALID_VALUE, "gates[0].bound")
 
 
+def test_what_only_gets_copies_takes_nobodys_place() -> None:
+    assert "is compared with" in made(start(preset="shadow"))[0].reason
+    assert "is to take the place of" in made(start())[0].reason
+
+
 def test_gates_of_every_scorer() -> None:
     gates = [
         {"metric": "speed"},
