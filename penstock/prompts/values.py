@@ -92,7 +92,7 @@ def _value(name: str, variable: Variable, value: object) -> Value:
         if variable.default is not None:
             return variable.default
         if variable.required:
-            what = f": {variable.description}" if variable.description else ""
+            what = f": {variable.description.rstrip('.')}" if variable.description else ""
             raise PenstockError(
                 MISSING_PARAMETER,
                 f"'{MEMBER}.{name}' is missing{what}. Add it to the request.",
