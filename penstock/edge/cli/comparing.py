@@ -13,7 +13,7 @@ from penstock.control.accounts.turn import Gone
 from penstock.control.accounts.versions import Kind
 from penstock.edge.cli.asking import Told
 from penstock.edge.cli.desk import Desk, sure
-from penstock.edge.cli.showing import card, json_of, line_of, note
+from penstock.edge.cli.showing import NONE, card, json_of, line_of, note
 from penstock.edge.cli.terminal import harmless
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -29,7 +29,7 @@ def show(desk: Desk, told: Told[T], source: str) -> None:
     for line in card(told.value, without=source):
         click.echo(line)
     click.echo(f"\n{source}:")
-    for line in readable(bytes(raw)).splitlines():
+    for line in readable(bytes(raw)).splitlines() or [NONE]:
         click.echo(f"  {harmless(line)}")
 
 

@@ -135,3 +135,9 @@ def test_what_became_of_them_is_told(gateway_accounts: Accounts, capsys: Out) ->
     assert main(["release", "history", "a/b", "--json"]) == 0
     assert gateway_accounts.asked[-1].target == "a/b"
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_defaults_that_are_none_are_shown_as_such(gateway_accounts: Accounts, capsys: Out) -> None:
+    gateway_accounts.answer("releases.get", msgspec.structs.replace(VIEW, defaults=msgspec.Raw(b"{}")))
+    assert main(["release", "show", "rel_1"]) == 0
+    assert capsys.readouterr().out.endswith("\ndefaults:\n  -\n")
