@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from penstock.control.accounts.versions import MASKED
 from penstock.core.accounts import Directory
 from penstock.core.releases import ENDED, WHOLE, ModelVersion, Range, Release, Rollout, Served, Split
 from penstock.core.serving import Assignment, Deployment, ReplicaState, Service, Watched
@@ -76,19 +77,28 @@ def contradicted(before: Served, after: Served, directory: Directory) -> Sequenc
 
 
 def displaced(after: Served, directory: Directory, now: float) -> Sequence[str]:
-    """A line for each model of a new deployment file that has the name of another which a release still needs."""
+    """A line for each model that a release still needs, and that a new deployment file has another of under its name;
+    or lacks, though a secret that was written into it is kept nowhere else and somebody gets the release."""
     lines: dict[str, str] = {}
     releases = {each.id: each for each in directory.releases}
+    masked = {each.id for each in directory.models if MASKED in each.source}
     for split in directory.splits:
         if split.service not in after.services:
             continue
-        for id in _wanted(split, _running(split, directory.rollouts), now):
+        running = _running(split, directory.rollouts)
+        live = set(_wanted(msgspec.structs.replace(split, warm=()), running, now))
+        for id in _wanted(split, running, now):
             name, _, digest = releases[id].model.rpartition("@") if id in releases else ("", "", "")
             there = after.models.get(name)
             if there is not None and there.digest != digest:
                 lines[name] = (
                     f"model {name}: {id} of service {split.service} is served by it as it was ({name}@{digest}). Add "
                     "the new one under another name, or roll that release back first"
+                )
+            elif there is None and id in live and releases[id].model in masked:
+                lines[name] = (
+                    f"model {name}: {id} of service {split.service} is served by it, and a secret that was written "
+                    "into it is kept in this file alone. Leave it in the file, or roll that release back first"
                 )
     return tuple(lines.values())
 

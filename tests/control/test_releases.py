@@ -133,6 +133,15 @@ def test_a_release_whose_model_has_become_another_is_refused_with_the_reason() -
     assert "prompt" in composed({"chat": CHAT}, FILE, nameless, NOW).refused[NEW.id]
 
 
+def test_a_model_with_a_secret_of_its_own_may_not_go_while_somebody_gets_it() -> None:
+    secret = msgspec.structs.replace(SMALL, source=b'{"api_key":"********"}')
+    gone = Served(services={"chat": OLD})
+    for of, lines in ((split((WHOLE, OLD.id)), 1), (split((WHOLE, NEW.id), warm=(Warm(OLD.id),)), 0)):
+        found = displaced(gone, msgspec.structs.replace(store(of), models=(secret, LARGE)), NOW)
+        assert len(found) == lines
+        assert all("Leave it in the file" in line for line in found)
+
+
 def test_a_file_may_not_move_what_the_store_owns_but_may_agree_with_it() -> None:
     directory = store(split((100_000, OLD.id), (WHOLE, NEW.id)))
     other = msgspec.structs.replace(OLD, id="rel_other")
