@@ -8,10 +8,10 @@ import msgspec
 
 from penstock.control.accounts.operation import Sources, Writes
 from penstock.control.accounts.release_of import released, split_of
-from penstock.control.accounts.rollout_request import StartRollout, plan_of, segment_of
+from penstock.control.accounts.rollout_request import SegmentForm, StartRollout, plan_of, segment_of
 from penstock.control.accounts.rollout_shown import RolloutView, shown
 from penstock.control.accounts.servable import check_prompt, check_servable
-from penstock.control.accounts.sight import not_found
+from penstock.control.accounts.sight import key_of, not_found, project_of
 from penstock.control.accounts.splits import origin_of, parts, split_now
 from penstock.control.accounts.turn import Outcome, Page, Turn, conflict, newest_first, page
 from penstock.control.rollouts import acts
@@ -51,6 +51,7 @@ def prepared(directory: Directory, turn: Turn, asked: StartRollout) -> Prepared:
             "service",
         )
     champion = released(directory, turn.served, service, _champion(split, segment_of(asked.segment)))
+    _check_there(directory, turn, asked.segment)
     if champion.id == candidate.id:
         raise conflict(f"'{service}' has the release '{candidate.id}' already. Name another.", "release")
     check_servable(directory, turn, candidate, split, "release")
@@ -143,6 +144,18 @@ def _acted(directory: Directory, turn: Turn, act: Callable[[Rollout, Split], Mov
         before=shown(rollout, split, turn.standing),
         after=after,
     )
+
+
+def _check_there(directory: Directory, turn: Turn, segment: SegmentForm | None) -> None:
+    """Of a project or a key that there is not nobody would ever be drawn."""
+    if segment is None:
+        return
+    for project in segment.projects:
+        project_of(directory, turn.actor, project, "segment.projects")
+    for key in segment.keys:
+        # Who comes with a token has no key, and goes by `jwt:` and the user.
+        if not key.startswith("jwt:"):
+            key_of(directory, turn.actor, key, "segment.keys")
 
 
 def _champion(split: Split, segment: Segment | None) -> str:

@@ -14,7 +14,7 @@ from penstock.control.accounts.rollout_shown import RolloutView
 from penstock.control.accounts.traffic import Recent
 from penstock.control.accounts.turn import Outcome
 from penstock.control.rollouts.known import Known
-from penstock.core.accounts import Directory
+from penstock.core.accounts import Directory, Project
 from penstock.core.administration import Ask
 from penstock.core.errors import CONFLICT, INVALID_VALUE, NOT_FOUND, PenstockError
 from penstock.core.releases import WHOLE, Decision, PromptVersion, Release, Rollout, Segment, Split, digest
@@ -27,7 +27,7 @@ SMALL, LARGE, KIND = model(), model("large"), prompt()
 FIRST, SECOND = release(SMALL), release(LARGE, KIND, at=NOW)
 JUDGE = release(LARGE, service="judge")
 FILE = served(SMALL, LARGE, KIND, FIRST, JUDGE)
-KNOWN = directory(SECOND, KIND, LARGE)
+KNOWN = msgspec.structs.replace(directory(SECOND, KIND, LARGE), projects=(Project(id="red"),))
 LATELY = Recent(requests=100, per_s=0.1, p95_s=2.5, p5_tokens_per_s=20.0, p95_dollars=0.01)
 
 
@@ -179,6 +179,8 @@ def test_gates_of_every_scorer() -> None:
         ({"min_samples": 10, "max_samples": 5}, INVALID_VALUE, "max_samples", "min_samples"),
         ({"deadline_s": 0}, INVALID_VALUE, "deadline_s", "at least 1"),
         ({"segment": {}}, INVALID_VALUE, "segment", "must name"),
+        ({"segment": {"projects": ["nope"]}}, NOT_FOUND, "segment.projects", "nope"),
+        ({"segment": {"keys": ["nope"]}}, NOT_FOUND, "segment.keys", "nope"),
     ],
 )
 def test_refused_before_anything_moves(asked: dict[str, Any], fault: object, param: str, says: str) -> None:
