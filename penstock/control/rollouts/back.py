@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from penstock.control.releases import main
 from penstock.control.rollouts.moves import Move, taken_out
 from penstock.control.rollouts.shares import Standing, holder, ready_everywhere, served, switched
 from penstock.core.accounts import Directory
@@ -30,8 +31,9 @@ def running(directory: Directory, service: str) -> Rollout | None:
 
 def before(directory: Directory, split: Split, at: float) -> str:
     """What the service had before: of a rollout that runs its champion, of a rollback that still loads what it goes
-    back to, else the champion of the one that brought in what is
-    served now, else what was last kept warm, but for what was taken back itself: asked twice, it does not come back.
+    back to, of shares that were set by hand the release that most get, else the champion of the one that brought in
+    what is served now, else what was last kept warm, but for what was taken back itself: asked twice, it does not
+    come back.
 
     Raises ``PenstockError(CONFLICT)`` where there is none, and where something was taken back just before ``at``: two
     who ask at once, or one who asks when the gates have rolled back already, want one step and not two.
@@ -49,6 +51,8 @@ def before(directory: Directory, split: Split, at: float) -> str:
             f"({last.id}). Name a release with 'to' to go to another.",
             param="to",
         )
+    if holder(split.ranges) is None:
+        return main(split.ranges)
     brought = [each for each in mine if each.state == "promoted" and each.plan.candidate in live]
     if brought:
         return max(brought, key=lambda each: each.ended_at or 0.0).plan.champion

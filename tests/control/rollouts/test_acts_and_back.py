@@ -122,6 +122,12 @@ def test_who_asks_when_it_was_taken_back_a_moment_ago_does_not_go_back_further(s
     assert before(directory, split, NOW + 50 + JUST_NOW_S) == THIRD
 
 
+def test_of_shares_that_were_set_by_hand_most_get_it_back() -> None:
+    directory, split = now_has(NEW, Warm(OLD), rollouts=(promoted(OLD, NEW, NOW, "1"),))
+    by_hand = replace(split, ranges=(Range(900_000, NEW), Range(WHOLE, THIRD)))
+    assert before(replace(directory, splits=(by_hand,)), by_hand, NOW + 99) == NEW
+
+
 def test_without_history_what_is_kept_warm_is_before() -> None:
     assert before(*now_has(NEW, Warm(OLD), Warm(THIRD)), NOW + 99) == THIRD
     with pytest.raises(PenstockError, match="No release before"):
