@@ -77,7 +77,7 @@ class Serving:
     async def first(self, loaded: Loaded, directory: Directory) -> Deployment:
         """What to serve at the start. Raises ``PenstockError`` when it cannot be."""
         planned = await self.planned(loaded, directory)
-        if lines := releases.displaced(planned.served, directory, self._wall()):
+        if lines := releases.displaced(planned.served, directory, self._wall(), warm=False):
             await self.dropped(planned)
             raise PenstockError(BAD_DEPLOYMENT, "\n".join(lines))
         for line in releases.contradicted(Served(), planned.served, directory):

@@ -76,9 +76,10 @@ def contradicted(before: Served, after: Served, directory: Directory) -> Sequenc
     return lines
 
 
-def displaced(after: Served, directory: Directory, now: float) -> Sequence[str]:
+def displaced(after: Served, directory: Directory, now: float, *, warm: bool = True) -> Sequence[str]:
     """A line for each model that a release still needs, and that a new deployment file has another of under its name;
-    or lacks, though a secret that was written into it is kept nowhere else and somebody gets the release."""
+    or lacks, though a secret that was written into it is kept nowhere else and somebody gets the release. ``warm``:
+    of releases that nobody gets and that are only kept loaded, too."""
     lines: dict[str, str] = {}
     releases = {each.id: each for each in directory.releases}
     masked = {each.id for each in directory.models if MASKED in each.source}
@@ -88,17 +89,21 @@ def displaced(after: Served, directory: Directory, now: float) -> Sequence[str]:
         running = _running(split, directory.rollouts)
         live = set(_wanted(msgspec.structs.replace(split, warm=()), running, now))
         for id in _wanted(split, running, now):
+            if id not in live and not warm:
+                continue
+            go = f"let go of it (penstock split warm {split.service} {id} --for 0)"
+            mend = "roll that release back" if id in live else go
             name, _, digest = releases[id].model.rpartition("@") if id in releases else ("", "", "")
             there = after.models.get(name)
             if there is not None and there.digest != digest:
                 lines[name] = (
                     f"model {name}: {id} of service {split.service} is served by it as it was ({name}@{digest}). Add "
-                    "the new one under another name, or roll that release back first"
+                    f"the new one under another name, or first {mend}"
                 )
             elif there is None and id in live and releases[id].model in masked:
                 lines[name] = (
                     f"model {name}: {id} of service {split.service} is served by it, and a secret that was written "
-                    "into it is kept in this file alone. Leave it in the file, or roll that release back first"
+                    f"into it is kept in this file alone. Leave it in the file, or first {mend}"
                 )
     return tuple(lines.values())
 

@@ -123,7 +123,7 @@ def test_a_release_whose_model_has_become_another_is_refused_with_the_reason() -
     assert found.refused == {OLD.id: f"its model {SMALL.id} has become {CHANGED.id}"}
     assert displaced(served, store(split((WHOLE, OLD.id))), NOW) == (
         f"model small: {OLD.id} of service chat is served by it as it was ({SMALL.id}). Add the new one under another "
-        "name, or roll that release back first",
+        "name, or first roll that release back",
     )
     assert not displaced(FILE, store(split((WHOLE, OLD.id))), NOW)
     assert not displaced(Served(services={"chat": OLD}), store(split((WHOLE, OLD.id))), NOW), "gone is not changed"
@@ -131,6 +131,15 @@ def test_a_release_whose_model_has_become_another_is_refused_with_the_reason() -
     assert "rel_gone" in composed({"chat": CHAT}, FILE, gone, NOW).refused
     nameless = msgspec.structs.replace(store(split((WHOLE, NEW.id))), prompts=())
     assert "prompt" in composed({"chat": CHAT}, FILE, nameless, NOW).refused[NEW.id]
+
+
+def test_what_is_only_kept_loaded_is_let_go_of_and_stops_no_start() -> None:
+    served = Served(models={"small": CHANGED}, services={"chat": NEW})
+    directory = store(split((WHOLE, NEW.id), warm=(Warm(OLD.id),)))
+    (line,) = displaced(served, directory, NOW)
+    assert f"penstock split warm chat {OLD.id} --for 0" in line
+    assert not displaced(served, directory, NOW, warm=False)
+    assert displaced(served, store(split((WHOLE, OLD.id))), NOW, warm=False)
 
 
 def test_a_model_with_a_secret_of_its_own_may_not_go_while_somebody_gets_it() -> None:
