@@ -73,6 +73,7 @@ class App:
         self.listening: Listening | None = None
         self.sockets = WebSocketSide(gateway, meter=meter, max_body_bytes=max_body_bytes, log_line=log_line)
         self._openapi = openapi.document()
+        self._feedback_pace = feedback.Pace()
         self._router = Router(self.routes())
 
     def routes(self) -> tuple[Route, ...]:
@@ -197,6 +198,7 @@ class App:
 
     async def _feedback(self, exchange: Exchange, _: str) -> None:
         admission = await self._admit(exchange, "/v1/feedback")
+        self._feedback_pace.check(admission.principal.key_id, time.monotonic())
         check_head(exchange.headers, self._max_body_bytes)
         asked = feedback.read(await exchange.body(self._max_body_bytes))
         scores = feedback.scores(asked, admission.principal, time.time())

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from penstock.core.errors import INVALID_VALUE, MISSING_PARAMETER, PenstockError
+from penstock.core.errors import INVALID_VALUE, MISSING_PARAMETER, RATE_LIMITED, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.releases import Score
 from penstock.edge.http.dialects.checked import Head
@@ -57,6 +57,37 @@ class Note(msgspec.Struct, frozen=True, omit_defaults=True):
     key: str
     comment: str = ""
     correction: str = ""
+
+
+class Pace:
+    """How much each key may say, at one worker: so much that no application is stopped, and not so much that one key
+    fills the journal for all. ``now`` is in seconds; where it goes back, nothing is gained."""
+
+    EACH_S = 0.05
+    """One body in so many seconds, in the long run."""
+    AT_ONCE = 400
+    """Bodies beside that."""
+    _MOST_KEYS = 10_000
+
+    def __init__(self) -> None:
+        # Until when what a key has said is paid for, at one each EACH_S.
+        self._until: dict[str, float] = {}
+
+    def check(self, key: str, now: float) -> None:
+        """One more body. Raises ``PenstockError(RATE_LIMITED)`` with when to come again."""
+        until = max(self._until.pop(key, now), now) + self.EACH_S
+        wait_s = until - now - self.AT_ONCE * self.EACH_S
+        if wait_s > 0:
+            self._until[key] = until - self.EACH_S
+            raise PenstockError(
+                RATE_LIMITED,
+                f"This key gives more feedback than {1 / self.EACH_S:.0f} a second. Try again in a moment.",
+                retry_after=wait_s,
+            )
+        # The keys that have said nothing for the longest stand first.
+        self._until[key] = until
+        if len(self._until) > self._MOST_KEYS:
+            del self._until[next(iter(self._until))]
 
 
 _head = Head(FeedbackRequest)

@@ -50,7 +50,7 @@ _ERRORS = {
 }
 _CALL_ERRORS = tuple(status for status in _ERRORS if status != "409")
 _GET_ERRORS = ("401", "403", "404", "500")
-_FEEDBACK_ERRORS = ("400", "401", "403", "408", "413", "415", "500", "503")
+_FEEDBACK_ERRORS = ("400", "401", "403", "408", "413", "415", "429", "500", "503")
 
 # A chat completion and the like come from the engine as they are, so only what the gateway answers for is said.
 _ANSWERS: Json = {

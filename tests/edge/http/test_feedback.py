@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.core.errors import JOURNAL_FULL, PenstockError
+from penstock.core.errors import JOURNAL_FULL, RATE_LIMITED, PenstockError
 from penstock.core.releases import WHOLE, Range, Score, Scored
 from penstock.core.serving import Assignment, Service
 from penstock.core.usage import JournalRecord
+from penstock.edge.http.feedback import Pace
 from tests.edge.http.serving import Site, site
 from tests.gateway.doubles import ROLE, USAGE, piece
 
@@ -105,6 +106,22 @@ async def test_what_cannot_be_used_is_refused_by_name(here: Site, said: dict[str
 
 async def test_nobody_without_a_key_is_heard(here: Site) -> None:
     assert (await here.post(PATH, {"request_id": "r", "thumb": "up"}, authorization="")).status == 401
+
+
+def test_a_key_says_no_more_than_the_journal_has_room_for() -> None:
+    pace = Pace()
+    for _ in range(Pace.AT_ONCE):
+        pace.check("chatty", 100.0)
+    with pytest.raises(PenstockError) as told:
+        pace.check("chatty", 100.0)
+    assert told.value.fault is RATE_LIMITED
+    assert told.value.retry_after == pytest.approx(Pace.EACH_S)
+    pace.check("other", 100.0)
+    pace.check("chatty", 100.0 + Pace.EACH_S)
+    with pytest.raises(PenstockError):
+        pace.check("chatty", 100.0 + Pace.EACH_S)
+    for number in range(60 * int(1 / Pace.EACH_S)):
+        pace.check("chatty", 101.0 + number * Pace.EACH_S)
 
 
 async def test_what_is_not_in_the_journal_is_not_taken(here: Site) -> None:
