@@ -29,9 +29,11 @@ install: $(BIN)/.installed ## Make .venv with penstock in it.
 
 dev: $(BIN)/.installed-dev ## The same, with what the tests need.
 
+# Whole servers are tested one at a time: what they promise of times would not hold beside another.
 test: dev ## Install, and run the tests.
 	@echo "==> Running the tests"
-	@exec $(BIN)/python -m pytest -m 'not slow'
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --ignore tests/e2e --ignore tests/docs tests
+	@exec $(BIN)/python -m pytest -m 'not slow' tests/e2e tests/docs
 
 slow: dev ## Run the tests that take long.
 	@exec $(BIN)/python -m pytest -m slow

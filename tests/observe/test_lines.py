@@ -126,7 +126,9 @@ def test_a_full_disk_is_said_once_a_minute_with_the_count_and_the_mend() -> None
     lines.write({"n": 5})
     lines.close()
     assert lines.dropped == 5
-    assert [line.partition(" lines")[0] for line in said] == ["1", "3", "1"]
+    counts = [int(line.partition(" lines")[0]) for line in said]
+    # Whether the fourth is in the second line or the third is for the two threads to settle.
+    assert counts in ([1, 3, 1], [1, 2, 2])
     assert "No space left on device" in said[0]
     assert "server: access_log:" in said[0]
 
