@@ -116,7 +116,9 @@ async def test_what_is_too_long_is_cut() -> None:
     assert len(said[1]["content"]) < 200
 
 
-@pytest.mark.parametrize("answer", [PenstockError(UPSTREAM_FAILED, "no"), "", asyncio.Event()], ids=["failed", "empty", "late"])
+@pytest.mark.parametrize(
+    "answer", [PenstockError(UPSTREAM_FAILED, "no"), "", asyncio.Event()], ids=["failed", "empty", "late"]
+)
 async def test_without_a_summary_the_turns_are_left_out(answer: Step) -> None:
     writer = Writer(answer)
     history = History(tokens=400, policy="summarise", summariser="small", summary_tokens=40, within_s=0.01)
