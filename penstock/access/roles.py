@@ -40,6 +40,11 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "releases:read": "See releases, model versions, prompts, splits and rollouts.",
         "releases:write": "Make and change them: releases, prompts, aliases, splits and rollouts, rollbacks too.",
         "live:read": "Watch requests, replicas and queues as they are now.",
+        "requests:read": "See the log of requests and charts of them; not what was said.",
+        "requests:content": "Read prompts and replies in the log of requests, where they are kept.",
+        "subjects:erase": "Erase what is kept of a person.",
+        "alerts:read": "See objectives, alerts and silences.",
+        "alerts:write": "Silence alerts.",
     }
 )
 """Every permission there is, and what it allows. The names are stable."""
@@ -60,12 +65,12 @@ BUILTIN: Mapping[str, Role] = MappingProxyType(
             (
                 "operator",
                 "Keeps the gateway running: what is deployed and released, limits, what happens now.",
-                _SEEING | {"call", "deployment:write", "releases:write", "limits:write"},
+                _SEEING | {"call", "deployment:write", "releases:write", "limits:write", "alerts:write"},
             ),
             (
                 "reviewer",
                 "Sees everything, the audit included, and changes nothing.",
-                _SEEING | {"audit:read", "audit:verify"},
+                _SEEING | {"audit:read", "audit:verify", "requests:content"},
             ),
             (
                 "developer",

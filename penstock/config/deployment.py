@@ -16,6 +16,7 @@ from penstock.core.serving import Model, Service
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
+from penstock.observe.config import ObserveSettings
 from penstock.store.config import StateSettings
 
 _PLAIN = r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}"
@@ -35,6 +36,8 @@ class DeploymentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What outlives a process, and where."""
     access: AccessSettings = AccessSettings()
     """Who may call, and how much."""
+    observe: ObserveSettings = ObserveSettings()
+    """What is seen of the gateway, and where it goes."""
     prompts: str | None = None
     """The folder of prompts, one YAML file each, from where this file is. Default: `prompts`, where there is one. A
     file that is sent to a gateway is in none: its prompts are those that the gateway has."""
@@ -78,6 +81,7 @@ def services_of(
             ),
             prompt=prompts[settings.prompt].source if settings.prompt in prompts else b"",
             defaults=msgspec.json.encode(settings.defaults, order="deterministic"),
+            content=settings.log.content or "",
         )
         for name, settings in file.services.items()
     }

@@ -118,7 +118,8 @@ class Service(msgspec.Struct, frozen=True):
     ``"*"`` as a name catches what no other service is called. ``release`` is empty while the service is what the
     deployment file says and the store does not own it. ``prompt`` is the source of a prompt's version (empty: the
     client's messages are the prompt), ``defaults`` are members of a request, as one canonical JSON object, that hold
-    where the client says nothing. Where ``assignment`` is set, each request gets one of its variants.
+    where the client says nothing; ``content`` is what it says of keeping what is said, as ``requests.ContentPolicy``
+    has it. Where ``assignment`` is set, each request gets one of its variants.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Service(msgspec.Struct, frozen=True):
     release: str = ""
     prompt: bytes = b""
     defaults: bytes = b"{}"
+    content: str = ""
     assignment: Assignment | None = None
 
 

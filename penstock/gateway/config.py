@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.policy import Balance, Breaker, Deadlines, Hedge, History, Queue, Retry
+from penstock.observe.config import Objective, ServiceLog
 from penstock.prompts.config import Member
 
 
@@ -40,3 +41,7 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """A second attempt beside a slow first one. Default: none."""
     refusal: str | None = None
     """What a client is told, politely, when every attempt has failed. Default: what the last of them said."""
+    objectives: list[Objective] = []
+    """What the service promises. Alerts come of them."""
+    log: ServiceLog = ServiceLog()
+    """What is kept of its requests."""

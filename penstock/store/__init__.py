@@ -1,6 +1,6 @@
 """The store: what outlives a process, in SQLite or PostgreSQL.
 
-Four ports, which one adapter serves. Calls block; they are made at start, by background loops and by administrative
+Seven ports. Calls block; they are made at start, by background loops and by administrative
 acts in a thread, never on the live path. May be used from any thread. Every call raises
 ``PenstockError(STORE_UNAVAILABLE)`` when the state cannot be read or written. ``tests/contracts/`` has their laws.
 """
@@ -14,6 +14,8 @@ import msgspec
 
 from penstock.core.accounts import Change, Directory, Once, SubjectKind
 from penstock.core.releases import Decision, Score
+from penstock.core.requests import Erased, Place, RequestContent, RequestQuery, RequestRecord
+from penstock.core.series import Alert, Fed, SeriesQuery, SeriesRow, Silence
 from penstock.core.usage import Act, AuditQuery, AuditRow, Entry, Finding, GroupBy, Head, UsageQuery, UsageSum, Used
 
 
@@ -155,3 +157,77 @@ class ScoreStore(Protocol):
 
     def forget_scores(self, before: float) -> int:
         """Drops scores that arrived before then, as retention has it; how many. What was decided stays."""
+
+
+class RequestStore(Protocol):
+    """The request log: facts of requests, contents apart from them, whole days of both in an archive once they are
+    old. ``tests/contracts/requests.py`` is its law."""
+
+    def append_requests(self, records: Sequence[RequestRecord], contents: Sequence[RequestContent]) -> int:
+        """Writes those that are not there yet, by arrival and id, in one transaction; how many were new."""
+
+    def find(self, query: RequestQuery, before: Place | None, most: int) -> Sequence[RequestRecord]:
+        """A page, newest first, archived days included. ``query.text`` is looked for in at most the newest
+        ``TEXT_LOOKED_AT`` contents that the rest of the query leaves."""
+
+    def request(self, request_id: str) -> Sequence[RequestRecord]:
+        """All that have this id, newest first."""
+
+    def content(self, request_id: str, at: float) -> RequestContent | None:
+        """What was said, None: it was not kept, or no longer is."""
+
+    def archive(self, before: float) -> int:
+        """Moves whole days that ended before then to the archive, as Parquet; how many. Does one at a time, and goes
+        on after an interruption where it stopped; no row is lost or told twice meanwhile."""
+
+    def forget_requests(self, before: float, contents_before: float) -> int:
+        """Drops facts, and contents, of requests that arrived before then, as retention has it, archived ones
+        included; how many days or rows."""
+
+    def about(self, subject: str, project: str | None) -> tuple[int, int, float | None, float | None]:
+        """Of a subject: how many requests, how many contents, the first's and the last's arrival."""
+
+    def erase(self, subject: str, project: str | None) -> Erased:
+        """Drops the contents of a subject's requests, and its name from their facts, archived ones included. Rows
+        that are on their way when this is called are not seen; whoever calls it waits for them first."""
+
+
+TEXT_LOOKED_AT = 20_000
+"""Contents that one search for a text reads at most."""
+
+
+class SeriesStore(Protocol):
+    """What happened, added up by time. ``tests/contracts/series.py`` is its law."""
+
+    def append_series(self, rows: Sequence[SeriesRow], fed: Fed) -> None:
+        """Writes rows of the finest step, each in place of the one of its gateway, time and key, and notes until when
+        the gateway has told of everything."""
+
+    def series(self, query: SeriesQuery) -> Sequence[SeriesRow]:
+        """Rows added up, by time and then by the values of ``query.by``; ``key`` holds these, the rest of it is
+        empty."""
+
+    def fed(self) -> Sequence[Fed]:
+        """What each gateway noted last, by name."""
+
+    def coarsen(self, fine_before: float, middle_before: float, forget_before: float) -> None:
+        """Rows of the finest step that begin before ``fine_before`` become rows of the middle one, those before
+        ``middle_before`` of the coarsest, those before ``forget_before`` go. Gateways may do it at the same time."""
+
+
+class AlertStore(Protocol):
+    """Alerts and silences. ``tests/contracts/alerts.py`` is its law."""
+
+    def alerts(self, since: float) -> Sequence[Alert]:
+        """Those that are not over, and those that ended from then on, newest first."""
+
+    def put_alerts(self, alerts: Sequence[Alert], expected: Mapping[str, float]) -> bool:
+        """Writes them, by id and ``since``, unless one that is not over has another ``changed_at`` than ``expected``
+        says (0.0: it is not there): then nothing is written, and it returns False. So of several gateways one tells
+        people."""
+
+    def silences(self, now: float) -> Sequence[Silence]:
+        """Those that still hold, oldest first."""
+
+    def put_silence(self, silence: Silence) -> None:
+        """Writes it, in place of the one of its id."""
