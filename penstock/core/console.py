@@ -10,8 +10,8 @@ from penstock.core.administration import Actor
 
 
 class PageAsk(msgspec.Struct, frozen=True, kw_only=True):
-    """``path`` is what follows ``/console``, ``query`` and ``form`` have each name once. ``name`` is who is signed in,
-    for people. ``token`` has to come back in every form. ``fragment``: only what is inside the page's frame.
+    """``path`` is what follows ``/console``, ``query`` and ``form`` have each name once. ``name`` is who is signed
+    in, for people. ``token`` has to come back in every form. ``fragment``: only what is inside the page's frame.
     ``address`` is the client's. Answered by ``administration.Answer`` with a body of HTML."""
 
     method: str

@@ -122,7 +122,16 @@ class RequestContent(msgspec.Struct, frozen=True, tag="content", array_like=True
     reply: bytes = b""
 
 
-LogRecord = RequestRecord | RequestContent
+class Beat(msgspec.Struct, frozen=True, tag="beat", array_like=True, gc=False):
+    """Everything of this writer that ended before ``at`` has been written, or is among the ``shed``: how many records
+    it has lost since it began."""
+
+    at: float
+    shed: int = 0
+
+
+LogRecord = RequestRecord | RequestContent | Beat
+"""What travels in a worker's spool, in order."""
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
