@@ -23,6 +23,7 @@ from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.leases import Counters, Granted, Hold, Need, Refused
 from penstock.core.money import period
 from penstock.core.usage import Held, Opening, Settled
+from penstock.observe.config import ObserveSettings
 from penstock.store import LedgerStore
 from penstock.store.config import StateSettings
 
@@ -45,7 +46,9 @@ class Accounting:
         *,
         gateway: str,
         folder: Path,
+        spool: Path,
         access: AccessSettings,
+        observe: ObserveSettings,
         state: StateSettings,
         peppers: Sequence[Pepper],
         ledger: LedgerStore,
@@ -57,7 +60,9 @@ class Accounting:
     ) -> None:
         self._gateway = gateway
         self._folder = folder
+        self._spool = spool
         self._access = access
+        self._observe = observe
         self._state = state
         self._peppers = tuple((each.name, each.secret) for each in peppers)
         self._ledger = ledger
@@ -85,7 +90,17 @@ class Accounting:
         """The name of a new worker, and what it is told before all else."""
         owner = f"{self._gateway}-w{index}-{secrets.token_hex(4)}"
         book = self._book.state() if self._alone else None
-        begin = Begin(self._gateway, owner, str(self._folder), self._access, self._state, book)
+        begin = Begin(
+            self._gateway,
+            owner,
+            index,
+            str(self._folder),
+            str(self._spool),
+            self._access,
+            self._state,
+            self._observe,
+            book,
+        )
         messages = [framed(begin), self._entrance({})]
         if self._stale or self._full:
             messages.append(framed(self._doors()))

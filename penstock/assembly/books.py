@@ -34,6 +34,7 @@ from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.leases import Counters
 from penstock.core.usage import Act, Audited
+from penstock.observe.config import ObserveSettings
 from penstock.observe.totals import Report, Series
 from penstock.store.config import StateSettings
 from penstock.store.journal import Journal
@@ -95,6 +96,7 @@ async def keeping(
     home: Path,
     access: AccessSettings,
     settings: StateSettings,
+    observe: ObserveSettings,
     *,
     alone: bool,
     clock: Clock,
@@ -107,6 +109,8 @@ async def keeping(
     are those of ``WorkerLoop``; ``serving`` hears what the store says of releases."""
     folder = home / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
+    spool = home / "spool"
+    spool.mkdir(mode=0o700, exist_ok=True)
     book = Book()
     async with contextlib.AsyncExitStack() as held:
         rebuilding: Rebuilding | None = None
@@ -116,9 +120,9 @@ async def keeping(
             held.push_async_callback(rebuilding.aclose)
             counters = rebuilding.counters
         accounting = Accounting(
-            gateway=state.gateway, folder=folder, access=access, state=settings, peppers=state.peppers,
-            ledger=state.ledger, counters=counters, book=book, alone=alone and not access.counters, clock=clock,
-            tell=tell,
+            gateway=state.gateway, folder=folder, spool=spool, access=access, observe=observe, state=settings,
+            peppers=state.peppers, ledger=state.ledger, counters=counters, book=book,
+            alone=alone and not access.counters, clock=clock, tell=tell,
         )  # fmt: skip
 
         async def changed(directory: Directory) -> None:

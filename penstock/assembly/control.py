@@ -9,9 +9,10 @@ import msgspec
 
 from penstock.assembly.asking import Asker
 from penstock.assembly.gathering import Sum
-from penstock.assembly.link import Administer, Apply, Learn, LiveState, Metrics, Text, ToldOfSupervisor
+from penstock.assembly.link import Administer, Apply, Learn, LiveState, Metrics, Page, Text, ToldOfSupervisor
 from penstock.assembly.metrics import ROWS
 from penstock.core import administration
+from penstock.core.console import PageAsk
 from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Act
@@ -54,6 +55,10 @@ class SupervisorControl:
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries out an administrative request."""
         return await self._ask(Administer(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
+
+    async def page(self, ask: PageAsk) -> administration.Answer:
+        """A page of the console."""
+        return await self._ask(Page(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
 
     async def learn(self, issuer: str) -> None:
         """Returns when this worker has been told the signing keys that the issuer has now, as far as it says."""

@@ -15,11 +15,13 @@ import msgspec
 from penstock.access.config import AccessSettings
 from penstock.core import administration
 from penstock.core.accounts import Directory, SigningKeys
+from penstock.core.console import PageAsk
 from penstock.core.leases import Need
 from penstock.core.policy import Queue
 from penstock.core.serving import Deployment
 from penstock.core.usage import Act
 from penstock.edge.http.config import ServerSettings
+from penstock.observe.config import ObserveSettings
 from penstock.observe.totals import Report
 from penstock.store.config import StateSettings
 
@@ -48,14 +50,17 @@ class Update(msgspec.Struct, frozen=True, tag="update"):
 
 class Begin(msgspec.Struct, frozen=True, tag="begin"):
     """Who this worker is: said once, before all else. ``gateway`` and ``owner`` are names, of which no other worker
-    ever has the latter; its journal lies in ``folder``. ``book`` is how the counters stand that it keeps itself,
-    None: it asks others."""
+    ever has the latter; its journal lies in ``folder``, what it has seen of requests in ``spool``. ``book`` is how
+    the counters stand that it keeps itself, None: it asks others."""
 
     gateway: str
     owner: str
+    index: int
     folder: str
+    spool: str
     access: AccessSettings
     state: StateSettings
+    observe: ObserveSettings
     book: bytes | None
 
 
@@ -148,6 +153,12 @@ class Administer(msgspec.Struct, frozen=True, tag="administer"):
     ask: administration.Ask
 
 
+class Page(msgspec.Struct, frozen=True, tag="page"):
+    """A question: a page of the console, answered as ``core.administration`` has it."""
+
+    ask: PageAsk
+
+
 class Learn(msgspec.Struct, frozen=True, tag="learn"):
     """A question: what are the signing keys of this issuer now? Answered when every worker has been told them."""
 
@@ -221,7 +232,7 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 ToldOfWorker = Measured | Standing | Holding
-ToldOfSupervisor = Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Learn
+ToldOfSupervisor = Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Page | Learn
 
 ToWorker = Begin | Entrance | Doors | Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
 ToSupervisor = (

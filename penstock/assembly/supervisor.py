@@ -18,6 +18,7 @@ from penstock.assembly.apply import Applying
 from penstock.assembly.books import keeping
 from penstock.assembly.fetching import Fetching
 from penstock.assembly.link import Update
+from penstock.assembly.pages import Pages
 from penstock.assembly.redis import Open
 from penstock.assembly.serving import Serving, Source
 from penstock.assembly.state import opened
@@ -125,13 +126,13 @@ async def supervise(
         crowd = _Crowd()
         books = await held.enter_async_context(
             keeping(
-                state, home, file.access, file.state, alone=file.server.workers == 1, clock=clock,
+                state, home, file.access, file.state, file.observe, alone=file.server.workers == 1, clock=clock,
                 tell=crowd.tell, holding=crowd.holding, serving=serving,
             )
         )  # fmt: skip
         workers = WorkerLoop(
             update, sock, env=inherited, say=show.say, clock=clock, places=LocalPlaces(clock), apply=applying.apply,
-            text=applying.text, books=books,
+            text=applying.text, books=books, page=Pages(books.administer).page,
         )  # fmt: skip
         crowd.workers = workers
         # In this order, so that on the way out requests end before the replicas that answer them.

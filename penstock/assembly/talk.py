@@ -31,6 +31,7 @@ from penstock.assembly.link import (
     Measured,
     Metrics,
     Oldest,
+    Page,
     Refused,
     Release,
     Reserve,
@@ -46,6 +47,8 @@ from penstock.assembly.link import (
     supervisor_end,
 )
 from penstock.assembly.shared import Desk
+from penstock.core.administration import Answer
+from penstock.core.console import PageAsk
 from penstock.core.errors import PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Act, Held
@@ -62,13 +65,14 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Office:
     """What the supervisor does for its workers. ``apply`` and ``text`` are the deployment's: ``text`` is that of the
-    file which is served, ``apply`` serves another one."""
+    file which is served, ``apply`` serves another one. ``page`` answers for the console."""
 
     gathering: Gathering
     places: Places
     apply: Callable[[str, bool, Act], Awaitable[Applied]]
     text: Callable[[], str]
     books: Books
+    page: Callable[[PageAsk], Awaitable[Answer]]
 
 
 class Talk:
@@ -221,6 +225,8 @@ class Talk:
                 return await self._office.books.accounting.reserve(self.owner, lease, needs)
             case Administer(ask):
                 return await self._office.books.administer(ask)
+            case Page(ask):
+                return await self._office.page(ask)
             case Learn(issuer):
                 await self._office.books.learn(issuer)
                 return None

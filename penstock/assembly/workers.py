@@ -17,7 +17,9 @@ from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import LinkBroken, Update, framed
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.talk import Office, Talk
+from penstock.core.administration import Answer
 from penstock.core.clock import Clock
+from penstock.core.console import PageAsk
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Act, Held
@@ -52,6 +54,7 @@ class WorkerLoop:
         apply: Callable[[str, bool, Act], Awaitable[Applied]],
         text: Callable[[], str],
         books: Books,
+        page: Callable[[PageAsk], Awaitable[Answer]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         argv: Sequence[str] = ARGV,
     ) -> None:
@@ -64,7 +67,7 @@ class WorkerLoop:
         self._sleep = sleep
         self._argv = argv
         gathering = Gathering(ROWS, {"supervisor": os.getpid()}, lambda: books.measured())
-        self._office = Office(gathering, places, apply, text, books)
+        self._office = Office(gathering, places, apply, text, books, page)
         self._newest = framed(update)
         self._changed = asyncio.Event()
         self._talks: set[Talk] = set()

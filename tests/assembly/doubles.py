@@ -13,6 +13,7 @@ from penstock.assembly.link import Begin, Entrance, framed
 from penstock.core.accounts import Directory
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.leases import Granted, Need, Refused
+from penstock.observe.config import ObserveSettings
 from penstock.observe.totals import Report
 from penstock.store.config import StateSettings
 
@@ -29,7 +30,7 @@ class StillAccounting:
     def first(self, index: int) -> tuple[str, Sequence[bytes]]:
         self.begun += 1
         owner = f"w-{self.begun}"
-        begin = Begin("g", owner, "", AccessSettings(), StateSettings(), None)
+        begin = Begin("g", owner, 0, "", "", AccessSettings(), StateSettings(), ObserveSettings(), None)
         return owner, [framed(begin), framed(Entrance(Directory(version=3), (), (), {}))]
 
     async def reserve(self, owner: str, lease: str, needs: Sequence[Need]) -> Granted | Refused:

@@ -24,6 +24,7 @@ from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, STORE_UNAVAILAB
 from penstock.core.identity import Principal
 from penstock.core.leases import Granted, Hold, Need, Refused
 from penstock.core.usage import Entry, Held, Opened, Settled
+from penstock.observe.config import ObserveSettings
 from penstock.store.config import StateSettings
 from penstock.store.database import open_database, sqlite_url
 from penstock.store.forgetful import ForgetfulStore
@@ -68,7 +69,8 @@ class Scene:
         self.book = Book()
         self.told: list[ToWorker] = []
         self.accounting = Accounting(
-            gateway="g", folder=self.folder, access=AccessSettings(), state=StateSettings(), peppers=(PEPPER,),
+            gateway="g", folder=self.folder, spool=folder / "spool", access=AccessSettings(),
+            observe=ObserveSettings(), state=StateSettings(), peppers=(PEPPER,),
             ledger=self.ledger, counters=MemoryCounters(self.book, self.clock), book=self.book, alone=alone,
             clock=self.clock, tell=lambda frame: self.told.append(_said(frame)),
         )  # fmt: skip

@@ -37,6 +37,7 @@ from penstock.core.leases import Hold, Need
 from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Service
 from penstock.core.usage import Act
 from penstock.edge.http.config import ServerSettings
+from penstock.observe.config import ObserveSettings
 from penstock.store.config import StateSettings
 from tests.control.timing import until
 
@@ -49,7 +50,17 @@ DEPLOYMENT = Deployment(
 )
 ACT = Act(at=1.0, actor="admin", project="*", action="deployment.apply")
 UPDATE = Update(DEPLOYMENT, ServerSettings(port=1234))
-BEGIN = Begin("g", "g-w0-1", "/journal", AccessSettings(pepper="hush"), StateSettings(), b"\x00\xff")
+BEGIN = Begin(
+    "g",
+    "g-w0-1",
+    0,
+    "/journal",
+    "/spool",
+    AccessSettings(pepper="hush"),
+    StateSettings(),
+    ObserveSettings(),
+    b"\x00\xff",
+)
 DIRECTORY = Directory(version=4, keys=(KeyRecord(id="k", digest=b"\x00\xff" * 16, project="red", role="viewer"),))
 ENTRANCE = Entrance(DIRECTORY, (("now", b"p" * 32),), (SigningKeys("https://id", b"{}", 5.0),), {"bud_1:": (5, 9.0)})
 

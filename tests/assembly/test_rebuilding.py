@@ -26,6 +26,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.errors import COUNTERS_UNAVAILABLE, PenstockError
 from penstock.core.leases import Granted, Hold, Need, Refused
 from penstock.core.usage import Held
+from penstock.observe.config import ObserveSettings
 from penstock.store.config import StateSettings
 from penstock.store.database import sqlite_url
 from tests.control.shipping_house import cancelled_at_end
@@ -79,7 +80,8 @@ class Gateway:
         journal = folder / f"journal-{state.gateway}"
         journal.mkdir(exist_ok=True)
         self.accounting = Accounting(
-            gateway=state.gateway, folder=journal, access=access, state=StateSettings(), peppers=state.peppers,
+            gateway=state.gateway, folder=journal, spool=folder / "spool", access=access,
+            observe=ObserveSettings(), state=StateSettings(), peppers=state.peppers,
             ledger=state.ledger, counters=self.rebuilding.counters, book=Book(), alone=False, clock=CLOCK,
             tell=self.told.append,
         )  # fmt: skip

@@ -103,7 +103,7 @@ class Stage:
         self.books = StillBooks()
         self.loop = WorkerLoop(
             update(1, workers), self.sock, env=dict(os.environ), say=self.said.append, clock=SystemClock(),
-            places=self.places, apply=refused, text=str, books=self.books.as_books(),
+            places=self.places, apply=refused, text=str, books=self.books.as_books(), page=refused,
             sleep=self.time.sleep,
             argv=(sys.executable, "-c", WORKER, str(note), mood),
         )  # fmt: skip
