@@ -15,7 +15,7 @@ class _Console(Protocol):
 
 
 class Pages:
-    """Its pages. What writes them is loaded by the first who asks; a gateway that nobody looks at needs none of it."""
+    """Its pages. What writes them is loaded by the first who asks: a gateway without a reader needs none of it."""
 
     def __init__(self, administer: Callable[[Ask], Awaitable[Answer]]) -> None:
         self._administer = administer
