@@ -41,7 +41,8 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
     ``failed`` are those that ended in a fault of ours or of an upstream (status 5xx), ``refused`` those that the
     caller's own fault or limit ended (4xx), ``left`` those whose client went away. ``codes`` by fault. ``fallbacks``:
     an attempt at another model than the first won; ``retries``: attempts beyond the first. ``output_s`` is the time
-    in which ``output_tokens`` of streams were made, for tokens a second.
+    in which ``streamed_tokens``, those of streams, were made after their first chunk, for tokens a second. Beside
+    each sketch stands the sum of its values in seconds, for the mean.
     """
 
     at: float
@@ -68,6 +69,11 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
     between: Sketch = ()
     queued: Sketch = ()
     overhead: Sketch = ()
+    duration_s: float = 0.0
+    first_chunk_s: float = 0.0
+    between_s: float = 0.0
+    queued_s: float = 0.0
+    overhead_s: float = 0.0
 
 
 class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +94,14 @@ class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class Fed(msgspec.Struct, frozen=True, kw_only=True):
     """Until when everything of a gateway is in the series and the log: what ends later may be missing yet. ``shed``
-    counts records that were lost since it was first heard of, as they came faster than they could be written."""
+    counts records that were lost since it was first heard of, as they came faster than they could be written.
+    ``mark`` says how far the gateway has read what it tells of, in its own words: a mark that is noted already is
+    never told twice."""
 
     gateway: str
     until: float
     shed: int = 0
+    mark: bytes = b""
 
 
 # -- objectives and alerts ---------------------------------------------------------------------------------------

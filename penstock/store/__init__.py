@@ -200,8 +200,9 @@ class SeriesStore(Protocol):
     """What happened, added up by time. ``tests/contracts/series.py`` is its law."""
 
     def append_series(self, rows: Sequence[SeriesRow], fed: Fed) -> None:
-        """Writes rows of the finest step, each in place of the one of its gateway, time and key, and notes until when
-        the gateway has told of everything."""
+        """Adds rows of the finest step of ``fed.gateway`` to what is there, and notes until when the gateway has told
+        of everything, in one transaction. Does nothing when ``fed.mark`` is what is noted already: who does not know
+        whether a call came through makes it again."""
 
     def series(self, query: SeriesQuery) -> Sequence[SeriesRow]:
         """Rows added up, by time and then by the values of ``query.by``; ``key`` holds these, the rest of it is
@@ -212,7 +213,8 @@ class SeriesStore(Protocol):
 
     def coarsen(self, fine_before: float, middle_before: float, forget_before: float) -> None:
         """Rows of the finest step that begin before ``fine_before`` become rows of the middle one, those before
-        ``middle_before`` of the coarsest, those before ``forget_before`` go. Gateways may do it at the same time."""
+        ``middle_before`` of the coarsest, those before ``forget_before`` go; each time is rounded down to whole steps
+        of the coarser rows. Gateways may do it at the same time."""
 
 
 class AlertStore(Protocol):
@@ -222,12 +224,15 @@ class AlertStore(Protocol):
         """Those that are not over, and those that ended from then on, newest first."""
 
     def put_alerts(self, alerts: Sequence[Alert], expected: Mapping[str, float]) -> bool:
-        """Writes them, by id and ``since``, unless one that is not over has another ``changed_at`` than ``expected``
-        says (0.0: it is not there): then nothing is written, and it returns False. So of several gateways one tells
-        people."""
+        """Writes them, by id and ``since``, unless one of theirs, or of those expected, that is not over has another
+        ``changed_at`` than ``expected`` says (0.0, or nothing: it is not there): then nothing is written, and it
+        returns False. So of several gateways one tells people."""
 
     def silences(self, now: float) -> Sequence[Silence]:
         """Those that still hold, oldest first."""
 
     def put_silence(self, silence: Silence) -> None:
         """Writes it, in place of the one of its id."""
+
+    def forget_alerts(self, before: float) -> int:
+        """Drops alerts and silences that were over before then, as retention has it; how many."""
