@@ -8,10 +8,12 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from penstock.control.accounts.turn import Gone, Outcome, Turn
+from penstock.control.observed.standing import Flush, Live, at_once
+from penstock.control.observed.views import ObjectiveView, ReplicaView
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
-from penstock.core.releases import Decision
-from penstock.store import AuditStore, LedgerStore, ScoreSum
+from penstock.core.releases import Decision, Score
+from penstock.store import AlertStore, AuditStore, LedgerStore, RequestStore, ScoreSum, SeriesStore
 
 
 class Scores(Protocol):
@@ -23,16 +25,41 @@ class Scores(Protocol):
     def summary(self, service: str, release: str, since: float) -> Sequence[ScoreSum]:
         """Scores of requests that came from then on, added up."""
 
+    def scores(self, rollout: str, after: int, most: int) -> Sequence[tuple[int, Score]]:
+        """Those of a rollout with a number above ``after``, by number."""
+
+    def worst_pairs(self, rollout: str, metric: str, most: int) -> Sequence[tuple[Score, Score]]:
+        """Of what the client got and its copy, where the copy fell most behind in the metric; the worst first."""
+
+    def of_request(self, request_id: str) -> Sequence[Score]:
+        """All of one request, copies included."""
+
+    def erase_scores(self, requests: Sequence[tuple[str, float, str]]) -> int:
+        """Drops all of these requests, each by id, arrival and project, and what clients have said of them; how
+        many."""
+
 
 class Sources(msgspec.Struct, frozen=True):
     """What can be read. ``directory`` is looked up when it is called. ``scores`` None: nothing is scored here.
-    ``evidence`` is what is known of a rollout that has not ended, None: nothing yet."""
+    ``evidence`` is what is known of a rollout that has not ended, None: nothing yet.
+
+    ``requests``, ``series`` and ``alerts`` None: nothing is kept of what is seen. ``live`` says what this gateway
+    knows of itself, ``replicas`` what of its replicas, ``objectives`` how they stand; ``flush`` brings what is on
+    its way to the store. They are called in a thread, and may raise ``PenstockError``.
+    """
 
     directory: Callable[[], Directory]
     ledger: LedgerStore
     audit: AuditStore
     scores: Scores | None = None
     evidence: Callable[[str], bytes | None] = lambda rollout: None
+    requests: RequestStore | None = None
+    series: SeriesStore | None = None
+    alerts: AlertStore | None = None
+    live: Callable[[], Live] = Live
+    replicas: Callable[[], Sequence[ReplicaView]] = tuple
+    objectives: Callable[[], Sequence[ObjectiveView]] = tuple
+    flush: Flush = at_once
 
 
 Reads = Callable[[Sources, Turn, Any, Ask], msgspec.Struct]
@@ -44,7 +71,7 @@ class Parameter(msgspec.Struct, frozen=True):
 
     name: str
     about: str
-    type: Literal["string", "integer"] = "string"
+    type: Literal["string", "integer", "number", "boolean"] = "string"
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):

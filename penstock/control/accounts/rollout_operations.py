@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from penstock.control.accounts import rollout_preflight, rollouts, splits
+from penstock.control.accounts import rollout_preflight, rollout_seen, rollouts, splits
 from penstock.control.accounts.operation import (
     BASE,
     Operation,
@@ -18,6 +18,7 @@ from penstock.control.accounts.operation import (
 )
 from penstock.control.accounts.rollout_preflight import PreflightView
 from penstock.control.accounts.rollout_request import StartRollout
+from penstock.control.accounts.rollout_seen import CourseView, PairView
 from penstock.control.accounts.rollout_shown import RolloutView, SplitView
 
 
@@ -58,6 +59,31 @@ ROLLED: tuple[Operation, ...] = (
         reads=rollout_preflight.ahead,
     ),
     _whole(getting("rollouts", "rollout, how its gates stand and all that was decided", RolloutView, rollouts.one)),
+    Operation(
+        name="rollouts.course",
+        method="GET",
+        path=f"{BASE}/rollouts/{{id}}/course",
+        permissions=("releases:read",),
+        everywhere=True,
+        summary="How the difference in each gate of a rollout came to be known",
+        answer=CourseView,
+        reads=rollout_seen.course,
+    ),
+    Operation(
+        name="rollouts.pairs",
+        method="GET",
+        path=f"{BASE}/rollouts/{{id}}/pairs",
+        permissions=("releases:read",),
+        everywhere=True,
+        summary="Requests of which the candidate's answer fell most behind, the worst first",
+        answer=PairView,
+        listed=True,
+        query=(
+            Parameter("metric", "In this metric of a gate. Default: that of the first."),
+            Parameter("limit", "How many, 1 to 50. Default: 50.", "integer"),
+        ),
+        reads=rollout_seen.pairs,
+    ),
     acting(
         "rollouts",
         "approve",

@@ -104,7 +104,7 @@ def listed(directory: Directory, turn: Turn, _: None) -> Page:
 def one(sources: Sources, turn: Turn, _: None, __: Ask) -> RolloutView:
     """With how its gates stand and all that was decided. Raises ``PenstockError(NOT_FOUND)``."""
     directory = sources.directory()
-    rollout = _found(directory, turn)
+    rollout = found(directory, turn)
     decisions = () if sources.scores is None else sources.scores.decisions(rollout.id)
     evidence = None if rollout.state in ENDED else sources.evidence(rollout.id)
     return shown(rollout, split_of(directory, rollout.service), turn.standing, decisions, evidence)
@@ -130,7 +130,7 @@ resume = _alone(acts.resume)
 
 
 def _acted(directory: Directory, turn: Turn, act: Callable[[Rollout, Split], Move]) -> Outcome:
-    rollout = _found(directory, turn)
+    rollout = found(directory, turn)
     split = split_of(directory, rollout.service)
     if split is None or split.rollout not in (rollout.id, ""):
         raise conflict(f"The split of '{rollout.service}' is not this rollout's any more; it is over.")
@@ -179,7 +179,8 @@ def _champion(split: Split, segment: Segment | None) -> str:
     return champion
 
 
-def _found(directory: Directory, turn: Turn) -> Rollout:
+def found(directory: Directory, turn: Turn) -> Rollout:
+    """The one that is asked for. Raises ``PenstockError(NOT_FOUND)``."""
     for rollout in directory.rollouts:
         if rollout.id == turn.target:
             return rollout
