@@ -45,7 +45,9 @@ _CLIENT_GONE_STATUS = 499
 class Summary(msgspec.Struct, frozen=True):
     """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and
     ``replica`` are those of the attempt that won, else of the last; ``queued_s`` is the wait for a place,
-    None where none was needed; ``release`` the one that the request has drawn, empty where the service has one."""
+    None where none was needed; ``release`` the one that the request has drawn, empty where the service has one.
+    ``overhead_s`` is what the gateway took for itself until the first chunk, or the end where there was none;
+    ``between_s`` the mean time between two output tokens of a stream, None: not streamed, or fewer than two."""
 
     request_id: str
     wall: float
@@ -66,6 +68,8 @@ class Summary(msgspec.Struct, frozen=True):
     status: int
     code: str
     release: str = ""
+    overhead_s: float = 0.0
+    between_s: float | None = None
 
 
 class Settle(Protocol):
@@ -104,7 +108,7 @@ class Settling:
         if lease is not None:
             cost = lease.close(won if ending is Ending.COMPLETE else None, ENDINGS[ending], status, code)
         trail.add(Closed(self._clock.now(), ending, status, code, cost))
-        summary = summed(trail.facts)
+        summary = summed(trail.facts, trail.away)
         for rule in RULES:
             rule(summary, trail.facts, self._meter)
         if isinstance(error, Limited):
@@ -140,8 +144,8 @@ def _status(ending: Ending, error: PenstockError | None) -> int:
     return 200 if ending is Ending.COMPLETE else _CLIENT_GONE_STATUS
 
 
-def summed(facts: Sequence[TrailFact]) -> Summary:
-    """Adds up a whole trail, which begins with ``Arrived`` and ends with ``Closed``."""
+def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
+    """Adds up a whole trail, which begins with ``Arrived`` and ends with ``Closed``; ``away_s`` as ``Trail.away``."""
     arrived, closed = facts[0], facts[-1]
     if not isinstance(arrived, Arrived) or not isinstance(closed, Closed):
         raise ValueError("A trail begins with Arrived and ends with Closed.")
@@ -168,6 +172,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
             usage = fact.usage
         elif type(fact) is Queued:
             queued = fact.waited_s
+    duration = closed.at - arrived.at
     return Summary(
         request_id=arrived.request_id,
         wall=arrived.wall,
@@ -180,7 +185,7 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         stream=arrived.stream,
         attempts=attempts,
         queued_s=queued,
-        duration_s=closed.at - arrived.at,
+        duration_s=duration,
         first_chunk_s=first,
         usage=usage,
         cost_nano=closed.cost_nano,
@@ -188,23 +193,40 @@ def summed(facts: Sequence[TrailFact]) -> Summary:
         status=closed.status,
         code=closed.code,
         release=release,
+        # Hedged attempts are away side by side.
+        overhead_s=max(0.0, (duration if first is None else first) - away_s),
+        between_s=_between(usage, duration - first) if arrived.stream and first is not None else None,
     )
 
 
+def _between(usage: Usage | None, streamed_s: float) -> float | None:
+    return streamed_s / (usage.completion - 1) if usage is not None and usage.completion > 1 else None
+
+
 def _requests(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
-    model = (summary.service, summary.model)
-    labels = (*model, summary.kind, ENDINGS[summary.ending], summary.code)
-    meter.record(Sample(metrics.REQUESTS, 1.0, labels))
-    meter.record(Sample(metrics.DURATION, summary.duration_s, model))
+    service, model, release = summary.service, summary.model, summary.release
+    how = (service, model, summary.kind, ENDINGS[summary.ending], summary.code, release, summary.project)
+    meter.record(Sample(metrics.REQUESTS, 1.0, how))
+    labels = (service, model, summary.kind, release)
+    meter.record(Sample(metrics.DURATION, summary.duration_s, labels))
+    meter.record(Sample(metrics.OVERHEAD, summary.overhead_s, (service,)))
     if summary.first_chunk_s is not None:
-        meter.record(Sample(metrics.FIRST_CHUNK, summary.first_chunk_s, model))
+        meter.record(Sample(metrics.FIRST_CHUNK, summary.first_chunk_s, labels))
+    if summary.between_s is not None:
+        meter.record(Sample(metrics.BETWEEN, summary.between_s, labels))
+        if summary.between_s > 0.0:
+            meter.record(Sample(metrics.SPEED, 1.0 / summary.between_s, (service, model)))
 
 
 def _tokens(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
     usage = summary.usage
-    if usage is not None:
-        meter.record(Sample(metrics.TOKENS, usage.prompt, (summary.service, summary.model, "input")))
-        meter.record(Sample(metrics.TOKENS, usage.completion, (summary.service, summary.model, "output")))
+    if usage is None:
+        return
+    service, model, kind = summary.service, summary.model, summary.kind
+    of = (summary.release, summary.project)
+    for direction, count in (("input", usage.prompt), ("output", usage.completion)):
+        meter.record(Sample(metrics.TOKENS, count, (service, model, direction, *of)))
+        meter.record(Sample(metrics.REQUEST_TOKENS, count, (service, model, kind, direction)))
 
 
 def _queue_wait(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
@@ -212,17 +234,39 @@ def _queue_wait(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
         meter.record(Sample(metrics.QUEUE_WAIT, summary.queued_s, (summary.service,)))
 
 
-def _failed_attempts(summary: Summary, facts: Sequence[TrailFact], meter: Meter) -> None:
-    if summary.attempts < 2 and summary.ending is Ending.COMPLETE:
+def _attempts(summary: Summary, facts: Sequence[TrailFact], meter: Meter) -> None:
+    """An attempt that was broken off, as its client left or another was faster, ended with the request."""
+    if not summary.attempts:
         return
-    started = {fact.number: fact.model for fact in facts if isinstance(fact, AttemptStarted)}
-    for fact in _failures(facts):
-        meter.record(Sample(metrics.ATTEMPTS_FAILED, 1.0, (summary.service, started[fact.number], fact.code)))
+    service, kind, end = summary.service, summary.kind, facts[-1].at
+    open_: dict[int, AttemptStarted] = {}
+    first: AttemptStarted | None = None
+    won = 0
+    for fact in facts:
+        if type(fact) is AttemptStarted:
+            open_[fact.number] = fact
+            if first is None:
+                first = fact
+            else:
+                meter.record(Sample(metrics.RETRIES, 1.0, (service, fact.model)))
+        elif type(fact) is AttemptFailed:
+            began = open_.pop(fact.number)
+            labels = (service, began.model, kind, fact.code)
+            meter.record(Sample(metrics.ATTEMPTS, fact.at - began.at, labels))
+            meter.record(Sample(metrics.ATTEMPTS_FAILED, 1.0, (service, began.model, fact.code)))
+        elif type(fact) is FirstChunk:
+            won = fact.number
+    for number, began in open_.items():
+        code = summary.code if number == won else ""
+        meter.record(Sample(metrics.ATTEMPTS, end - began.at, (service, began.model, kind, code)))
+    if won and first is not None and summary.model != first.model:
+        meter.record(Sample(metrics.FALLBACKS, 1.0, (service, summary.model)))
 
 
 def _cost(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
     if summary.cost_nano:
-        meter.record(Sample(metrics.COST, summary.cost_nano / NANO, (summary.service, summary.model)))
+        labels = (summary.service, summary.model, summary.release, summary.project)
+        meter.record(Sample(metrics.COST, summary.cost_nano / NANO, labels))
 
 
 def _assigned(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
@@ -231,4 +275,4 @@ def _assigned(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
         meter.record(Sample(metrics.ASSIGNED, 1.0, labels))
 
 
-RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _failed_attempts, _assigned)
+RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _attempts, _assigned)

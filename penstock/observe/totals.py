@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
@@ -9,17 +10,28 @@ from typing import Protocol
 import msgspec
 
 from penstock.core.metrics import Counter, Gauge, Metric, Sample
+from penstock.observe.labels import Known
 
-MOST_LABEL_SETS = 2000
-"""A label set beyond this many of one metric is counted under ``other``, so that no client can grow our memory."""
+SCHEMA = 3
+"""Of the fine buckets of histograms, as Prometheus and OpenTelemetry count them: bucket ``i`` ends, inclusive, at
+``2 ** (i / 2 ** SCHEMA)``, so a value is known to 4.5 %."""
+LEAST = 1e-9
+"""What is below counts as nothing, in the bucket of zero."""
+
+_PER_OCTAVE = float(2**SCHEMA)
+
+Fine = dict[int, int]
+"""Fine buckets by index."""
 
 
 class Series(msgspec.Struct, frozen=True, array_like=True):
     """One label set. ``values``: the total of a counter, the level of a gauge; of a histogram how many fell in each
-    bucket, in none of them, and the sum of what was observed."""
+    bucket, in none of them, and the sum of what was observed. ``fine`` are a histogram's fine buckets, by index; what
+    is in none of them is in the bucket of zero."""
 
     labels: tuple[str, ...]
     values: tuple[float, ...]
+    fine: tuple[tuple[int, int], ...] = ()
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -43,6 +55,13 @@ class Totals:
     def record(self, sample: Sample) -> None:
         self._record[sample.metric.name](sample.value, sample.labels)
 
+    def levels(self, gauge: Gauge, levels: Mapping[tuple[str, ...], float]) -> None:
+        """All that the gauge tells from now on: what is not among ``levels`` is gone, not nothing."""
+        row = self._rows[gauge.name]
+        if not isinstance(row, _Level):
+            raise TypeError(f"{gauge.name} is no gauge.")
+        row.become(levels)
+
     def report(self) -> Report:
         """As it stands now."""
         return Report({name: row.series() for name, row in self._rows.items()})
@@ -57,9 +76,9 @@ class Sums:
     def __init__(self, rows: Iterable[Metric]) -> None:
         self._rows = {row.name: row for row in rows}
         self._living: dict[int, Report] = {}
-        self._ended: dict[str, dict[tuple[str, ...], tuple[float, ...]]] = {name: {} for name in self._rows}
+        self._ended: dict[str, dict[tuple[str, ...], _Summed]] = {name: {} for name in self._rows}
         # Which label sets have a series of their own is settled once, or a total could move to ``other`` and back.
-        self._known: dict[str, set[tuple[str, ...]]] = {name: set() for name in self._rows}
+        self._known = {name: Known(row.labels) for name, row in self._rows.items()}
 
     def take(self, process: int, report: Report) -> None:
         """What ``process`` adds up to now."""
@@ -79,24 +98,29 @@ class Sums:
             sums = dict(ended)
             for report in self._living.values():
                 self._add(name, sums, report)
-            total[name] = tuple(Series(labels, values) for labels, values in sums.items())
+            total[name] = tuple(
+                Series(labels, values, tuple(sorted(fine.items()))) for labels, (values, fine) in sums.items()
+            )
         return Report(total)
 
-    def _add(self, name: str, sums: dict[tuple[str, ...], tuple[float, ...]], report: Report) -> None:
+    def _add(self, name: str, sums: dict[tuple[str, ...], _Summed], report: Report) -> None:
         known = self._known[name]
         for series in report.metrics.get(name, ()):
-            labels = series.labels
-            if labels not in known:
-                if len(known) < MOST_LABEL_SETS:
-                    known.add(labels)
-                else:
-                    labels = _other(labels)
+            labels = known.admitted(series.labels)
             before = sums.get(labels)
-            sums[labels] = series.values if before is None else tuple(map(float.__add__, before, series.values))
+            if before is None:
+                sums[labels] = (series.values, dict(series.fine))
+                continue
+            values, fine = before
+            if series.fine:
+                # What has ended is kept as it is, and added to again for the next report.
+                fine = dict(fine)
+                for index, count in series.fine:
+                    fine[index] = fine.get(index, 0) + count
+            sums[labels] = (tuple(map(float.__add__, values, series.values)), fine)
 
 
-def _other(labels: tuple[str, ...]) -> tuple[str, ...]:
-    return ("other",) * len(labels)
+_Summed = tuple[tuple[float, ...], Fine]
 
 
 class _Row(Protocol):
@@ -108,25 +132,26 @@ class _Row(Protocol):
 def _row(metric: Metric) -> _Row:
     match metric:
         case Counter():
-            return _Sum(not metric.labels)
+            return _Sum(metric.labels)
         case Gauge():
-            return _Level()
+            return _Level(metric.labels)
         case _:
-            return _Distribution(metric.buckets)
+            return _Distribution(metric.labels, metric.buckets)
 
 
 class _Sum:
-    __slots__ = ("_totals",)
+    __slots__ = ("_known", "_totals")
 
-    def __init__(self, alone: bool) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._known = Known(names)
         # Without labels there is one series, and it is there before anything happens.
-        self._totals: dict[tuple[str, ...], float] = {(): 0.0} if alone else {}
+        self._totals: dict[tuple[str, ...], float] = {} if names else {(): 0.0}
 
     def record(self, value: float, labels: tuple[str, ...]) -> None:
         try:
             self._totals[labels] += value
         except KeyError:
-            labels = _bounded(labels, len(self._totals))
+            labels = self._known.admitted(labels)
             self._totals[labels] = self._totals.get(labels, 0.0) + value
 
     def series(self) -> tuple[Series, ...]:
@@ -134,39 +159,60 @@ class _Sum:
 
 
 class _Level:
-    __slots__ = ("_levels",)
+    __slots__ = ("_known", "_levels", "_names")
 
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
+        self._known = Known(names)
         self._levels: dict[tuple[str, ...], float] = {}
 
     def record(self, value: float, labels: tuple[str, ...]) -> None:
         if labels not in self._levels:
-            labels = _bounded(labels, len(self._levels))
+            labels = self._known.admitted(labels)
         self._levels[labels] = value
+
+    def become(self, levels: Mapping[tuple[str, ...], float]) -> None:
+        self._known = Known(self._names)
+        self._levels = {}
+        for labels, value in levels.items():
+            self.record(value, labels)
 
     def series(self) -> tuple[Series, ...]:
         return tuple(Series(labels, (float(level),)) for labels, level in self._levels.items())
 
 
-class _Distribution:
-    __slots__ = ("_bounds", "_counts")
+class _Counts:
+    __slots__ = ("bounded", "fine", "total")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    def __init__(self, bounds: int) -> None:
+        self.bounded = [0.0] * (bounds + 1)
+        self.fine: Fine = {}
+        self.total = 0.0
+
+
+class _Distribution:
+    __slots__ = ("_bounds", "_counts", "_known")
+
+    def __init__(self, names: tuple[str, ...], bounds: tuple[float, ...]) -> None:
+        self._known = Known(names)
         self._bounds = bounds
-        self._counts: dict[tuple[str, ...], list[float]] = {}
+        self._counts: dict[tuple[str, ...], _Counts] = {}
 
     def record(self, value: float, labels: tuple[str, ...]) -> None:
-        try:
-            counts = self._counts[labels]
-        except KeyError:
-            labels = _bounded(labels, len(self._counts))
-            counts = self._counts.setdefault(labels, [0.0] * (len(self._bounds) + 2))
-        counts[bisect_left(self._bounds, value)] += 1.0
-        counts[-1] += value
+        counts = self._counts.get(labels)
+        if counts is None:
+            labels = self._known.admitted(labels)
+            counts = self._counts.setdefault(labels, _Counts(len(self._bounds)))
+        counts.bounded[bisect_left(self._bounds, value)] += 1.0
+        counts.total += value
+        if value >= LEAST:
+            # ``log2`` is exact for powers of two, where the bounds of every schema lie.
+            index = math.ceil(math.log2(value) * _PER_OCTAVE)
+            fine = counts.fine
+            fine[index] = fine.get(index, 0) + 1
 
     def series(self) -> tuple[Series, ...]:
-        return tuple(Series(labels, tuple(counts)) for labels, counts in self._counts.items())
-
-
-def _bounded(labels: tuple[str, ...], known: int) -> tuple[str, ...]:
-    return labels if known < MOST_LABEL_SETS else _other(labels)
+        return tuple(
+            Series(labels, (*counts.bounded, counts.total), tuple(sorted(counts.fine.items())))
+            for labels, counts in self._counts.items()
+        )

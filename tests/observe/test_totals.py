@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.core.metrics import Counter, Gauge, Histogram, Metric, Sample
-from penstock.observe.totals import MOST_LABEL_SETS, Report, Series, Sums, Totals
+from penstock.observe.labels import MOST_LABEL_SETS
+from penstock.observe.totals import LEAST, Report, Series, Sums, Totals
 
 SEEN = Counter("seen", "Things seen.", ("kind",))
 PLAIN = Counter("plain", "Things.")
 LEVEL = Gauge("level", "A level.")
 TOOK = Histogram("took_seconds", "How long.", (0.1, 1.0))
+SLACK = 1 + 1e-12
 ROWS: tuple[Metric, ...] = (SEEN, PLAIN, LEVEL, TOOK)
 
 
@@ -43,6 +45,31 @@ def test_a_report_is_of_its_moment_and_travels() -> None:
     totals.record(Sample(TOOK, 0.5))
     assert values(report, TOOK) == (0.0, 1.0, 0.0, 0.5)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(report), type=Report) == report
+
+
+@given(st.lists(st.floats(0.0, 1e6), max_size=80), st.integers(0, 80))
+def test_fine_buckets_hold_every_value_where_it_belongs_over_processes_too(values: list[float], cut: int) -> None:
+    sums = Sums([TOOK])
+    for process, part in enumerate((values[:cut], values[cut:])):
+        totals = Totals([TOOK])
+        for value in part:
+            totals.record(Sample(TOOK, value))
+        sums.take(process, totals.report())
+        sums.report()
+        sums.end(process)
+    series = sums.report().metrics["took_seconds"]
+    fine = dict(series[0].fine) if series else {}
+    for value in (value for value in values if value >= LEAST):
+        assert any(2 ** ((index - 1) / 8) / SLACK < value <= 2 ** (index / 8) * SLACK for index in fine)
+    assert sum(fine.values()) == sum(value >= LEAST for value in values)
+
+
+def test_levels_are_all_that_a_gauge_tells() -> None:
+    depth = Gauge("depth", "How deep.", ("service",))
+    totals = Totals([depth, PLAIN])
+    totals.levels(depth, {("a",): 1.0, ("b",): 2.0})
+    totals.levels(depth, {("b",): 3.0})
+    assert totals.report().metrics["depth"] == (Series(("b",), (3.0,)),)
 
 
 def test_an_undeclared_metric_is_a_mistake_of_ours() -> None:
