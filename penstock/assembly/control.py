@@ -17,7 +17,7 @@ from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Act
 from penstock.edge.http.admin import Live
-from penstock.observe.prometheus import render
+from penstock.observe.prometheus import Exposed, exposed
 
 _WITHIN_S = 8.0
 # Engines may be built to see whether they can be.
@@ -64,11 +64,11 @@ class SupervisorControl:
         """Returns when this worker has been told the signing keys that the issuer has now, as far as it says."""
         await self._ask(Learn(issuer), type(None), _WITHIN_S)
 
-    async def metrics(self) -> bytes:
-        """What all workers have measured, in Prometheus's text format."""
+    async def metrics(self, accept: str) -> Exposed:
+        """What all workers have measured, in the form that an ``Accept`` header asks for."""
         measured = await self._ask(Metrics(), Sum, _WITHIN_S)
-        # With thousands of label sets the text takes long enough for streams to stutter.
-        return await asyncio.to_thread(render, ROWS, measured.report, measured.processes)
+        # With thousands of label sets the page takes long enough for streams to stutter.
+        return await asyncio.to_thread(exposed, ROWS, measured.report, measured.processes, accept)
 
     async def _ask(self, question: ToldOfSupervisor, answer: type[T], within_s: float) -> T:
         try:

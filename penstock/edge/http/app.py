@@ -35,6 +35,7 @@ from penstock.edge.http.websocket import PATH as WEBSOCKET_PATH
 from penstock.edge.http.websocket import WebSocketSide, not_upgraded
 from penstock.gateway.chat import Gateway
 from penstock.gateway.snapshot import Admission
+from penstock.observe.prometheus import Exposed
 
 _log = logging.getLogger("penstock.edge")
 
@@ -48,7 +49,7 @@ class Admin(Protocol):
 
 
 class App:
-    """One object per worker. ``render`` gives the page of ``/metrics``, or raises ``PenstockError``;
+    """One object per worker. ``render`` gives the page of ``/metrics`` for an ``Accept``, or raises ``PenstockError``;
     ``log_line`` takes one ``AccessLine`` per request, or is None, and must neither block nor raise. While it is
     ``draining`` the gateway is not ready.
     ``sockets`` are the WebSockets that it answers, ``listening`` all its connections while it is served."""
@@ -59,7 +60,7 @@ class App:
         *,
         max_body_bytes: int,
         meter: Meter,
-        render: Callable[[], Awaitable[bytes]],
+        render: Callable[[str], Awaitable[Exposed]],
         log_line: Callable[[object], None] | None = None,
         admin: Admin | None = None,
     ) -> None:
@@ -214,7 +215,8 @@ class App:
         exchange.reply(status, body)
 
     async def _metrics(self, exchange: Exchange, _: str) -> None:
-        exchange.reply(200, await self._render(), [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
+        page = await self._render(exchange.headers.get(b"accept", b"").decode("latin-1"))
+        exchange.reply(200, page.body, [(b"content-type", page.content_type.encode())])
 
     async def _openapi_json(self, exchange: Exchange, _: str) -> None:
         exchange.reply(200, self._openapi)

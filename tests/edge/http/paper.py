@@ -25,6 +25,8 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
+from penstock.observe.prometheus import Exposed, exposed
+from penstock.observe.totals import Report
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
 from tests.control.accounts.office import NOW, PEPPER, Office, furnished, office
@@ -111,8 +113,8 @@ class PaperSite:
             trials=trials(clock),
         )
 
-        async def page() -> bytes:
-            return b"# metrics\n"
+        async def page(accept: str) -> Exposed:
+            return exposed((), Report(), {}, accept)
 
         admin = Admin(self.desk, self.gateway.admitted, self.desk.acts.append)
         self.app = App(self.gateway, max_body_bytes=1 << 20, meter=samples, render=page, admin=admin)

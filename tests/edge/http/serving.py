@@ -26,6 +26,8 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Snapshot
+from penstock.observe.prometheus import Exposed, exposed
+from penstock.observe.totals import Report
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
 from tests.gateway.doubles import (
@@ -169,8 +171,8 @@ def deployment(more: Sequence[Service] = ()) -> Deployment:
     )
 
 
-async def _page() -> bytes:
-    return b"# metrics\n"
+async def _page(accept: str) -> Exposed:
+    return exposed((), Report(), {}, accept)
 
 
 @asynccontextmanager

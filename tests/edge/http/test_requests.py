@@ -11,6 +11,7 @@ import pytest
 
 from penstock.core.chat import Call
 from penstock.edge.http.listening import Patience
+from penstock.observe.prometheus import PROTOBUF
 from tests.edge.http.serving import DEADLINE_S, Site, heard, request, site, usual
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "Hi"}]}
@@ -326,6 +327,8 @@ async def test_health_needs_no_key(here: Site) -> None:
     }
     metrics = await here.get("/metrics", authorization="")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    native = await here.get("/metrics", authorization="", accept=PROTOBUF)
+    assert native.headers["content-type"] == PROTOBUF
 
 
 async def test_the_access_log_and_the_counter(here: Site) -> None:
