@@ -49,7 +49,7 @@ class Admin(Protocol):
 
 
 class App:
-    """One object per worker. ``render`` gives the page of ``/metrics`` for an ``Accept``, or raises ``PenstockError``;
+    """One object per worker. ``render`` gives the page of ``/metrics`` for an ``Accept``, or a ``PenstockError``;
     ``log_line`` takes one ``AccessLine`` per request, or is None, and must neither block nor raise. While it is
     ``draining`` the gateway is not ready.
     ``sockets`` are the WebSockets that it answers, ``listening`` all its connections while it is served."""
