@@ -21,6 +21,7 @@ from penstock.assembly.serving import Serving
 from penstock.assembly.state import State
 from penstock.control import metrics
 from penstock.control.accounts.administration import Administration
+from penstock.control.accounts.operation import Sources
 from penstock.control.directories import Directories
 from penstock.control.heads import Heads
 from penstock.control.issuers import Answer, Fetch, Issuers, Unfetched
@@ -143,10 +144,13 @@ async def keeping(
             state=state.store, scores=state.scores, weigh=Scale, gateway=state.gateway,
             standing=lambda: directories.standing, clock=clock, changed=directories.look,
         )  # fmt: skip
+        sources = Sources(
+            directory=state.store.directory, ledger=state.ledger, audit=state.audit, scores=state.scores,
+            evidence=rollouts.evidence,
+        )  # fmt: skip
         acts = Administration(
-            state=state.store, ledger=state.ledger, audit=state.audit, peppers=state.peppers, clock=clock.wall,
+            state=state.store, sources=sources, peppers=state.peppers, clock=clock.wall,
             changed=directories.look, served=lambda: serving.now.served, standing=lambda: directories.standing,
-            scores=state.scores, evidence=rollouts.evidence,
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)

@@ -155,6 +155,10 @@ class ScoreStore(Protocol):
     def decisions(self, rollout: str) -> Sequence[Decision]:
         """All of a rollout, by number. ``StateStore.change`` writes them."""
 
+    def erase_scores(self, requests: Sequence[tuple[str, float, str]]) -> int:
+        """Drops all scores of these requests, each by id, arrival and project, and what clients of the project have
+        said of them; how many. Another request of the same id keeps its own."""
+
     def forget_scores(self, before: float) -> int:
         """Drops scores that arrived before then, as retention has it; how many. What was decided stays."""
 

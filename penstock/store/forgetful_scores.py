@@ -11,7 +11,7 @@ import msgspec
 from penstock.core.releases import Decision, Score
 from penstock.core.usage import Entry
 from penstock.store import LATE_S, ScoreSum
-from penstock.store.scores import foreign, kept
+from penstock.store.scores import belongs, foreign, kept
 from penstock.store.words import storable
 
 
@@ -66,6 +66,17 @@ class ForgetfulScores:
 
     def decisions(self, rollout: str) -> Sequence[Decision]:
         return self._decided(rollout)
+
+    def erase_scores(self, requests: Sequence[tuple[str, float, str]]) -> int:
+        with self._lock:
+            gone = [
+                number
+                for number, score in self._scores.items()
+                if belongs(score, [(at, of) for id, at, of in requests if storable(id) == score.request_id])
+            ]
+            for number in gone:
+                del self._scores[number]
+            return len(gone)
 
     def forget_scores(self, before: float) -> int:
         with self._lock:

@@ -25,6 +25,8 @@ PATIENCE_S = 300.0
 
 _LOOKED_UP = 500
 """Requests in one statement."""
+_SAME_S = 1.0
+"""Times of one request, as they are noted in several places, are nearer than that."""
 _LOCK = int.from_bytes(b"PENSCORE", "big")
 _COLUMNS = Score.__struct_fields__
 _NAMES = ", ".join(_COLUMNS)
@@ -128,6 +130,20 @@ class SqlScores:
         found = sql.select(DECISIONS).where(DECISIONS.c.rollout == rollout).order_by(DECISIONS.c.number)
         with self._database.read() as connection:
             return [Decision(**row._mapping) for row in connection.execute(found)]
+
+    def erase_scores(self, requests: Sequence[tuple[str, float, str]]) -> int:
+        dropped = 0
+        for some in _some(requests):
+            named: dict[str, list[tuple[float, str]]] = {}
+            for request_id, at, project in some:
+                named.setdefault(storable(request_id), []).append((at, project))
+            with self._database.begin(PATIENCE_S) as connection:
+                rows = connection.execute(sql.select(SCORES).where(SCORES.c.request_id.in_(named))).all()
+                scores = ((row[0], _score(row[1:])) for row in rows)
+                gone = [number for number, score in scores if belongs(score, named[score.request_id])]
+                for numbers in _some(gone):
+                    dropped += connection.execute(sql.delete(SCORES).where(SCORES.c.number.in_(numbers))).rowcount
+        return dropped
 
     def forget_scores(self, before: float) -> int:
         dropped = 0
@@ -236,13 +252,25 @@ def _with(score: Score, known: Mapping[str, Assigned]) -> Score:
 def foreign(score: Score, project: str) -> bool:
     """Whether a client says something of a request that is not of its own project; ``project`` is that of the
     request, empty where nobody knows. A score whose note names no project was made here."""
-    if not project or not score.note.startswith("{"):
-        return False
+    return bool(project) and _giver(score) not in ("", project)
+
+
+def belongs(score: Score, requests: Iterable[tuple[float, str]]) -> bool:
+    """Whether it is of one of these requests, by arrival and project, that all have the id which it names."""
+    giver = _giver(score)
+    if giver:
+        return any(giver == project for _, project in requests)
+    return any(abs(score.at - at) < _SAME_S for at, _ in requests)
+
+
+def _giver(score: Score) -> str:
+    """The project of the client that gave it; empty: it was made here."""
+    if not score.note.startswith("{"):
+        return ""
     try:
-        given = msgspec.json.decode(score.note, type=Given)
+        return msgspec.json.decode(score.note, type=Given).project
     except msgspec.DecodeError:
-        return False
-    return bool(given.project) and given.project != project
+        return ""
 
 
 def _some(all_of_them: Iterable[_T]) -> Iterable[Sequence[_T]]:

@@ -18,7 +18,7 @@ from penstock.control.accounts import usage
 from penstock.control.accounts.asked import check_permission, check_query, read_body
 from penstock.control.accounts.keys import KeySecret
 from penstock.control.accounts.minting import minted, once_key, request_digest, told_again
-from penstock.control.accounts.operation import Operation, Scores, Sources
+from penstock.control.accounts.operation import Operation, Sources
 from penstock.control.accounts.operations import BY_NAME
 from penstock.control.accounts.traffic import recent
 from penstock.control.accounts.turn import Outcome, Turn, conflict
@@ -33,7 +33,7 @@ from penstock.core.errors import (
 )
 from penstock.core.releases import Served
 from penstock.core.usage import Act
-from penstock.store import AuditStore, LedgerStore, StateStore
+from penstock.store import StateStore
 
 WITHIN_S = 60.0
 """How long an operation may take: checking a long audit takes the longest."""
@@ -56,27 +56,24 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 class Administration:
     """``peppers`` the current one first, ``clock`` seconds since the epoch; ``changed`` is called, on the loop,
-    after each change of the directory. ``served`` and ``standing`` give those of a ``Turn``, ``evidence`` that
-    of ``Sources``; they are called in a thread. May be asked by many at once, from one loop."""
+    after each change of the directory. ``served`` and ``standing`` give those of a ``Turn``; they are called in a
+    thread. May be asked by many at once, from one loop."""
 
     def __init__(
         self,
         *,
         state: StateStore,
-        ledger: LedgerStore,
-        audit: AuditStore,
+        sources: Sources,
         peppers: Sequence[Pepper],
         clock: Callable[[], float] = time.time,
         changed: Callable[[], None] = lambda: None,
         new_id: Callable[[str], str] | None = None,
         served: Callable[[], Served] = Served,
         standing: Callable[[], Mapping[str, frozenset[str]]] = dict,
-        scores: Scores | None = None,
-        evidence: Callable[[str], bytes | None] = lambda rollout: None,
     ) -> None:
         self._state = state
-        self._sources = Sources(state.directory, ledger, audit, scores, evidence)
-        self._ledger = ledger
+        self._sources = sources
+        self._ledger = sources.ledger
         self._peppers = peppers
         self._clock = clock
         self._changed = changed

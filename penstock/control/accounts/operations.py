@@ -28,6 +28,7 @@ from penstock.control.accounts.operation import (
 from penstock.control.accounts.release_operations import RELEASED
 from penstock.control.accounts.rollout_operations import ROLLED
 from penstock.control.accounts.turn import Turn
+from penstock.control.observed.operations import OBSERVED
 from penstock.core.administration import Ask
 
 __all__ = ["BASE", "BY_NAME", "OPERATIONS", "Operation", "Parameter"]
@@ -149,6 +150,7 @@ OPERATIONS: tuple[Operation, ...] = (
     removing("prices", "price", prices.delete, everywhere=True),
     *RELEASED,
     *ROLLED,
+    *OBSERVED,
     Operation(
         name="usage.sums",
         method="GET",

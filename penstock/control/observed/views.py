@@ -241,7 +241,7 @@ class ServiceNow(msgspec.Struct, frozen=True, kw_only=True):
 
 class OverviewView(msgspec.Struct, frozen=True, kw_only=True):
     """How it goes, over `[since, until)`. `stale_since`: the store has been away since then and nothing newer is
-    known; null: it is there."""
+    known; null: it is there. `in_flight` and `queued` are this gateway's, now. A project sees what is its own."""
 
     object: Literal["overview"] = "overview"
     at: float
@@ -254,8 +254,8 @@ class OverviewView(msgspec.Struct, frozen=True, kw_only=True):
     services: tuple[ServiceNow, ...]
     alerts: tuple[AlertView, ...]
     changes: tuple[ChangeView, ...]
-    in_flight: int
-    queued: int
+    in_flight: int | None
+    queued: int | None
 
 
 class SubjectView(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,7 +271,8 @@ class SubjectView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
-    """What was erased. The audit keeps hashes."""
+    """What was erased. The audit keeps hashes. `untold`: gateways that have not yet told of all that they had seen by
+    then; erase once more when they have."""
 
     id: str
     object: Literal["subject_erased"] = "subject_erased"
@@ -279,3 +280,4 @@ class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
     contents: int
     feedback: int
     archived_days: int
+    untold: tuple[str, ...] = ()

@@ -15,14 +15,19 @@ from penstock.access.keyring import Keyring
 from penstock.access.peppers import Pepper, named
 from penstock.access.roles import BUILTIN
 from penstock.control.accounts.administration import Administration
+from penstock.control.accounts.operation import Sources
+from penstock.control.observed.standing import Live
 from penstock.core.accounts import Directory, KeyRecord
 from penstock.core.administration import Actor, Answer, Ask
 from penstock.core.errors import PenstockError
 from penstock.core.usage import Act, AuditQuery, Entry, Tokens
 from penstock.store.audit import SqlAudit
 from penstock.store.database import open_database, sqlite_url
+from penstock.store.forgetful_requests import ForgetfulRequests
+from penstock.store.forgetful_series import ForgetfulAlerts, ForgetfulSeries
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
+from penstock.store.scores import SqlScores
 from penstock.store.sql import SqlStore
 
 NOW = 1_795_000_000.0
@@ -52,6 +57,11 @@ class Office:
         self.audit = SqlAudit(self.database, Ed25519PrivateKey.generate(), lambda _: None, lambda: self.now)
         self.state = SqlStore(self.database, self.audit, lambda: self.now)
         self.ledger = SqlLedger(self.database)
+        self.scores = SqlScores(self.database)
+        self.requests = ForgetfulRequests()
+        self.series = ForgetfulSeries()
+        self.alerts = ForgetfulAlerts()
+        self.live = Live()
         self.changes = 0
         self._names = itertools.count(1)
         self.peppers = peppers
@@ -60,12 +70,23 @@ class Office:
     def made(self, peppers: tuple[Pepper, ...]) -> Administration:
         return Administration(
             state=self.state,
-            ledger=self.ledger,
-            audit=self.audit,
+            sources=self.sources(),
             peppers=peppers,
             clock=lambda: self.now,
             changed=self._noted,
             new_id=lambda prefix: f"{prefix or 'key'}-{next(self._names)}",
+        )
+
+    def sources(self) -> Sources:
+        return Sources(
+            directory=self.state.directory,
+            ledger=self.ledger,
+            audit=self.audit,
+            scores=self.scores,
+            requests=self.requests,
+            series=self.series,
+            alerts=self.alerts,
+            live=lambda: self.live,
         )
 
     def _noted(self) -> None:

@@ -1,0 +1,140 @@
+"""Why a request went as it did, in sentences for people. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from penstock.core.money import dollars
+from penstock.core.requests import AttemptMade, RequestRecord
+from penstock.core.usage import Entry
+
+
+def why(record: RequestRecord, rows: Sequence[Entry] = ()) -> tuple[str, ...]:
+    """In the order in which it happened. ``rows`` are those of the ledger."""
+    return tuple(_told(record, rows))
+
+
+def _told(record: RequestRecord, rows: Sequence[Entry]) -> Iterator[str]:
+    yield from _drawn(record)
+    yield from _cache(record)
+    yield from _waited(record)
+    yield from _attempts(record)
+    yield _ended(record)
+    yield from _cost(record, rows)
+    yield _kept(record)
+
+
+def _drawn(record: RequestRecord) -> Iterator[str]:
+    if not record.service:
+        if record.asked:
+            yield f"No service was reached: the client asked for '{record.asked}'."
+        return
+    if record.asked and record.asked != record.service:
+        yield f"The client asked for '{record.asked}', which is the service '{record.service}'."
+    if record.purpose == "internal":
+        yield "The gateway asked this itself; no client waited for it."
+    if not record.release:
+        return
+    if record.rollout:
+        yield f"The release {record.release} was drawn for it in the rollout {record.rollout}."
+    else:
+        yield f"The split of '{record.service}' gave it the release {record.release}."
+
+
+def _cache(record: RequestRecord) -> Iterator[str]:
+    if record.cache:
+        yield f"The cache said: {record.cache}."
+
+
+def _waited(record: RequestRecord) -> Iterator[str]:
+    if record.queued_s is None:
+        return
+    got = "for a place at a replica" if record.attempts else "for a place, and got none"
+    yield f"It waited {_time(record.queued_s)} {got}."
+
+
+def _attempts(record: RequestRecord) -> Iterator[str]:
+    won = _won(record)
+    for attempt in record.attempts:
+        if not attempt.code:
+            continue
+        said = f": {attempt.message}" if attempt.message and attempt.message != attempt.code else ""
+        after = _time(attempt.ended_s - attempt.began_s)
+        yield (
+            f"Attempt {attempt.number} at {_where(attempt)} failed after {after} ({attempt.code}){said}".rstrip(".")
+            + "."
+        )
+    if won is None:
+        return
+    first = record.attempts[0]
+    if won.model != first.model:
+        yield f"The fallback {_where(won)} answered, as attempt {won.number}."
+    elif won.number > first.number:
+        yield f"Attempt {won.number}, at {_where(won)}, answered."
+    else:
+        yield f"{_where(won)} answered at the first attempt."
+
+
+def _ended(record: RequestRecord) -> str:
+    took = _time(record.duration_s)
+    match record.ending:
+        case "complete":
+            first = "" if record.first_chunk_s is None else f", {_time(record.first_chunk_s)} to the first chunk"
+            return f"It was complete after {took}{first}; {_time(record.overhead_s)} of it was the gateway's own."
+        case "client_gone":
+            return f"The client went away after {took}, and the work was stopped."
+    blame = "was refused" if 400 <= record.status < 500 else "failed"
+    said = f": {record.message}" if record.message else "."
+    return f"It {blame} after {took} with {record.status} ({record.code or 'no code'}){said}"
+
+
+def _cost(record: RequestRecord, rows: Sequence[Entry]) -> Iterator[str]:
+    if record.tokens is None:
+        if not rows:
+            yield "No tokens were counted, and it cost nothing."
+        return
+    tokens = record.tokens
+    cached = f" ({tokens.cached_read:,} of them cached)" if tokens.cached_read else ""
+    upper = ", at most: the upstream did not say how much it was" if record.estimated else ""
+    prices = sorted({row.price for row in rows if row.price})
+    price = f" by the price {' and '.join(prices)}" if prices else ""
+    none = ", as the model has no price" if not prices and rows and not record.cost_nano else ""
+    yield (
+        f"{tokens.input:,} tokens in{cached} and {tokens.output:,} out cost ${dollars(record.cost_nano)}{price}{none}"
+        f"{upper}."
+    )
+    if len(rows) > 1:
+        yield f"That is the sum of {len(rows)} attempts that an upstream worked on."
+
+
+def _kept(record: RequestRecord) -> str:
+    match record.content:
+        case "masked":
+            return "What was said is kept, with personal data masked."
+        case "sampled":
+            return "What was said is kept: it is one of the sampled."
+        case "all":
+            return "What was said is kept."
+    return "Nothing of what was said is kept."
+
+
+def _won(record: RequestRecord) -> AttemptMade | None:
+    for attempt in reversed(record.attempts):
+        if not attempt.code and attempt.first_s is not None:
+            return attempt
+    whole = [attempt for attempt in record.attempts if not attempt.code]
+    return whole[-1] if whole and record.ending == "complete" else None
+
+
+def _where(attempt: AttemptMade) -> str:
+    return f"'{attempt.model}' ({attempt.replica})" if attempt.replica else f"'{attempt.model}'"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} \u00b5s"
+    if seconds < 1.0:
+        return f"{seconds * 1000.0:.3g} ms"
+    if seconds < 120.0:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60.0:.1f} min"
