@@ -18,7 +18,7 @@ ENTRIES: Mapping[str, str] = {
     "counters.redis.link": "penstock.access.counters_redis_link:RedisLink",
     "tokens.jwt": "penstock.access.tokens:Tokens",
     "issuers.documents": "penstock.control.issuer_documents:Documents",
-    "console": "penstock.edge.console:Console",
+    "console": "penstock.edge.console.console:Console",
     "substrate.process": "penstock.fleet.process:ProcessSubstrate",
 }
 

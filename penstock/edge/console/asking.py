@@ -50,7 +50,9 @@ class Asking:
         # What a type holds is only known here.
         return _read(operation, answer.body, Rows[row])  # type: ignore[valid-type]
 
-    async def all(self, operation: str, row: type[T], target: str = "", *, most: int = 1000, **query: Said) -> Rows[T]:
+    async def all(
+        self, operation: str, row: type[T], target: str = "", *, most: int = 1000, **query: Said
+    ) -> Rows[T]:
         """The pages of a list, one after the other, until there are ``most`` rows or a few more."""
         found: list[T] = []
         after: Said = query.pop("after", None)
@@ -110,7 +112,7 @@ def _read(operation: str, body: bytes, form: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=form)
     except msgspec.DecodeError as error:
-        raise PenstockError(INTERNAL, f"The answer of {operation} is not what the console expects ({error}).") from None
+        raise PenstockError(INTERNAL, f"The answer of {operation} is not what a page expects ({error}).") from None
 
 
 def instant(text: str, now: float) -> float | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from penstock.edge.console.page import PageRoute
-from penstock.edge.console.pages import overview
+from penstock.edge.console.pages import data, overview, sign_in
 
-ROUTES: tuple[PageRoute, ...] = (*overview.ROUTES,)
+ROUTES: tuple[PageRoute, ...] = (*sign_in.ROUTES, *overview.ROUTES, *data.ROUTES)
 
 _ID = "{id}"
 

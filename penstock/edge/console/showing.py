@@ -108,7 +108,7 @@ def change(now: float | None, before: float | None) -> float | None:
     return now / before - 1
 
 
-def link(path: str, **query: object) -> str:
+def link(path: str, /, **query: object) -> str:
     """An address of the console: ``path`` follows ``/console``. What is None or empty is left out of the query, a
     trailing underscore of a name too."""
     given = {name.rstrip("_"): str(value) for name, value in query.items() if value is not None and value != ""}
