@@ -20,7 +20,7 @@ from penstock.core.accounts import EVERYWHERE, Change, Directory, KeyRecord, Pro
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.releases import Decision
 from penstock.core.usage import UsageQuery
-from penstock.store import audit_tables, ledger_table, migrations, release_tables
+from penstock.store import audit_tables, ledger_table, migrations, observed_tables, release_tables
 from penstock.store.database import Database, open_database, sqlite_url
 from penstock.store.ledger import SqlLedger
 from penstock.store.ledger_rows import COLUMNS, rows_of
@@ -32,7 +32,7 @@ from tests.contracts.ledger import entry
 from tests.contracts.releases import RELEASED, decision
 from tests.postgres import postgres, postgres_url
 
-__all__ = ["audit_tables", "ledger_table", "postgres", "postgres_url", "release_tables"]
+__all__ = ["audit_tables", "ledger_table", "observed_tables", "postgres", "postgres_url", "release_tables"]
 
 MADE_AT = 1_700_000_000.9
 
