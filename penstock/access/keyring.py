@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,6 +12,7 @@ import msgspec
 from penstock.access.keys import digest
 from penstock.access.peppers import Pepper
 from penstock.access.roles import permissions_of
+from penstock.access.sessions import MARK_BYTES, Seals
 from penstock.core.accounts import EVERYWHERE, Directory, KeyRecord
 from penstock.core.errors import INVALID_API_KEY, INVALID_TOKEN, KEY_EXPIRED, KEY_REVOKED, PenstockError
 from penstock.core.identity import Principal
@@ -65,6 +68,7 @@ class Keyring:
 
     __slots__ = (
         "_by_digest",
+        "_by_id",
         "_most_seen",
         "_now",
         "_on_use",
@@ -75,6 +79,7 @@ class Keyring:
         "_told",
         "_users",
         "_verify",
+        "seals",
     )
 
     def __init__(
@@ -90,6 +95,7 @@ class Keyring:
         self._users = {each.id: each for each in directory.users}
         self._roles = directory.roles
         self._peppers = tuple(peppers)
+        self.seals = Seals(self._peppers)
         self._now = now
         self._on_use = on_use
         self._verify = verify_token
@@ -98,9 +104,9 @@ class Keyring:
             **{each.previous_digest: each for each in directory.keys if each.previous_digest is not None},
             **{each.digest: each for each in directory.keys},
         }
-        ids = {each.id for each in directory.keys}
+        self._by_id = {each.id: each for each in directory.keys}
         told: dict[str, float] = {} if before is None else before._told
-        self._told: dict[str, float] = {key: at for key, at in told.items() if key in ids}
+        self._told: dict[str, float] = {key: at for key, at in told.items() if key in self._by_id}
         # By the key as it was presented. Only keys that are right get in.
         self._seen: dict[str, _Match] = {}
         self._most_seen = len(self._by_digest) + _SPARE_SPELLINGS
@@ -120,10 +126,35 @@ class Keyring:
             match = self._matching(presented, now)
             if len(self._seen) < self._most_seen:
                 self._seen[presented] = match
-        if now - self._told.get(match.record.id, -math.inf) >= _TELL_EVERY_S:
-            self._told[match.record.id] = now
-            self._on_use(Used(match.record.id, now, *match.moved))
+        self._used(match.record.id, now, match.moved)
         return match.principal
+
+    def find_id(self, key_id: str, mark: bytes) -> Principal:
+        """Whose key has this id, for somebody who once showed its secret: ``mark`` was its ``mark_of`` then.
+
+        Raises ``PenstockError`` as ``find`` does, ``KEY_REVOKED`` too when the key has another secret by now.
+        """
+        now = self._now()
+        record = self._by_id.get(key_id)
+        if record is None:
+            raise PenstockError(
+                INVALID_API_KEY, f"There is no API key '{key_id[:64]}' any more. Sign in with another."
+            )
+        if why := self._refusal(record, True, _until(record, True), now):
+            raise why
+        if not hmac.compare_digest(mark, _mark(record)):
+            raise PenstockError(KEY_REVOKED, f"The API key '{key_id}' has a new secret. Sign in with that one.")
+        self._used(key_id, now, (b"", "", b""))
+        return self._principal(record)
+
+    def mark_of(self, key_id: str) -> bytes:
+        """What changes when the key gets another secret. ``LookupError`` for a key that is not here."""
+        return _mark(self._by_id[key_id])
+
+    def _used(self, key_id: str, now: float, moved: tuple[bytes, str, bytes]) -> None:
+        if now - self._told.get(key_id, -math.inf) >= _TELL_EVERY_S:
+            self._told[key_id] = now
+            self._on_use(Used(key_id, now, *moved))
 
     def _matching(self, presented: str, now: float) -> _Match:
         for pepper in self._peppers:
@@ -195,6 +226,7 @@ class Keyring:
             networks=scopes.networks,
             priority=max(best, PRIORITIES[record.priority]) if record.priority else best,
             capture="" if spends is None else spends.capture,
+            log="" if spends is None else spends.log,
         )
 
 
@@ -203,6 +235,10 @@ def is_token(presented: str) -> bool:
     base64url (RFC 7515, 7.1)."""
     text = presented.strip()
     return text.startswith("eyJ") and text.count(".") == 2
+
+
+def _mark(record: KeyRecord) -> bytes:
+    return hashlib.sha256(b"penstock mark" + record.digest).digest()[:MARK_BYTES]
 
 
 def _until(record: KeyRecord, current: bool) -> float:

@@ -59,6 +59,7 @@ class People:
             team=membership.team,
             priority=Priority.HIGH if everywhere else best,
             capture="" if spends is None else spends.capture,
+            log="" if spends is None else spends.log,
         )
 
     def _priority(self, project: str) -> Priority:
@@ -181,6 +182,13 @@ def _claim(claims: Claims, name: str) -> object:
             return None
         found = found.get(part)
     return found
+
+
+def deciding(claims: Claims, issuer: Issuer) -> dict[str, object]:
+    """Those of the claims that decide what somebody may do."""
+    named = (issuer.user_claim, issuer.project_claim, issuer.role_claim, issuer.team_claim, "email_verified")
+    wanted = {part for name in named if name for part in (name, name.partition(".")[0])}
+    return {name: value for name, value in claims.items() if name in wanted}
 
 
 def shown(value: object) -> str:

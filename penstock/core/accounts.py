@@ -12,6 +12,7 @@ import msgspec
 
 from penstock.core.money import Price
 from penstock.core.releases import Alias, Decision, ModelVersion, PromptVersion, Release, Rollout, Split
+from penstock.core.requests import ContentPolicy
 from penstock.core.usage import Act
 
 EVERYWHERE = "*"
@@ -32,7 +33,8 @@ Period = Literal["day", "week", "month", "total"]
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant. ``priority`` is the best its keys may claim. ``archived_at``: its keys are refused from then on, its
-    ledger stays. ``capture`` overrides the gateway's policy on auditing prompts and replies, empty: it does not."""
+    ledger stays. ``capture`` overrides the gateway's policy on auditing prompts and replies, empty: it does not.
+    ``log`` is what the log of requests may keep of them at most, empty: what gateway and service say."""
 
     id: str
     name: str = ""
@@ -40,6 +42,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     capture: Literal["", "none", "hashes", "content"] = ""
     created_at: float = 0.0
     archived_at: float | None = None
+    log: ContentPolicy = ""
 
 
 class Team(msgspec.Struct, frozen=True, kw_only=True):

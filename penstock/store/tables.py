@@ -40,6 +40,7 @@ PROJECTS = sql.Table(
     sql.Column("capture", TEXT, nullable=False),
     sql.Column("created_at", sql.Double, nullable=False),
     sql.Column("archived_at", sql.Double),
+    sql.Column("log", TEXT, nullable=False, server_default=""),
 )
 
 TEAMS = sql.Table(

@@ -35,7 +35,15 @@ DAY_S = 86400.0
 DEFAULT = Project(id="default", created_at=1_700_000_000.0)
 
 EVERYTHING: tuple[Record, ...] = (
-    Project(id="blue", name="Blau 日本", priority="high", capture="content", created_at=1.5, archived_at=2.25),
+    Project(
+        id="blue",
+        name="Blau 日本",
+        priority="high",
+        capture="content",
+        created_at=1.5,
+        archived_at=2.25,
+        log="masked",
+    ),
     Team(id="blue.ops", project="blue", name="Operations", created_at=3.0),
     User(
         id="ada",

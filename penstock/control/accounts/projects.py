@@ -10,20 +10,24 @@ from msgspec import UNSET, UnsetType
 from penstock.control.accounts.sight import project_of, sees
 from penstock.control.accounts.turn import Id, Outcome, Page, Text, Turn, denied, free_id, given_fields, page
 from penstock.core.accounts import EVERYWHERE, Directory, Project
+from penstock.core.requests import ContentPolicy
 
 Level = Literal["high", "normal", "low"]
 Capture = Literal["", "none", "hashes", "content"]
+_FROM_MOST_PRIVATE: tuple[ContentPolicy, ...] = ("none", "masked", "sampled", "all", "")
 
 
 class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
     """A project. `priority` is the best that its keys may claim; `capture` overrides the gateway's policy on keeping
-    prompts and replies in the audit, empty: it does not."""
+    prompts and replies in the audit, empty: it does not. `log` is what the log of requests keeps of them at most,
+    whatever gateway and service say: `none`, `masked`, `sampled` or `all`; empty: it says nothing."""
 
     id: str
     object: Literal["project"] = "project"
     name: str = ""
     priority: Level = "normal"
     capture: Capture = ""
+    log: ContentPolicy = ""
     created_at: float
     archived_at: float | None = None
 
@@ -35,14 +39,17 @@ class CreateProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     name: Text = ""
     priority: Level = "normal"
     capture: Capture = ""
+    log: ContentPolicy = ""
 
 
 class ChangeProject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is left out stays. `priority` and `capture` take a key for the whole gateway."""
+    """What is left out stays. `priority` and `capture` take a key for the whole gateway, and so does a `log` that
+    keeps more than before."""
 
     name: Text | UnsetType = UNSET
     priority: Level | UnsetType = UNSET
     capture: Capture | UnsetType = UNSET
+    log: ContentPolicy | UnsetType = UNSET
 
 
 def shown(project: Project) -> ProjectView:
@@ -59,7 +66,14 @@ def one(directory: Directory, turn: Turn, _: None) -> ProjectView:
 
 def create(directory: Directory, turn: Turn, asked: CreateProject) -> Outcome:
     free_id(asked.id, {each.id for each in directory.projects} | {EVERYWHERE})
-    made = Project(id=asked.id, name=asked.name, priority=asked.priority, capture=asked.capture, created_at=turn.now)
+    made = Project(
+        id=asked.id,
+        name=asked.name,
+        priority=asked.priority,
+        capture=asked.capture,
+        log=asked.log,
+        created_at=turn.now,
+    )
     view = shown(made)
     return Outcome(answer=view, put=(made,), target=made.id, project=made.id, after=view)
 
@@ -70,6 +84,8 @@ def change(directory: Directory, turn: Turn, asked: ChangeProject) -> Outcome:
         # Else a project would raise its own place in every queue, or stop its own audit.
         if given is not UNSET and not turn.actor.everywhere:
             raise denied(f"'{param}' of a project is changed with a key for the whole gateway.", param)
+    if asked.log is not UNSET and not turn.actor.everywhere and _keeps_more(asked.log, project.log):
+        raise denied("A 'log' that keeps more than before is set with a key for the whole gateway.", "log")
     return _changed(project, msgspec.structs.replace(project, **given_fields(asked)))
 
 
@@ -89,3 +105,7 @@ def _changed(project: Project, new: Project) -> Outcome:
     return Outcome(
         answer=shown(new), put=put, target=project.id, project=project.id, before=shown(project), after=shown(new)
     )
+
+
+def _keeps_more(new: ContentPolicy, old: ContentPolicy) -> bool:
+    return _FROM_MOST_PRIVATE.index(new) > _FROM_MOST_PRIVATE.index(old)

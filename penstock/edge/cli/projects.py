@@ -7,10 +7,12 @@ from msgspec import UNSET
 
 from penstock.control.accounts.projects import Capture, ChangeProject, CreateProject, Level, ProjectView
 from penstock.core.errors import BAD_REQUEST, PenstockError
+from penstock.core.requests import ContentPolicy
 from penstock.edge.cli.desk import Desk, at_gateway, sure, yes
 from penstock.edge.cli.showing import Column, time_of
 
-_COLUMNS = tuple(map(Column, ("ID", "NAME", "PRIORITY", "CAPTURE", "CREATED", "ARCHIVED")))
+_COLUMNS = tuple(map(Column, ("ID", "NAME", "PRIORITY", "CAPTURE", "LOG", "CREATED", "ARCHIVED")))
+_LOGS: tuple[ContentPolicy, ...] = ("none", "masked", "sampled", "all")
 _PRIORITY = click.Choice(["high", "normal", "low"])
 
 
@@ -35,10 +37,17 @@ def projects() -> None:
     type=click.Choice(["none", "hashes", "content"]),
     help="What the audit keeps of its prompts and replies. [default: as the gateway does]",
 )
+@click.option(
+    "--log",
+    type=click.Choice(_LOGS),
+    help="The most that the log of requests keeps of them. [default: as gateway and service do]",
+)
 @at_gateway
-def create(desk: Desk, id_: str, name: str, priority: Level, capture: Capture | None) -> None:
+def create(
+    desk: Desk, id_: str, name: str, priority: Level, capture: Capture | None, log: ContentPolicy | None
+) -> None:
     """Make a project. ID is in every row of its usage, and is never used again."""
-    asked = CreateProject(id=id_, name=name, priority=priority, capture=capture or "")
+    asked = CreateProject(id=id_, name=name, priority=priority, capture=capture or "", log=log or "")
     desk.tell(desk.ask.one("projects.create", ProjectView, body=asked), f"Project {id_} is made.")
 
 
@@ -54,6 +63,7 @@ def list_(desk: Desk) -> None:
             each.name,
             each.priority,
             each.capture,
+            each.log,
             time_of(each.created_at),
             time_of(each.archived_at),
         ),
@@ -78,14 +88,23 @@ def show(desk: Desk, id_: str) -> None:
     type=click.Choice(["none", "hashes", "content", "gateway"]),
     help="What the audit keeps of its prompts and replies; gateway: what the gateway's own policy says.",
 )
+@click.option(
+    "--log",
+    type=click.Choice([*_LOGS, "gateway"]),
+    help="The most that the log of requests keeps of them; gateway: what gateway and service say.",
+)
 @at_gateway
-def update(desk: Desk, id_: str, name: str | None, priority: Level | None, capture: str | None) -> None:
+def update(
+    desk: Desk, id_: str, name: str | None, priority: Level | None, capture: str | None, log: str | None
+) -> None:
     """Change a project. What is not mentioned stays."""
     kept: dict[str, Capture] = {"none": "none", "hashes": "hashes", "content": "content", "gateway": ""}
+    logged: dict[str, ContentPolicy] = {each: each for each in _LOGS} | {"gateway": ""}
     asked = ChangeProject(
         name=UNSET if name is None else name,
         priority=UNSET if priority is None else priority,
         capture=UNSET if capture is None else kept[capture],
+        log=UNSET if log is None else logged[log],
     )
     if asked == ChangeProject():
         raise PenstockError(BAD_REQUEST, "nothing to change was given; see `penstock projects update --help`")

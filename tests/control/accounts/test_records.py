@@ -41,6 +41,15 @@ async def test_a_project_renames_itself_but_raises_no_bound_of_its_own(full: Off
         assert (error.fault, error.param) == (PERMISSION_DENIED, field)
     for operation, body in (("projects.create", {"id": "x"}), ("projects.archive", None)):
         assert (await full.refused(operation, "red", body, as_=red)).fault is PERMISSION_DENIED
+    # It may keep less of what is said than it did, and not more.
+    for word in ("all", "masked", "none"):
+        assert (await full.do("projects.change", "red", {"log": word}, as_=red))["log"] == word
+    for word in ("sampled", ""):
+        error = await full.refused("projects.change", "red", {"log": word}, as_=red)
+        assert (error.fault, error.param) == (PERMISSION_DENIED, "log")
+    assert (await full.do("projects.change", "red", {"log": "all"}))["log"] == "all"
+    secret = (await full.do("keys.create", body={"project": "red"}))["secret"]
+    assert full.keyring().find(secret).log == "all"
 
 
 @pytest.mark.parametrize("id", ["*", "Red", "-x", "a/b", "a b", "", "x" * 65, "ré", "a\n"])

@@ -39,10 +39,18 @@ def test_a_project_is_made_listed_changed_archived_and_restored(gateway_accounts
     ]
     gateway_accounts.list("projects.list", RED, replace(RED, id="old", archived_at=0.0))
     assert main(["projects", "list"]) == 0
-    assert "old  Team Red  normal    -        1970-01-01T00:00:00Z  1970-01-01T00:00:00Z" in capsys.readouterr().out
+    assert "old  Team Red  normal    -        -    1970-01-01T00:00:00Z  1970-01-01T00:00:00Z" in capsys.readouterr().out
     gateway_accounts.answer("projects.change", RED)
     assert main(["projects", "update", "red", "--capture", "gateway"]) == 0
-    assert gateway_accounts.bodies("projects.change") == [ChangeProject(capture="")]
+    gateway_accounts.answer("projects.change", RED)
+    assert main(["projects", "update", "red", "--log", "masked"]) == 0
+    gateway_accounts.answer("projects.change", RED)
+    assert main(["projects", "update", "red", "--log", "gateway"]) == 0
+    assert gateway_accounts.bodies("projects.change") == [
+        ChangeProject(capture=""),
+        ChangeProject(log="masked"),
+        ChangeProject(log=""),
+    ]
     gateway_accounts.answer("projects.archive", RED)
     assert main(["projects", "archive", "red", "-y"]) == 0
     gateway_accounts.answer("projects.restore", RED)

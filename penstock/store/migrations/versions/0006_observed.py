@@ -1,7 +1,8 @@
-"""What is seen: series, how far each gateway has told of them, alerts and silences.
+"""What is seen: series, how far each gateway has told of them, alerts and silences; and what projects say of keeping
+what was said.
 
-Going back puts the tables aside as ``..._kept``, with every row; going forward again takes them up from there. What
-happens meanwhile is in no series.
+Going back puts the tables, and what projects say, aside as ``..._kept``, with every row; going forward again takes
+them up from there. What happens meanwhile is in no series.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ TABLES = ("series", "series_fed", "alerts", "silences")
 
 
 def upgrade() -> None:
+    op.add_column("projects", sql.Column("log", TEXT, nullable=False, server_default=""))
+    if sql.inspect(op.get_bind()).has_table("project_logs_kept"):
+        op.execute(
+            "UPDATE projects SET log = (SELECT kept.log FROM project_logs_kept AS kept WHERE kept.id = projects.id) "
+            "WHERE id IN (SELECT id FROM project_logs_kept)"
+        )
+        op.drop_table("project_logs_kept")
     if sql.inspect(op.get_bind()).has_table("series_kept"):
         for table in TABLES:
             op.rename_table(f"{table}_kept", table)
@@ -70,5 +78,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("CREATE TABLE project_logs_kept AS SELECT id, log FROM projects WHERE log <> ''")
+    op.drop_column("projects", "log")
     for table in TABLES:
         op.rename_table(table, f"{table}_kept")
