@@ -1,4 +1,4 @@
-"""What the supervisor measures of the way into the store: a row each."""
+"""What the supervisor measures of the way into the store, and of alerts: a row each."""
 
 from __future__ import annotations
 
@@ -15,4 +15,20 @@ JOURNAL_DAMAGED = Counter(
 )
 STORE_AWAY = Gauge("penstock_store_away", "1 while the store does not answer, else 0.")
 
-ROWS = (JOURNAL_WAITING, JOURNAL_DAMAGED, STORE_AWAY)
+ALERTS_FIRING = Gauge(
+    "penstock_alerts_firing",
+    "Alerts that are not over, silenced ones included, by severity: page or ticket.",
+    ("severity",),
+)
+ALERTS_DELIVERED = Counter(
+    "penstock_alert_messages",
+    "Messages about alerts to each receiver of this gateway; the outcome is delivered, or failed after all attempts.",
+    ("receiver", "outcome"),
+)
+BUDGET_LEFT = Gauge(
+    "penstock_error_budget_left",
+    "What is left of the error budget of an objective, as a share of it; below 0 it is overspent.",
+    ("service", "objective"),
+)
+
+ROWS = (JOURNAL_WAITING, JOURNAL_DAMAGED, STORE_AWAY, ALERTS_FIRING, ALERTS_DELIVERED, BUDGET_LEFT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.core.policy import Balance, Breaker, Deadlines, Hedge, History, Queue, Retry
-from penstock.observe.config import Objective, ServiceLog
+from penstock.observe.config import Objective, ServiceLog, check_names
 from penstock.prompts.config import Member
 
 
@@ -45,3 +45,6 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """What the service promises. Alerts come of them."""
     log: ServiceLog = ServiceLog()
     """What is kept of its requests."""
+
+    def __post_init__(self) -> None:
+        check_names(self.objectives)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
+
+TEMPLATES = ("slack", "pagerduty", "teams", "json")
+"""Templates of webhooks that are in the box."""
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Days = Annotated[float, msgspec.Meta(gt=0, le=36500)]
@@ -86,17 +91,27 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     url: Url
     """Where it goes."""
     template: str = "slack"
-    """`slack`, `pagerduty`, `teams`, `json`, or a Jinja2 template of the body."""
+    """`slack`, `pagerduty`, `teams`, `json`, or a Jinja2 template of the body: text with a `{` in it."""
     headers: dict[str, str] = {}
     """Sent along."""
     key: str = ""
-    """PagerDuty's routing key."""
+    """PagerDuty's routing key (the integration key of Events API v2); a template of one's own has it as `key`."""
     severities: tuple[Literal["page", "ticket"], ...] = ("page", "ticket")
     """Which alerts it is told of."""
 
+    def __post_init__(self) -> None:
+        if self.template not in TEMPLATES and "{" not in self.template:
+            near = difflib.get_close_matches(self.template, TEMPLATES, n=1)
+            mend = f"did you mean `{near[0]}`?" if near else "write one of them, or a Jinja2 template"
+            raise ValueError(f"`template` is none of {', '.join(TEMPLATES)}, and holds no `{{`; {mend}")
+        if self.template == "pagerduty" and not self.key:
+            raise ValueError("`template: pagerduty` lacks `key`; give it the integration key of Events API v2")
+        if self.key and self.template in ("slack", "teams", "json"):
+            raise ValueError(f"`key` is not sent with `template: {self.template}`; remove it, or use `headers`")
+
     def __repr__(self) -> str:
-        # The address and the key are secrets.
-        return f"Webhook(template={self.template!r})"
+        # The address, the headers and the key are secrets.
+        return f"Webhook(template={self.template[:20]!r})"
 
 
 class Email(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +133,13 @@ class Email(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Who gets it."""
     severities: tuple[Literal["page", "ticket"], ...] = ("page", "ticket")
     """Which alerts."""
+
+    def __post_init__(self) -> None:
+        inside = self.host in ("localhost", "127.0.0.1", "::1")
+        if self.user and not self.starttls and self.port != 465 and not inside:
+            raise ValueError("the password would go out in clear; set `starttls: true`, or use port 465")
+        if self.password and not self.user:
+            raise ValueError("`password` lacks `user`; say who signs in")
 
     def __repr__(self) -> str:
         return f"Email(host={self.host!r})"
@@ -143,18 +165,64 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     kind: Literal["availability", "latency", "first_chunk", "cost", "quality"]
     """What a good request is: one that did not fail (`availability`), that was over (`latency`) or begun
-    (`first_chunk`) within `within_s`, that cost at most `dollars`; `quality`: a score of `metric`, of which the mean
-    must be at least `target`."""
+    (`first_chunk`) within `within_s`. `cost`: the mean cost of a request must be at most `dollars`; `quality`: the
+    mean of the scores of `metric` must be at least `target`."""
+    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$|^$")] = ""
+    """What it is called in alerts, one name a service. Default: its kind and bound, such as `latency-2s`."""
     target: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.99
-    """The share of requests that must be good; for `quality` the mean score."""
+    """The share of requests that must be good; for `quality` the mean score. `cost` has none."""
     window_days: Annotated[float, msgspec.Meta(ge=1, le=90)] = 30.0
     """Over how long."""
     within_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] | None = None
     """For `latency` and `first_chunk`."""
     dollars: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    """For `cost`: the most that a request may cost on the mean of an hour."""
+    """For `cost`: the most that a request may cost on the mean."""
     metric: str = ""
     """For `quality`: the name of a score."""
+
+    def __post_init__(self) -> None:
+        needs = _NEEDS.get(self.kind, "")
+        given = {"within_s": self.within_s, "dollars": self.dollars, "metric": self.metric or None}
+        if needs and given[needs] is None:
+            raise ValueError(f"`kind: {self.kind}` lacks the key `{needs}`; {_MENDS[needs]}")
+        for key, value in given.items():
+            if value is not None and key != needs:
+                kinds = " or ".join(f"`kind: {kind}`" for kind, needed in _NEEDS.items() if needed == key)
+                raise ValueError(f"`{key}` says nothing for `kind: {self.kind}`; remove it, or write {kinds}")
+
+    @property
+    def title(self) -> str:
+        """Its name, made of its kind and bound where it has none."""
+        if self.name:
+            return self.name
+        if self.within_s is not None:
+            return f"{self.kind}-{_length(self.within_s)}"
+        if self.dollars is not None:
+            return f"cost-{self.dollars:.9f}".rstrip("0").rstrip(".") + "usd"
+        return f"quality-{self.metric}" if self.metric else self.kind
+
+
+_NEEDS = {"latency": "within_s", "first_chunk": "within_s", "cost": "dollars", "quality": "metric"}
+_MENDS = {
+    "within_s": "write the seconds, such as `within_s: 2`",
+    "dollars": "write the most that a request may cost on the mean, such as `dollars: 0.02`",
+    "metric": "name the score, such as `metric: feedback`",
+}
+
+
+def _length(seconds: float) -> str:
+    return f"{seconds * 1000:g}ms" if seconds < 1 else f"{seconds:g}s"
+
+
+def check_names(objectives: Sequence[Objective]) -> None:
+    """Whether each objective of a service has a name of its own. Raises ``ValueError``."""
+    seen: set[str] = set()
+    for each in objectives:
+        if each.title in seen:
+            raise ValueError(
+                f"two of `objectives` are called `{each.title}`; give one of them another `name`, or remove it"
+            )
+        seen.add(each.title)
 
 
 class ServiceLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

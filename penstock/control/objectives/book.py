@@ -1,0 +1,141 @@
+"""What is known of objectives, minute by minute and hour by hour, kept up with the series store.
+
+The last day is kept by minutes, what is older by hours. At first all of it is read, in pieces; then only what a
+gateway has told since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from penstock.control.objectives.counting import NOTHING, Count, counted
+from penstock.control.objectives.windows import DAY_S
+from penstock.core.series import Fed, SeriesQuery, SeriesRow
+from penstock.observe.config import Objective
+
+MINUTE_S, HOUR_S = 60.0, 3600.0
+FINE_S = DAY_S
+"""For how long there are minutes."""
+
+Promises = Mapping[str, Sequence[Objective]]
+"""Objectives by service."""
+Whose = tuple[str, str]
+"""Service, and the objective's title."""
+
+
+class Series(Protocol):
+    """What this needs of ``penstock.store.SeriesStore``."""
+
+    def series(self, query: SeriesQuery) -> Sequence[SeriesRow]: ...
+
+    def fed(self) -> Sequence[Fed]: ...
+
+
+class Book:
+    """Not to be used from several threads at once. ``project`` None: all projects'."""
+
+    def __init__(self, promises: Promises, project: str | None = None) -> None:
+        self.promises = promises
+        self._project = project
+        self._fed: dict[str, float] = {}
+        self._edge = 0.0
+        self._minutes: dict[float, dict[Whose, Count]] = {}
+        self._hours: dict[float, dict[Whose, Count]] = {}
+        self._read = {service: [o for o in each if o.kind != "quality"] for service, each in promises.items()}
+
+    @property
+    def told(self) -> float | None:
+        """Until when somebody has told of everything; None: nobody has told of anything."""
+        return max(self._fed.values(), default=None)
+
+    def read(self, series: Series, now: float) -> None:
+        """Catches up. Blocks. Raises ``PenstockError`` while the store is away; what is known then stays."""
+        fed = {each.gateway: each.until for each in series.fed()}
+        if not any(self._read.values()):
+            self._fed = fed
+            return
+        moved = [self._fed.get(gateway, 0.0) for gateway, until in fed.items() if self._fed.get(gateway) != until]
+        if not moved:
+            return
+        since, until = _floor(min(moved), MINUTE_S), _floor(now, MINUTE_S) + MINUTE_S
+        if since < self._edge or not self._edge:
+            self._load(series, now, until)
+        else:
+            self._replace(self._minutes, series, since, until, MINUTE_S, HOUR_S)
+            self._fold(_floor(now, HOUR_S) - FINE_S)
+        self._fed = fed
+
+    def window(self, service: str, title: str, since: float, until: float) -> Count:
+        """What ended in between. Where there are only hours, from the beginning of the hour."""
+        whose, found = (service, title), NOTHING
+        # The newest are the last: a short window looks at few.
+        for layer, step_s in ((self._minutes, MINUTE_S), (self._hours, HOUR_S)):
+            for at in reversed(layer):
+                if at + step_s <= since:
+                    break
+                if at < until and whose in layer[at]:
+                    found = found.plus(layer[at][whose])
+        return found
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _load(self, series: Series, now: float, until: float) -> None:
+        edge = _floor(now, HOUR_S) - FINE_S
+        longest = max(each.window_days for of in self._read.values() for each in of) * DAY_S
+        hours: dict[float, dict[Whose, Count]] = {}
+        minutes: dict[float, dict[Whose, Count]] = {}
+        self._replace(hours, series, _floor(now - longest, HOUR_S), edge, HOUR_S, DAY_S)
+        self._replace(minutes, series, edge, until, MINUTE_S, HOUR_S)
+        self._hours, self._minutes, self._edge = hours, minutes, edge
+
+    def _replace(
+        self,
+        layer: dict[float, dict[Whose, Count]],
+        series: Series,
+        since: float,
+        until: float,
+        step_s: float,
+        piece_s: float,
+    ) -> None:
+        """Reads these times anew, into a layer whose order is that of time."""
+        fresh: dict[float, dict[Whose, Count]] = {}
+        for begin, end in _pieces(since, until, piece_s):
+            for service in self._asked():
+                query = SeriesQuery(
+                    since=begin, until=end, step_s=step_s, by=("service",), service=service, project=self._project
+                )
+                for row in series.series(query):
+                    for objective in self._read.get(row.key.service, ()):
+                        count = counted(objective, row)
+                        if count.total or count.bad:
+                            fresh.setdefault(row.at, {})[row.key.service, objective.title] = count
+        for at in [at for at in layer if since <= at < until]:
+            del layer[at]
+        for at in sorted(fresh):
+            layer[at] = fresh[at]
+
+    def _asked(self) -> Sequence[str | None]:
+        services = [service for service, objectives in self._read.items() if objectives]
+        return services if len(services) < 4 else [None]
+
+    def _fold(self, edge: float) -> None:
+        """Minutes before then become hours."""
+        longest = max(each.window_days for of in self._read.values() for each in of) * DAY_S
+        for at in [at for at in self._minutes if at < edge]:
+            hour = self._hours.setdefault(_floor(at, HOUR_S), {})
+            for whose, count in self._minutes.pop(at).items():
+                hour[whose] = hour.get(whose, NOTHING).plus(count)
+        for at in [at for at in self._hours if at < edge + FINE_S - longest - HOUR_S]:
+            del self._hours[at]
+        self._edge = edge
+
+
+def _pieces(since: float, until: float, piece_s: float) -> Iterator[tuple[float, float]]:
+    while since < until:
+        yield since, min(since + piece_s, until)
+        since += piece_s
+
+
+def _floor(at: float, step_s: float) -> float:
+    return at // step_s * step_s
