@@ -60,6 +60,18 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How far its clock and this machine's may differ."""
     stale_after_s: Annotated[float, msgspec.Meta(gt=0, le=604800)] = 86400.0
     """For how long its keys are trusted while it cannot be reached."""
+    client_id: str = ""
+    """What it knows the console by, so that people can sign in there. Register `ADDRESS/console/sign-in/callback`
+    with it as the place to return to. Default: people sign in with a key."""
+    client_secret: str = ""
+    """What the console proves itself with, where the identity provider gave it something."""
+    scopes: tuple[Name, ...] = ("openid", "profile", "email")
+    """What the console asks it to tell of a person."""
+    label: str = ""
+    """What it is called on the page where people sign in. Default: its host."""
+
+    def __repr__(self) -> str:
+        return f"Issuer({self.issuer!r}, {self.audience!r})"
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,8 @@ import msgspec
 from penstock.access.config import Issuer
 from penstock.access.jwks import SigningKey, read_jwks
 from penstock.access.keyring import UnknownKid
-from penstock.access.oidc_claims import Claims, People, shown
+from penstock.access.oidc_claims import Claims, People, deciding, shown
+from penstock.access.sessions import Identity
 from penstock.core.accounts import Directory, SigningKeys
 from penstock.core.errors import IDENTITIES_STALE, INVALID_TOKEN, KEY_EXPIRED, PenstockError
 from penstock.core.identity import Principal
@@ -82,14 +84,48 @@ class Tokens:
         self._seen[name] = (principal, until)
         return principal
 
-    def _checked(self, token: bytes, now: float) -> tuple[Claims, Issuer, float]:
+    def identity(self, token: str, number: int, nonce: str) -> Identity:
+        """Who has signed in at the issuer of that place in ``access.oidc``, by the ID token that it gave out for the
+        console's ``client_id`` and ``nonce`` (OpenID Connect Core 1.0, 3.1.3.7).
+
+        Raises ``PenstockError`` as ``verify`` does.
+        """
+        if len(token) > MOST_BYTES or not token.isascii():
+            raise _invalid(f"The token is longer than {MOST_BYTES >> 10} KiB, or not ASCII. Get a shorter one.")
+        issuer = self._issuers[number]
+        meant = msgspec.structs.replace(issuer, audience=issuer.client_id)
+        claims, _, _ = self._checked(token.encode(), self._now(), (meant,))
+        if not hmac.compare_digest(str(claims.get("nonce", "")).encode("utf-8", "replace"), nonce.encode()):
+            raise _invalid("The ID token is not the answer to this sign-in. Begin again.")
+        if isinstance(claims.get("aud"), list) and claims.get("azp", issuer.client_id) != issuer.client_id:
+            raise _invalid("The ID token was given out for another program ('azp'). Begin again.")
+        named = claims.get("name") or claims.get("email") or claims.get("preferred_username")
+        identity = Identity(
+            issuer.issuer,
+            issuer.audience,
+            json.dumps(deciding(claims, issuer)).encode(),
+            named[:120] if isinstance(named, str) else "",
+        )
+        self.of(identity)
+        return identity
+
+    def of(self, identity: Identity) -> Principal:
+        """What somebody may do now who signed in before. Raises ``PenstockError`` as ``verify`` does."""
+        for issuer in self._issuers:
+            if (issuer.issuer, issuer.audience) == (identity.issuer, identity.audience) and issuer.client_id:
+                return self._people.principal(json.loads(identity.claims), issuer)
+        raise _invalid(f"Nobody can sign in by {identity.issuer[:200]} any more. Sign in with a key.")
+
+    def _checked(
+        self, token: bytes, now: float, issuers: Sequence[Issuer] | None = None
+    ) -> tuple[Claims, Issuer, float]:
         """The claims of a token that is right, whose it is, and until when."""
         signed, _, signature_part = token.rpartition(b".")
         header_part, _, claims_part = signed.partition(b".")
         header = _object(header_part, "header")
         claims = _object(claims_part, "body")
         signature = _decoded(signature_part, "signature")
-        named = [each for each in self._issuers if each.issuer == claims.get("iss")]
+        named = [each for each in issuers or self._issuers if each.issuer == claims.get("iss")]
         if not named:
             raise _invalid(
                 f"The token's issuer ({shown(claims.get('iss'))}) is none that this gateway takes tokens of. "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import httpx
 
 from penstock.control.issuers import Answer, Unfetched
+from penstock.control.sign_in import Replied
 
 MOST_BYTES = 512 << 10
 """The largest document that is read."""
@@ -30,20 +32,34 @@ class Documents:
 
     async def __call__(self, url: str) -> Answer:
         """As ``penstock.control.issuers.Fetch``."""
+        status, body, headers = await self._whole(url, "GET")
+        if status != httpx.codes.OK:
+            raise Unfetched(f"{url} answered with status {status}")
+        return Answer(body, headers.get("cache-control", ""))
+
+    async def send(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Replied:
+        """As ``penstock.control.sign_in.Send``."""
+        status, body, _ = await self._whole(url, "POST", form, headers)
+        return Replied(status, body)
+
+    async def _whole(
+        self, url: str, method: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, httpx.Headers]:
         try:
-            async with asyncio.timeout(self._deadline_s), self._client.stream("GET", url) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise Unfetched(f"{url} answered with status {response.status_code}")
+            async with (
+                asyncio.timeout(self._deadline_s),
+                self._client.stream(method, url, data=form, headers=headers) as response,
+            ):
                 body = bytearray()
                 async for part in response.aiter_raw():
                     body += part
                     if len(body) > MOST_BYTES:
                         raise Unfetched(f"{url} is larger than {MOST_BYTES >> 10} KiB")
+                return response.status_code, bytes(body), response.headers
         except TimeoutError:
             raise Unfetched(f"{url} did not answer within {self._deadline_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unfetched(f"{url} cannot be reached: {error or type(error).__name__}") from None
-        return Answer(bytes(body), response.headers.get("cache-control", ""))
 
     async def aclose(self) -> None:
         """Lets go of the connections. Idempotent."""

@@ -27,6 +27,8 @@ WITHIN_S = 30.0
 _HTML = "text/html; charset=utf-8"
 _JSON = "application/json"
 _MOST_MESSAGES = 256
+# The one page for people of whom nothing is known.
+_DOOR = "/sign-in"
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +91,8 @@ class Console:
         if found is None:
             raise PenstockError(UNKNOWN_URL, f"There is no page at /console{ask.path[:120]}.")
         route, place = found
+        if not ask.actor.key_id and ask.path != _DOOR:
+            raise PenstockError(PERMISSION_DENIED, "Sign in first.")
         if route.permissions and not visit.may(*route.permissions):
             if ask.path == "/" and (first := home(visit)) != "/":
                 return Redirect(link(first))

@@ -1,0 +1,99 @@
+"""What is live on a page of the console: one stream of events for each tab that is looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from penstock.core.administration import Answer
+from penstock.core.errors import OUT_OF_RESOURCES, PenstockError
+from penstock.edge.http.exchange import Exchange
+from penstock.edge.http.pump import start_stream
+
+MOST = 256
+"""Streams of one worker."""
+EVERY_S = 2.0
+"""How often a page is asked for again."""
+
+_PING = b": ping\n\n"
+_BYE = b"event: bye\ndata: {}\n\n"
+_STALE = b"event: stale\ndata: {}\n\n"
+
+Ask = Callable[[], Awaitable[Answer]]
+"""Asks for the page's live parts again, in the name of whoever is signed in now. Raises ``PenstockError``: when
+nobody is any more (status 401 or 403), or when it cannot be had just now."""
+
+
+class _Live(msgspec.Struct):
+    regions: dict[str, str]
+
+
+class Streams:
+    """All of one worker. ``pace`` waits between two looks."""
+
+    def __init__(
+        self, every_s: float = EVERY_S, most: int = MOST, pace: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._every_s = every_s
+        self._most = most
+        self._pace = pace
+        self.open = 0
+
+    async def run(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool]) -> None:
+        """Sends what changes until the client leaves, the session ends or the gateway stops.
+
+        Raises ``PenstockError(OUT_OF_RESOURCES)`` when there are too many.
+        """
+        if self.open >= self._most:
+            raise PenstockError(
+                OUT_OF_RESOURCES,
+                f"{self._most} pages are live at this worker already. Close some, or reload this one by hand.",
+                retry_after=10.0,
+            )
+        self.open += 1
+        try:
+            start_stream(exchange, [])
+            exchange.silent = lambda: exchange.write(_PING)
+            exchange.write(b"retry: 3000\n\n")
+            await self._sent(exchange, ask, ending)
+        finally:
+            exchange.silent = None
+            self.open -= 1
+
+    async def _sent(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool]) -> None:
+        known: dict[str, bytes] = {}
+        while not ending():
+            try:
+                answer = await ask()
+            except PenstockError as error:
+                if error.fault.status in (401, 403):
+                    exchange.write(_BYE, more=False)
+                    return
+                exchange.write(_STALE)
+            else:
+                if (event := _changed(answer, known)) is not None:
+                    exchange.write(event)
+            if exchange.full:
+                await exchange.room()
+            await self._pace(self._every_s)
+        exchange.write(b"", more=False)
+
+
+def _changed(answer: Answer, known: dict[str, bytes]) -> bytes | None:
+    """The event that tells what is not as it was sent before; None: all is."""
+    if answer.status != 200:
+        return _STALE
+    try:
+        live = msgspec.json.decode(answer.body, type=_Live)
+    except msgspec.DecodeError:
+        return _STALE
+    fresh: dict[str, str] = {}
+    for id, html in live.regions.items():
+        digest = hashlib.blake2b(html.encode(), digest_size=16).digest()
+        if known.get(id) != digest:
+            known[id] = digest
+            fresh[id] = html
+    return b"event: regions\ndata: %b\n\n" % msgspec.json.encode(fresh) if fresh else None
