@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from penstock.control.accounts.operation import BASE, PAGES, Operation, Parameter
 from penstock.control.observed import changes, charts, overview, requests, subjects
+from penstock.control.observed.alerts import ALERTING
 from penstock.control.observed.views import (
     ChangeView,
     ContentView,
@@ -116,7 +117,7 @@ OBSERVED: tuple[Operation, ...] = (
         summary="How it goes: every service over a window of time, against the window before",
         answer=OverviewView,
         query=(
-            Parameter("window", "`15m`, `1h`, `6h`, `24h`, `7d` or `30d`. Default: `1h`."),
+            Parameter("window", "`1m`, `5m`, `15m`, `1h`, `6h`, `24h`, `7d` or `30d`. Default: `1h`."),
             Parameter("until", "When the window ends. Default: as late as everything is known."),
             _PROJECT,
             Parameter("key", "Only of the key of this id."),
@@ -161,4 +162,5 @@ OBSERVED: tuple[Operation, ...] = (
         query=(_PROJECT,),
         reads=subjects.erase,
     ),
+    *ALERTING,
 )

@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.control.accounts.operation import Sources
 from penstock.control.accounts.turn import Turn, invalid, near, time_of
+from penstock.control.observed.alerts import alerts_of
 from penstock.control.observed.asked import said
 from penstock.control.observed.changes import Wanted, changes
 from penstock.control.observed.charts import own, series_of
@@ -24,6 +25,8 @@ from penstock.routing.assignment import shares
 from penstock.store import SeriesStore
 
 WINDOWS: Mapping[str, float] = {
+    "1m": 60.0,
+    "5m": 300.0,
     "15m": 900.0,
     "1h": 3600.0,
     "6h": 6 * 3600.0,
@@ -59,7 +62,7 @@ def overview(sources: Sources, turn: Turn, _: object, __: Ask) -> OverviewView:
     before: PointView | None = None
     services: tuple[ServiceNow, ...]
     stale_since = live.stale_since
-    alerts: tuple[AlertView, ...] = ()
+    alerts: Sequence[AlertView] = ()
     changed: Sequence[ChangeView] = ()
     until = _whole(turn.now) if asked_until is None else asked_until
     since, gateways = until - length, tuple(_alone(each) for each in sorted(turn.standing))
@@ -68,6 +71,8 @@ def overview(sources: Sources, turn: Turn, _: object, __: Ask) -> OverviewView:
         since, until, gateways = counted.since, counted.until, counted.gateways
         total, before = _point(counted, counted.now), _point(counted, counted.before, length)
         services = _services(counted, standing, sources.directory(), turn, length)
+        if sources.alerts is not None and turn.actor.may("alerts:read"):
+            alerts = alerts_of(sources.alerts, turn, turn.now)
         changed, _rest = changes(sources.audit, turn.actor, Wanted(since=since, until=turn.now), None, _CHANGES)
         if stale_since is None and counted.told is not None and turn.now - counted.told > LATE_S:
             stale_since = counted.told
@@ -86,7 +91,7 @@ def overview(sources: Sources, turn: Turn, _: object, __: Ask) -> OverviewView:
         total=total,
         before=before,
         services=services,
-        alerts=alerts,
+        alerts=tuple(alerts),
         changes=tuple(changed),
         in_flight=live.in_flight if sees_all else None,
         queued=live.queued if sees_all else None,

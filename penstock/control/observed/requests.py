@@ -15,6 +15,7 @@ from penstock.core.errors import NOT_FOUND, PenstockError
 from penstock.core.money import dollars
 from penstock.core.requests import Place, RequestRecord
 from penstock.core.usage import Act, Entry
+from penstock.observe.spans import waterfall
 from penstock.store import RequestStore
 
 READ_CONTENT = "requests.read_content"
@@ -102,7 +103,17 @@ def content(sources: Sources, turn: Turn, _: object, ask: Ask) -> ContentView:
 
 def spans(record: RequestRecord) -> tuple[SpanView, ...]:
     """Its waterfall."""
-    return ()
+    return tuple(
+        SpanView(
+            name=bar.name,
+            begin_ms=bar.begin * 1000.0,
+            ms=(bar.end - bar.begin) * 1000.0,
+            depth=bar.depth,
+            about=bar.about,
+            error=bar.error,
+        )
+        for bar in waterfall(record)
+    )
 
 
 def _log(sources: Sources) -> RequestStore:
@@ -165,6 +176,9 @@ def _json(raw: bytes) -> msgspec.Raw:
     return msgspec.Raw(raw)
 
 
+_OTHERWISE = frozenset({"attempts", "trace"})
 _SAME = tuple(
-    name for name in RequestView.__struct_fields__ if name in RequestRecord.__struct_fields__ and name != "attempts"
+    name
+    for name in RequestView.__struct_fields__
+    if name in RequestRecord.__struct_fields__ and name not in _OTHERWISE
 )

@@ -47,23 +47,18 @@ def _cache(record: RequestRecord) -> Iterator[str]:
 
 
 def _waited(record: RequestRecord) -> Iterator[str]:
-    if record.queued_s is None:
-        return
-    got = "for a place at a replica" if record.attempts else "for a place, and got none"
-    yield f"It waited {_time(record.queued_s)} {got}."
+    if record.queued_s is not None:
+        got = "for a place at a replica" if record.attempts else "for a place at a replica, and got none"
+        yield f"It waited {duration(record.queued_s)} {got}."
 
 
 def _attempts(record: RequestRecord) -> Iterator[str]:
-    won = _won(record)
     for attempt in record.attempts:
-        if not attempt.code:
-            continue
-        said = f": {attempt.message}" if attempt.message and attempt.message != attempt.code else ""
-        after = _time(attempt.ended_s - attempt.began_s)
-        yield (
-            f"Attempt {attempt.number} at {_where(attempt)} failed after {after} ({attempt.code}){said}".rstrip(".")
-            + "."
-        )
+        if attempt.code:
+            after = duration(attempt.ended_s - attempt.began_s)
+            failed = f"Attempt {attempt.number} at {_where(attempt)} failed after {after} with {attempt.code}"
+            yield f"{failed}{_because(attempt.message)}"
+    won = _won(record)
     if won is None:
         return
     first = record.attempts[0]
@@ -76,33 +71,33 @@ def _attempts(record: RequestRecord) -> Iterator[str]:
 
 
 def _ended(record: RequestRecord) -> str:
-    took = _time(record.duration_s)
+    took = duration(record.duration_s)
     match record.ending:
         case "complete":
-            first = "" if record.first_chunk_s is None else f", {_time(record.first_chunk_s)} to the first chunk"
-            return f"It was complete after {took}{first}; {_time(record.overhead_s)} of it was the gateway's own."
+            first = "" if record.first_chunk_s is None else f", {duration(record.first_chunk_s)} to the first chunk"
+            return f"It was complete after {took}{first}; {duration(record.overhead_s)} of it was the gateway's own."
         case "client_gone":
             return f"The client went away after {took}, and the work was stopped."
     blame = "was refused" if 400 <= record.status < 500 else "failed"
-    said = f": {record.message}" if record.message else "."
-    return f"It {blame} after {took} with {record.status} ({record.code or 'no code'}){said}"
+    code = f" ({record.code})" if record.code else ""
+    return f"It {blame} after {took} with {record.status}{code}{_because(record.message)}"
 
 
 def _cost(record: RequestRecord, rows: Sequence[Entry]) -> Iterator[str]:
-    if record.tokens is None:
+    tokens = record.tokens
+    if tokens is None:
         if not rows:
             yield "No tokens were counted, and it cost nothing."
         return
-    tokens = record.tokens
     cached = f" ({tokens.cached_read:,} of them cached)" if tokens.cached_read else ""
-    upper = ", at most: the upstream did not say how much it was" if record.estimated else ""
     prices = sorted({row.price for row in rows if row.price})
-    price = f" by the price {' and '.join(prices)}" if prices else ""
-    none = ", as the model has no price" if not prices and rows and not record.cost_nano else ""
-    yield (
-        f"{tokens.input:,} tokens in{cached} and {tokens.output:,} out cost ${dollars(record.cost_nano)}{price}{none}"
-        f"{upper}."
-    )
+    if prices:
+        price = f" by the price {' and '.join(prices)}"
+    else:
+        price = ", as the model has no price" if rows and not record.cost_nano else ""
+    upper = "; at most that, as the upstream did not say how much it was" if record.estimated else ""
+    amount = f"{tokens.input:,} tokens in{cached} and {tokens.output:,} out"
+    yield f"{amount} cost ${dollars(record.cost_nano)}{price}{upper}."
     if len(rows) > 1:
         yield f"That is the sum of {len(rows)} attempts that an upstream worked on."
 
@@ -130,11 +125,18 @@ def _where(attempt: AttemptMade) -> str:
     return f"'{attempt.model}' ({attempt.replica})" if attempt.replica else f"'{attempt.model}'"
 
 
-def _time(seconds: float) -> str:
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} \u00b5s"
-    if seconds < 1.0:
-        return f"{seconds * 1000.0:.3g} ms"
-    if seconds < 120.0:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60.0:.1f} min"
+def _because(message: str) -> str:
+    """The end of a sentence."""
+    said = " ".join(message.split()).rstrip(".")
+    return f": {said}." if said else "."
+
+
+def duration(seconds: float) -> str:
+    """With two digits or three, in the unit that fits."""
+    for unit, of in (("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)):
+        amount = seconds / of
+        if amount < 999.5 and unit != "s":
+            break
+    if unit == "s" and amount >= 119.5:
+        return f"{seconds / 60.0:.1f} min"
+    return f"{amount:.1f} {unit}" if amount < 9.95 and unit != "µs" else f"{amount:.0f} {unit}"

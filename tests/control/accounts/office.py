@@ -20,6 +20,7 @@ from penstock.control.observed.standing import Live
 from penstock.core.accounts import Directory, KeyRecord
 from penstock.core.administration import Actor, Answer, Ask
 from penstock.core.errors import PenstockError
+from penstock.core.requests import AttemptMade, RequestContent, RequestRecord
 from penstock.core.usage import Act, AuditQuery, Entry, Tokens
 from penstock.store.audit import SqlAudit
 from penstock.store.database import open_database, sqlite_url
@@ -154,7 +155,8 @@ async def office(folder: Path) -> AsyncIterator[Office]:
 
 
 async def furnished(here: Office) -> None:
-    """Projects red and blue, each with a team, a user, keys, a limit, a budget, usage and audited prompts."""
+    """Projects red and blue, each with a team, a user, keys, a limit, a budget, usage, a request of a subject in the
+    log with what was said, and audited prompts."""
     for name in ("red", "blue"):
         await here.do("projects.create", body={"id": name, "name": name.title()})
         await here.do("teams.create", body={"id": f"{name}-team", "project": name})
@@ -174,6 +176,7 @@ async def furnished(here: Office) -> None:
             await here.do("budgets.create", body=common | {"id": f"{name}-{kind}-budget", "amount": "10"})
         for row in range(3):
             here.ledger.append([entry(name, f"{name}-req-{row}", at=NOW - 3600 + row)])
+        here.requests.append_requests([record(name, f"{name}-request")], [said(name, f"{name}-request")])
         act = Act(at=NOW, kind="content", actor=f"{name}-key", project=name, action="chat", content=b'{"said":1}')
         here.audit.append_acts([(f"{name}-act", act)])
 
@@ -199,3 +202,44 @@ def entry(project: str, request_id: str, *, attempt: int = 0, at: float = NOW, c
         cost_nano=cost_nano,
         price="m@0",
     )
+
+
+def record(project: str, request_id: str, *, at: float = NOW - 60, **changes: Any) -> RequestRecord:
+    fields: dict[str, Any] = {
+        "request_id": request_id,
+        "at": at,
+        "gateway": "g",
+        "project": project,
+        "key_id": f"{project}-key",
+        "user": f"{project}-user",
+        "team": f"{project}-team",
+        "subject": f"{project}-subject",
+        "asked": "chat",
+        "service": "chat",
+        "model": "m",
+        "replica": "m-0",
+        "kind": "chat",
+        "dialect": "chat/completions",
+        "ending": "complete",
+        "status": 200,
+        "tokens": Tokens(input=10, output=5),
+        "cost_nano": 2_500_000,
+        "duration_s": 1.0,
+        "overhead_s": 0.002,
+        "attempts": (AttemptMade(number=1, model="m", replica="m-0", began_s=0.001, ended_s=1.0, first_s=0.2),),
+        "content": "all",
+    }
+    return RequestRecord(**fields | changes)
+
+
+def said(project: str, request_id: str, *, at: float = NOW - 60, **changes: Any) -> RequestContent:
+    fields: dict[str, Any] = {
+        "request_id": request_id,
+        "at": at,
+        "project": project,
+        "service": "chat",
+        "subject": f"{project}-subject",
+        "request": b'{"messages":[{"role":"user","content":"Where is my parcel?"}]}',
+        "reply": b'{"choices":[{"text":"On its way."}]}',
+    }
+    return RequestContent(**fields | changes)
