@@ -83,7 +83,7 @@ class Alerting:
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
-        self._delivery = Delivery(receivers, self._done, clock.now, sleep)
+        self.delivery = Delivery(receivers, self._done, clock.now, sleep)
         self._book = Book({})
         self._stood: tuple[Stood, ...] = ()
         self._own = Own(gateway)
@@ -99,7 +99,7 @@ class Alerting:
 
     async def run(self) -> None:
         """Until cancelled."""
-        lines = asyncio.create_task(self._delivery.run())
+        lines = asyncio.create_task(self.delivery.run())
         try:
             while True:
                 try:
@@ -108,22 +108,22 @@ class Alerting:
                     _log.exception("objectives are not watched for a fault of the gateway itself")
                 await self._sleep(EVERY_S)
         finally:
-            await self._delivery.drained(DRAIN_S)
+            await self.delivery.drained(DRAIN_S)
             lines.cancel()
             await asyncio.wait([lines])
-            await self._delivery.aclose()
+            await self.delivery.aclose()
 
     async def tick(self) -> None:
         """Looks once, and hands over what people are to be told."""
         told, flying = frozenset(self._told), frozenset(self._flying)
-        messages, noted = await asyncio.to_thread(self._look, told, flying, self._delivery.failing)
+        messages, noted = await asyncio.to_thread(self._look, told, flying, self.delivery.failing)
         self._told -= noted
         for message in messages:
             self._send(message)
 
     async def drained(self, within_s: float) -> bool:
         """Whether everything was delivered, or given up, within this time."""
-        return await self._delivery.drained(within_s)
+        return await self.delivery.drained(within_s)
 
     def standing(self, project: str | None = None) -> Sequence[Stood]:
         """How the objectives stand: of all requests, as of the last tick, or of one project's. Blocks in the latter
@@ -144,7 +144,7 @@ class Alerting:
             metrics.ALERTS_FIRING.name: tuple(totals.Series((name,), (float(n),)) for name, n in firing.items()),
             metrics.ALERTS_DELIVERED.name: tuple(
                 totals.Series((line.receiver.name, outcome), (float(count),))
-                for line in self._delivery.lines
+                for line in self.delivery.lines
                 for outcome, count in (("delivered", line.delivered), ("failed", line.failed))
             ),
             metrics.BUDGET_LEFT.name: tuple(
@@ -160,10 +160,10 @@ class Alerting:
     def _send(self, message: Message) -> None:
         if message.status == "firing":
             for alert in message.alerts:
-                wanted = sum(alert.severity in line.receiver.severities for line in self._delivery.lines)
+                wanted = sum(alert.severity in line.receiver.severities for line in self.delivery.lines)
                 if wanted:
                     self._flying[alert.id, alert.since] = wanted
-        self._delivery.put(message)
+        self.delivery.put(message)
 
     def _done(self, message: Message, delivered: bool) -> None:
         if message.status == "resolved":
@@ -261,7 +261,7 @@ class Alerting:
             if (alert.id, alert.since) in flying and claimed(alert) and now - alert.changed_at >= RENEW_S:
                 written([msgspec.structs.replace(alert, changed_at=now)], {alert.id: alert.changed_at})
         settings = self._settings
-        ready = due(now, current.values(), self._delivery.severities, settings.group_s, settings.repeat_s)
+        ready = due(now, current.values(), self.delivery.severities, settings.group_s, settings.repeat_s)
         for group in ready:
             fresh = tuple(self._reworded(each, found) for each in group if (each.id, each.since) not in flying)
             taken, expected = claim(fresh, now)
@@ -305,7 +305,7 @@ class Alerting:
     def _of_this(self, now: float, failing: Mapping[str, str], lost: int | None) -> list[Condition]:
         found = [about.store(self._gateway, self._away_since, now)]
         found += about.replicas(self._gateway, self._sources.deployment())
-        found += about.delivery(self._gateway, failing, self._delivery.names)
+        found += about.delivery(self._gateway, failing, self.delivery.names)
         found.append(about.shed(self._gateway, lost))
         return found
 

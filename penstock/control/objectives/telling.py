@@ -86,7 +86,8 @@ def due(
 
 def claim(alerts: Sequence[Alert], now: float) -> tuple[tuple[Alert, ...], dict[str, float]]:
     """The same as they are to be written, and what must still be there."""
-    taken = tuple(msgspec.structs.replace(each, changed_at=now) for each in alerts)
+    # Later than what was there even in the moment in which it began: that is how a claim is known.
+    taken = tuple(msgspec.structs.replace(each, changed_at=max(now, each.changed_at + 0.001)) for each in alerts)
     return taken, {each.id: each.changed_at for each in alerts}
 
 
