@@ -32,6 +32,9 @@ class Call(msgspec.Struct, frozen=True):
     each value the client's own JSON bytes; whatever we do not own goes upstream from here untouched.
     ``stream`` is what the client asked of us, ``usage_chunk`` whether it wants the usage chunk of a stream.
     ``choices`` is ``n`` (at least 1). ``max_tokens`` is the client's own bound on output, if it gave one.
+    ``dialect`` is the last words of the route that it came by, empty: those of ``kind``. ``internal``: the gateway
+    asks it for itself, at the cost of a client. ``trace`` are header lines of W3C Trace Context for the upstream,
+    each ended by CRLF.
     """
 
     request_id: str
@@ -43,6 +46,9 @@ class Call(msgspec.Struct, frozen=True):
     choices: int = 1
     max_tokens: int | None = None
     user: str | None = None
+    dialect: str = ""
+    internal: bool = False
+    trace: bytes = b""
 
 
 class Usage(msgspec.Struct, frozen=True):

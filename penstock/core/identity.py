@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.policy import Priority
+from penstock.core.requests import ContentPolicy
 
 Capture = Literal["", "none", "hashes", "content"]
 """What is kept of prompts and replies; empty: what the gateway's own policy says."""
@@ -20,8 +21,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     ``key_id`` is the key's public id, or for a token ``jwt:`` and the user's id. ``project`` is where it spends;
     ``everywhere``: it administers all projects, else only its own. ``role`` is for people, ``permissions`` decide.
     None in ``services``, ``models``, ``endpoints`` and ``tools``: no bound. ``networks`` are CIDR. ``priority`` is
-    the best that it may claim, ``capture`` what its project has said of prompts and replies. ``purpose`` is
-    ``internal`` for the gateway itself, whom no limit holds and who comes after everybody else.
+    the best that it may claim, ``capture`` what its project has said of prompts and replies for the audit, ``log``
+    for the log of requests. ``purpose`` is ``internal`` for the gateway itself, whom no limit holds and who comes
+    after everybody else.
     """
 
     key_id: str
@@ -38,6 +40,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...] | None = None
     priority: Priority = Priority.NORMAL
     capture: Capture = ""
+    log: ContentPolicy = ""
     purpose: Literal["client", "internal"] = "client"
 
     def may_use(self, service: str) -> bool:

@@ -150,10 +150,23 @@ class Ask(msgspec.Struct, frozen=True):
     prompt: bytes = b""
 
 
+class TraceParent(msgspec.Struct, frozen=True):
+    """The trace that a client's request is part of (W3C Trace Context): ``trace`` is its id, 16 bytes, ``span`` the
+    id of the client's own span, 8 bytes, neither all zeros. ``sampled``: the client says that it may be recorded.
+    ``state`` is ``tracestate``, sound or empty."""
+
+    trace: bytes
+    span: bytes
+    sampled: bool = False
+    state: bytes = b""
+
+
 class Terms(msgspec.Struct, frozen=True):
     """What a client asked of the way, beside the body. ``timeout_s`` lowers the service's total deadline (above 0),
-    ``priority`` that of its key; ``headers`` are the request's, by lower-case name."""
+    ``priority`` that of its key; ``headers`` are the request's, by lower-case name; ``trace`` is what they say of
+    one, None: nothing, or nothing sound."""
 
     timeout_s: float | None = None
     priority: Priority | None = None
     headers: Mapping[bytes, bytes] = {}
+    trace: TraceParent | None = None

@@ -49,6 +49,18 @@ class Assigned(msgspec.Struct, frozen=True):
     rollout: str = ""
 
 
+class Prepared(msgspec.Struct, frozen=True):
+    """The call is as its service wants it."""
+
+    at: float
+
+
+class Reserved(msgspec.Struct, frozen=True):
+    """Limits and budgets hold what the request may use."""
+
+    at: float
+
+
 class Queued(msgspec.Struct, frozen=True):
     """How long the request waited for a place, got or not, in seconds."""
 
@@ -57,12 +69,13 @@ class Queued(msgspec.Struct, frozen=True):
 
 
 class AttemptStarted(msgspec.Struct, frozen=True):
-    """``number`` counts from 1."""
+    """``number`` counts from 1. ``span`` is its own in the request's trace, empty where there is none."""
 
     at: float
     number: int
     model: str
     replica: str
+    span: bytes = b""
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
@@ -96,7 +109,19 @@ class Closed(msgspec.Struct, frozen=True):
     cost_nano: int = 0
 
 
-TrailFact = Arrived | Admitted | Assigned | Queued | AttemptStarted | AttemptFailed | FirstChunk | Counted | Closed
+TrailFact = (
+    Arrived
+    | Admitted
+    | Assigned
+    | Prepared
+    | Reserved
+    | Queued
+    | AttemptStarted
+    | AttemptFailed
+    | FirstChunk
+    | Counted
+    | Closed
+)
 
 
 class Trail:

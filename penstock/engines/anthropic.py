@@ -74,7 +74,7 @@ class Anthropic:
         origin = Origin(self._name, model, (*self._secrets, replica.key) if replica.key else self._secrets)
         body = message_body(call, model, self._max_tokens)
         prepared = self._prepared(replica.base_url, key)
-        response = await self._http.post(prepared, body, connect_s=connect_s)
+        response = await self._http.post(prepared, body, connect_s=connect_s, lines=call.trace)
         wall = self._clock.wall()
         if not 200 <= response.status < 300:
             status, headers = response.status, response.headers

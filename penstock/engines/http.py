@@ -243,21 +243,27 @@ class Http:
         return Prepared(to, lines.encode(), "x-request-id" in names)
 
     async def post(
-        self, prepared: Prepared, body: bytes, *, request_id: str = "", connect_s: float | None = None
+        self,
+        prepared: Prepared,
+        body: bytes,
+        *,
+        request_id: str = "",
+        connect_s: float | None = None,
+        lines: bytes = b"",
     ) -> Response:
         """Sends a JSON body and returns once the head of the answer has arrived, whatever its status.
 
-        ``request_id`` travels as ``X-Request-Id``. Sent again, on another connection, only if a pooled connection
-        turns out to have been closed before a byte of an answer came. ``connect_s`` stands in for
-        ``connect_timeout_s``. Raises ``PenstockError``: UPSTREAM_UNREACHABLE, UPSTREAM_BROKEN, UPSTREAM_TIMEOUT,
-        UPSTREAM_GARBLED (not HTTP), STOPPING after ``aclose``.
+        ``request_id`` travels as ``X-Request-Id``, ``lines`` are sound header lines, each with its CRLF. Sent again,
+        on another connection, only if a pooled connection turns out to have been closed before a byte of an answer
+        came. ``connect_s`` stands in for ``connect_timeout_s``. Raises ``PenstockError``: UPSTREAM_UNREACHABLE,
+        UPSTREAM_BROKEN, UPSTREAM_TIMEOUT, UPSTREAM_GARBLED (not HTTP), STOPPING after ``aclose``.
         """
         to = prepared.to
         if not request_id or prepared.named:
-            head = b"%bContent-Length: %d\r\n\r\n" % (prepared.head, len(body))
+            head = b"%b%bContent-Length: %d\r\n\r\n" % (prepared.head, lines, len(body))
         elif request_id.isascii() and request_id.isprintable():
             name = request_id.encode()
-            head = b"%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n" % (prepared.head, name, len(body))
+            head = b"%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n" % (prepared.head, lines, name, len(body))
         else:
             raise malformed(to.origin)
         if self._closed:

@@ -117,7 +117,8 @@ class LlamaCpp:
 
     async def _embedded(self, call: Call, replica: Replica, body: bytes) -> Upstream:
         origin = Origin(self._name, self._name, (replica.key,))
-        response = await self._http.post(self._prepared(replica.base_url, call.kind, replica.key), body)
+        prepared = self._prepared(replica.base_url, call.kind, replica.key)
+        response = await self._http.post(prepared, body, lines=call.trace)
         if response.status != 200:
             raise refused(response.status, await refusal(response), call, self._name)
         return Whole(response, partial(whole, call.kind, origin))
@@ -141,7 +142,8 @@ class LlamaCpp:
 
     async def _one(self, call: Call, replica: Replica, part: Part) -> Upstream:
         origin = Origin(self._name, self._name, (replica.key,))
-        response = await self._http.post(self._prepared(replica.base_url, call.kind, replica.key), part.body)
+        prepared = self._prepared(replica.base_url, call.kind, replica.key)
+        response = await self._http.post(prepared, part.body, lines=call.trace)
         if response.status != 200:
             raise refused(response.status, await refusal(response), call, self._name)
         return Streamed(response, LlamaEvents(call, part.forced, origin))

@@ -77,14 +77,15 @@ class OpenAI:
         prepared = self._prepared(replica.base_url, call.kind, key)
         asking = call.stream and self._takes_stream_options
         body = self._body(call, asking)
-        response = await self._http.post(prepared, body, request_id=call.request_id, connect_s=connect_s)
+        post = partial(self._http.post, request_id=call.request_id, connect_s=connect_s, lines=call.trace)
+        response = await post(prepared, body)
         origin = self._origin(call, replica)
         if asking and response.status in (400, 422):
             refused = await refusal(response)
             if not _blames_stream_options(complaint(refused)):
                 raise http_error(response.status, response.headers, refused, origin, self._clock.wall())
             body = self._body(call, False)
-            response = await self._http.post(prepared, body, request_id=call.request_id, connect_s=connect_s)
+            response = await post(prepared, body)
             if response.status < 300:
                 self._takes_stream_options = False
         if not 200 <= response.status < 300:

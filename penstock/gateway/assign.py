@@ -26,9 +26,8 @@ def assign(call: Call, admission: Admission, terms: Terms, trail: Trail, clock: 
     Raises ``PenstockError`` (PERMISSION_DENIED, MODEL_NOT_FOUND, MODEL_FORBIDDEN, TOOL_FORBIDDEN), and as ``draw``
     does.
     """
-    at = clock.now()
     principal = admission.principal
-    trail.add(Admitted(at, principal.key_id, principal.project))
+    trail.add(Admitted(clock.now(), principal.key_id, principal.project))
     if "call" not in principal.permissions:
         raise PenstockError(
             PERMISSION_DENIED,
@@ -42,11 +41,11 @@ def assign(call: Call, admission: Admission, terms: Terms, trail: Trail, clock: 
         if FORCE in terms.headers:
             # What it asks for must not be answered by anything else.
             return named(service, {}, terms.headers, principal), None
-        trail.add(Assigned(at, service.name))
+        trail.add(Assigned(clock.now(), service.name))
         return service, None
     lot = draw(service, service.assignment, call, principal, terms)
     rollout = lot.watched.rollout if lot.watched is not None else ""
-    trail.add(Assigned(at, service.name, lot.service.release, lot.unit, rollout))
+    trail.add(Assigned(clock.now(), service.name, lot.service.release, lot.unit, rollout))
     return lot.service, lot
 
 

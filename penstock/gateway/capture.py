@@ -44,10 +44,11 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Text(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``bytes`` and ``sha256`` of all of it, in UTF-8. ``cut``: ``text`` is its beginning."""
+    """``bytes`` and ``sha256`` of all of it, in UTF-8; empty where nothing is hashed. ``cut``: ``text`` is its
+    beginning."""
 
     length: int = msgspec.field(name="bytes")
-    sha256: str
+    sha256: str = ""
     text: str | UnsetType = UNSET
     cut: bool = False
 
@@ -124,14 +125,15 @@ class _Strand:
 
     __slots__ = ("_hash", "_kept", "_length")
 
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
+    def __init__(self, hashed: bool) -> None:
+        self._hash = hashlib.sha256() if hashed else None
         self._length = 0
         self._kept = bytearray()
 
     def add(self, data: bytes, room: int) -> int:
         """How much of ``room`` it takes."""
-        self._hash.update(data)
+        if self._hash is not None:
+            self._hash.update(data)
         self._length += len(data)
         if len(data) > room:
             data = data[:room]
@@ -139,7 +141,7 @@ class _Strand:
         return len(data)
 
     def text(self, whole: bool) -> Text:
-        digest = self._hash.hexdigest()
+        digest = "" if self._hash is None else self._hash.hexdigest()
         if not whole:
             return Text(self._length, digest)
         cut = len(self._kept) < self._length
@@ -149,9 +151,9 @@ class _Strand:
 class _CallSaid:
     __slots__ = ("arguments", "id", "name")
 
-    def __init__(self) -> None:
+    def __init__(self, hashed: bool) -> None:
         self.id = self.name = ""
-        self.arguments = _Strand()
+        self.arguments = _Strand(hashed)
 
 
 class _ChoiceSaid:
@@ -164,12 +166,14 @@ class _ChoiceSaid:
 
 
 class Transcript:
-    """What a request's client was told, as far as ``most`` bytes go; with ``whole`` false only its hashes."""
+    """What a request's client was told, as far as ``most`` bytes go; with ``whole`` false only its hashes, with
+    ``hashed`` false none."""
 
-    __slots__ = ("_calls", "_choices", "_more", "_room", "_unread", "_whole")
+    __slots__ = ("_calls", "_choices", "_hashed", "_more", "_room", "_unread", "_whole")
 
-    def __init__(self, whole: bool, most: int = KEPT_BYTES) -> None:
+    def __init__(self, whole: bool, most: int = KEPT_BYTES, *, hashed: bool = True) -> None:
         self._whole = whole
+        self._hashed = hashed
         self._room = most if whole else 0
         self._choices: dict[int, _ChoiceSaid] = {}
         self._calls = 0
@@ -183,7 +187,7 @@ class Transcript:
                 pieces = _decoder.decode(chunk).choices
             except (msgspec.DecodeError, UnicodeDecodeError):
                 if self._unread is None:
-                    self._unread = _Strand()
+                    self._unread = _Strand(self._hashed)
                 self._add(self._unread, chunk)
                 continue
             for piece in pieces or ():
@@ -202,12 +206,19 @@ class Transcript:
         """The choice of the lowest index, None: nothing was said that can be read."""
         return self._choice(min(self._choices)) if self._choices else None
 
+    def reply(self) -> bytes:
+        """What was said, by choice, as JSON."""
+        return without_keys(msgspec.json.encode(self._replies()))
+
     def content(self, call: Call) -> bytes:
         """What the audit keeps of it, as JSON."""
-        reply = tuple(self._choice(index) for index in sorted(self._choices))
+        reply = self._replies()
         unread = None if self._unread is None else self._unread.text(self._whole)
         content = Content(_request(call, self._whole), reply, unread, self._more)
-        return _KEY.sub(rb"pk-\1-***", msgspec.json.encode(content))
+        return without_keys(msgspec.json.encode(content))
+
+    def _replies(self) -> tuple[Choice, ...]:
+        return tuple(self._choice(index) for index in sorted(self._choices))
 
     def _hear(self, piece: _Piece) -> None:
         choice = self._choices.get(piece.index)
@@ -235,7 +246,7 @@ class Transcript:
         if text:
             strand = choice.strands.get(name)
             if strand is None:
-                strand = choice.strands[name] = _Strand()
+                strand = choice.strands[name] = _Strand(self._hashed)
             self._add(strand, text.encode())
 
     def _called(self, choice: _ChoiceSaid, index: int, id: str, function: _Function | None) -> None:
@@ -245,7 +256,7 @@ class Transcript:
                 self._more = True
                 return
             self._calls += 1
-            call = choice.calls[index] = _CallSaid()
+            call = choice.calls[index] = _CallSaid(self._hashed)
         call.id = call.id or id[:_LONGEST_NAME]
         if function is not None:
             if function.name and len(call.name) < _LONGEST_NAME:
@@ -270,6 +281,11 @@ class Transcript:
             calls,
             choice.finish,
         )
+
+
+def without_keys(data: bytes) -> bytes:
+    """The same without the secrets of Penstock's own keys."""
+    return _KEY.sub(rb"pk-\1-***", data) if b"pk-" in data else data
 
 
 def transcript(admission: Admission, policy: Capture) -> Transcript | None:
@@ -301,7 +317,7 @@ def _request(call: Call, whole: bool) -> Request:
     """The fields are hashed one by one: together they may be long."""
     digest = hashlib.sha256()
     length, kept = 0, bytearray()
-    for data in _written(call):
+    for data in written(call):
         digest.update(data)
         length += len(data)
         if whole and len(kept) <= KEPT_BYTES:
@@ -314,7 +330,8 @@ def _request(call: Call, whole: bool) -> Request:
     return Request(length, digest.hexdigest(), beginning=kept[:KEPT_BYTES].decode(errors="ignore"))
 
 
-def _written(call: Call) -> Sequence[bytes | memoryview]:
+def written(call: Call) -> Sequence[bytes | memoryview]:
+    """The call's fields as one JSON object, in pieces."""
     parts: list[bytes | memoryview] = []
     for name, value in call.fields.items():
         parts.append((b"," if parts else b"{") + msgspec.json.encode(name) + b":")

@@ -11,6 +11,7 @@
 | ``dispatch`` | ``Won``: the first attempt whose first chunk may be released |
 | ``reply`` | ``Reply``: owns the place, the upstream and the trail, closes each exactly once |
 | ``settle`` | when the reply closes, however it closes: trail -> journal, metrics, log |
+| ``recording`` | and then, where there is a log of requests: what is kept of it -> spool |
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.identity import Principal
-from penstock.core.policy import Ask, Terms
+from penstock.core.policy import Ask, Terms, TraceParent
 from penstock.core.releases import Score
 from penstock.core.serving import Service
-from penstock.core.trail import Arrived, Ending, Trail
+from penstock.core.trail import Arrived, Ending, Prepared, Reserved, Trail
 from penstock.gateway import directory
 from penstock.gateway.admit import admit
 from penstock.gateway.alarm import Alarm, Alarms
 from penstock.gateway.assign import assign
-from penstock.gateway.capture import Transcript
 from penstock.gateway.dispatch import Race, dispatch
 from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place, Places, claimed, placed
 from penstock.gateway.plan import Course, Traffic
 from penstock.gateway.prepare import Preparing
-from penstock.gateway.reply import Reply
+from penstock.gateway.recording import Recording
+from penstock.gateway.reply import Hearing, Reply
 from penstock.gateway.reserve import Reserving, leased
 from penstock.gateway.settle import Settle, Summary, telling
 from penstock.gateway.snapshot import Admission, Snapshot
@@ -55,8 +56,8 @@ class Gateway:
     ``snapshots`` gives the snapshot of this moment; ``traffic`` says which replica is best; ``places`` is the
     admission queue; ``reserving`` holds limits and budgets; ``settle`` hears every trail once; ``doors`` says why
     nobody is let in, if so; ``learn`` returns when an issuer's signing keys have been asked for again; ``prepare``
-    adds what services have of their own; ``trials`` scores and copies requests for rollouts; ``draw`` gives random
-    numbers in [0, 1).
+    adds what services have of their own; ``trials`` scores and copies requests for rollouts; ``recording`` has each
+    in the log and the charts, None: there are none; ``draw`` gives random numbers in [0, 1).
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Gateway:
         "_learn",
         "_places",
         "_prepare",
+        "_recording",
         "_reserving",
         "_settle",
         "_snapshots",
@@ -87,6 +89,7 @@ class Gateway:
         clock: Clock,
         prepare: Preparing,
         trials: Trials,
+        recording: Recording | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._snapshots = snapshots
@@ -99,6 +102,7 @@ class Gateway:
         self._clock = clock
         self._prepare = prepare
         self._trials = trials
+        self._recording = recording
         self._draw = draw
         self._alarms: Alarms | None = None
 
@@ -130,15 +134,17 @@ class Gateway:
         alarm: Alarm | None = None
         lease: Lease | None = None
         course: Course | None = None
-        settle = self._settle if over is None else telling(self._settle, over)
-        hearing: tuple[Transcript, ...] = ()
+        recorded = None if self._recording is None else self._recording.begin(call, admission, terms)
+        settle = self._settle if recorded is None else recorded.settling(self._settle)
+        settle = settle if over is None else telling(settle, over)
+        hearing: tuple[Hearing, ...] = ()
         release = ""
         try:
             if (shut := self._doors()) is not None:
                 raise shut
             service, lot = assign(call, admission, terms, trail, clock)
-            release = service.release
-            policy = service.policy
+            release, policy = service.release, service.policy
+            heard = () if recorded is None else recorded.hearing(service)
             total_s = _total(policy.deadlines.total_s, terms.timeout_s)
             alarm = Alarm(total_s, self._ticking())
             if lot is not None and lot.concerned:
@@ -146,7 +152,9 @@ class Gateway:
                 settle, hearing = trial.settling(settle), trial.hearing
             with alarm.begin():
                 call = await self._prepare(call, service, admission)
+            trail.add(Prepared(clock.now()))
             lease = await leased(self._reserving, call, admission, service, total_s, alarm)
+            trail.add(Reserved(clock.now()))
             call = lease.held_to(call)
             priority = claimed(terms.priority, admission.principal)
             place = await placed(self._places, service, admission, priority, alarm, trail, clock)
@@ -163,6 +171,7 @@ class Gateway:
                 lease=lease,
                 trail=trail,
                 clock=clock,
+                tracing=None if recorded is None else recorded.tracing,
             )
             won = await dispatch(race, alarm, policy.hedge.after_s if policy.hedge else None)
         except BaseException as error:
@@ -187,7 +196,7 @@ class Gateway:
             trail=trail,
             settle=settle,
             headers=told(won.attempt, clock.now() - arrived - trail.away, release) | lease.headers(),
-            hearing=hearing if lease.transcript is None else (*hearing, lease.transcript),
+            hearing=(*hearing, *heard) if lease.transcript is None else (*hearing, *heard, lease.transcript),
         )
 
     async def ask(
@@ -195,6 +204,21 @@ class Gateway:
     ) -> Reply:
         """``chat`` for whom the gateway itself lets in, on the snapshot of this moment."""
         return await self.chat(call, Admission(self._snapshots(), principal), terms, over)
+
+    def refused(
+        self,
+        request_id: str,
+        admission: Admission,
+        error: PenstockError,
+        *,
+        took_s: float,
+        dialect: str = "",
+        trace: TraceParent | None = None,
+    ) -> None:
+        """Has in the log and the charts what was asked by a caller who was let in, and could not be read. Never
+        raises."""
+        if self._recording is not None:
+            self._recording.refused(request_id, admission, error, took_s=took_s, dialect=dialect, trace=trace)
 
     def note(self, scores: tuple[Score, ...]) -> None:
         """Has what a client says of answers in the journal. Raises ``PenstockError(JOURNAL_FULL)``."""

@@ -21,6 +21,7 @@ from penstock.gateway.hedge import first_of
 from penstock.gateway.lease import Lease
 from penstock.gateway.plan import Attempt, Course
 from penstock.gateway.snapshot import Engine
+from penstock.gateway.tracing import Tracing
 from penstock.gateway.tries import Try
 from penstock.gateway.watch import Watcher
 
@@ -48,9 +49,10 @@ class Won(msgspec.Struct, frozen=True):
 
 
 class Race:
-    """What every attempt of one request has in common. ``watching`` makes the watchers of one attempt."""
+    """What every attempt of one request has in common. ``watching`` makes the watchers of one attempt; ``tracing``
+    is the request's trace, None: it has none."""
 
-    __slots__ = ("call", "clock", "course", "deadlines", "engines", "lease", "trail", "watching")
+    __slots__ = ("call", "clock", "course", "deadlines", "engines", "lease", "tracing", "trail", "watching")
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Race:
         lease: Lease,
         trail: Trail,
         clock: Clock,
+        tracing: Tracing | None = None,
     ) -> None:
         self.call = call
         self.course = course
@@ -71,6 +74,7 @@ class Race:
         self.lease = lease
         self.trail = trail
         self.clock = clock
+        self.tracing = tracing
 
 
 async def dispatch(race: Race, alarm: Alarm, hedge_s: float | None) -> Won:
@@ -121,9 +125,10 @@ async def _reserved(race: Race, alarm: Alarm, attempt: Attempt) -> Try:
 
 
 async def _attempt(race: Race, alarm: Alarm, attempt: Attempt, tried: Try) -> Won:
-    clock, call, deadlines = race.clock, race.call, race.deadlines
+    clock, deadlines = race.clock, race.deadlines
+    call, span = (race.call, b"") if race.tracing is None else race.tracing.attempt(race.call)
     started = clock.now()
-    race.trail.add(AttemptStarted(started, attempt.number, attempt.model, attempt.replica.id))
+    race.trail.add(AttemptStarted(started, attempt.number, attempt.model, attempt.replica.id, span))
     watch = race.watching(tried)
     first_s = deadlines.first_token_s if call.stream else None
     try:

@@ -7,7 +7,7 @@ attempt goes out the journal has what it may cost at most; when the request is o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +16,7 @@ from penstock.core.chat import Call, Kind
 from penstock.core.errors import BUDGET_EXCEEDED, COUNTERS_UNAVAILABLE, NO_PRICE, RATE_LIMITED, PenstockError
 from penstock.core.leases import Granted, Hold, Level, Need, Refused
 from penstock.core.serving import Replica, Service
-from penstock.core.usage import Audited, Entry, Held, Opened, Settled
+from penstock.core.usage import Audited, Entry, Held, Opened, Settled, Tokens
 from penstock.gateway import capture as capturing
 from penstock.gateway.means import Means
 from penstock.gateway.most import Most, most, surcharged
@@ -30,7 +30,8 @@ _KINDS = {kind: kind.name.lower() for kind in Kind}
 
 class Lease:
     """What one request holds. Its methods are called from the tasks of its request; ``close`` exactly once, which
-    tells ``over`` its id."""
+    tells ``over`` its id. Then ``tokens`` are those of all its attempts, None: there were none to count;
+    ``estimated``: of some attempt the upstream did not say."""
 
     __slots__ = (
         "_admission",
@@ -50,7 +51,9 @@ class Lease:
         "_tries",
         "_turn",
         "counted",
+        "estimated",
         "id",
+        "tokens",
         "transcript",
     )
 
@@ -65,7 +68,8 @@ class Lease:
         over: Callable[[str], None],
     ) -> None:
         self.id = id
-        self.counted = False
+        self.counted = self.estimated = False
+        self.tokens: Tokens | None = None
         internal = admission.principal.purpose == "internal"
         # What the gateway asks for itself repeats what the audit has.
         self.transcript = None if internal else capturing.transcript(admission, means.capture)
@@ -223,6 +227,10 @@ class Lease:
         """What it holds of the counters."""
         return tuple(self._held)
 
+    def ended(self) -> Mapping[int, float]:
+        """When attempts ended that did not run to the end, by number, in ``Clock.now`` seconds."""
+        return {tried.number: tried.ended for tried in self._tries if tried.ended is not None}
+
     def cap(self, model: str) -> int | None:
         """Tokens of output, over all choices, that the request is held to at this model for want of another bound;
         None where nothing counts them, or it has one."""
@@ -259,6 +267,9 @@ class Lease:
         charged = [(each, charge) for each in self._tries if (charge := each.charge(each is won, now)) is not None]
         self._over(self.id)
         amounts = _summed([charge for _, charge in charged])
+        if charged:
+            self.tokens = charged[0][1].tokens if len(charged) == 1 else _together(charged)
+            self.estimated = any(charge.estimated for _, charge in charged)
         spent = used(self._applying, amounts, self._at) if self.counted else {}
         try:
             if self._tries:
@@ -297,6 +308,11 @@ class Lease:
             price="" if tried.price is None else f"{tried.price.model}@{tried.price.since:.0f}",
             release=self._service.release,
         )
+
+
+def _together(charged: Sequence[tuple[Try, Charge]]) -> Tokens:
+    parts = [msgspec.structs.astuple(charge.tokens) for _, charge in charged]
+    return Tokens(**dict(zip(Tokens.__struct_fields__, map(sum, zip(*parts, strict=True)), strict=True)))
 
 
 def _summed(charges: Sequence[Charge]) -> Amounts:

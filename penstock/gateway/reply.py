@@ -5,19 +5,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from penstock.core.chat import Sink
 from penstock.core.errors import UPSTREAM_TIMEOUT, PenstockError
 from penstock.core.trail import Ending, Trail
 from penstock.gateway.alarm import Alarm
-from penstock.gateway.capture import Transcript
 from penstock.gateway.dispatch import Won, watched
 from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place
 from penstock.gateway.settle import Settle, Summary
 
 T = TypeVar("T")
+
+
+class Hearing(Protocol):
+    """Takes down what a client is told."""
+
+    def take(self, chunks: Sequence[bytes]) -> None:
+        """These go to the client. Never raises."""
+
+    def through(self, sink: Sink) -> Sink:
+        """``sink``, with what it is given taken down."""
 
 
 class Reply:
@@ -61,7 +70,7 @@ class Reply:
         trail: Trail,
         settle: Settle,
         headers: Mapping[str, str],
-        hearing: tuple[Transcript, ...] = (),
+        hearing: tuple[Hearing, ...] = (),
     ) -> None:
         self._won = won
         self._whole = whole

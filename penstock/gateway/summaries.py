@@ -150,6 +150,7 @@ def _asking(call: Call, turns: Sequence[bytes], history: History) -> Call:
         fields=fields,
         max_tokens=history.summary_tokens,
         user=call.user,
+        internal=True,
     )
 
 

@@ -31,6 +31,7 @@ from penstock.edge.http.metrics import RESPONSES
 from penstock.edge.http.pump import pump_stream, pump_whole, stopping, unexpected
 from penstock.edge.http.routes import CALL, OPEN, Endpoint, Needs, Route, Router, allow_header, endpoint
 from penstock.edge.http.terms import terms
+from penstock.edge.http.trace_context import trace_parent
 from penstock.edge.http.websocket import PATH as WEBSOCKET_PATH
 from penstock.edge.http.websocket import WebSocketSide, not_upgraded
 from penstock.gateway.chat import Gateway
@@ -48,6 +49,12 @@ class Admin(Protocol):
     def routes(self) -> tuple[Route, ...]: ...
 
 
+class Console(Protocol):
+    """Pages for people, which chat as the API does once they have let somebody in."""
+
+    def routes(self, chat: Endpoint, ending: Callable[[], bool]) -> tuple[Route, ...]: ...
+
+
 class App:
     """One object per worker. ``render`` gives the page of ``/metrics`` for an ``Accept``, or a ``PenstockError``;
     ``log_line`` takes one ``AccessLine`` per request, or is None, and must neither block nor raise. While it is
@@ -63,6 +70,7 @@ class App:
         render: Callable[[str], Awaitable[Exposed]],
         log_line: Callable[[object], None] | None = None,
         admin: Admin | None = None,
+        console: Console | None = None,
     ) -> None:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
@@ -70,6 +78,7 @@ class App:
         self._render = render
         self._log_line = log_line
         self._admin = admin
+        self._console = console
         self.draining = False
         self.listening: Listening | None = None
         self.sockets = WebSocketSide(gateway, meter=meter, max_body_bytes=max_body_bytes, log_line=log_line)
@@ -99,7 +108,12 @@ class App:
             _route("/metrics", OPEN, GET=self._metrics),
             _route("/openapi.json", OPEN, GET=self._openapi_json),
             *(self._admin.routes() if self._admin is not None else ()),
+            *(self._console_routes(self._console) if self._console is not None else ()),
         )
+
+    def _console_routes(self, console: Console) -> tuple[Route, ...]:
+        chat_completions = self._asked("/v1/chat/completions", chat.read)
+        return console.routes(chat_completions, lambda: self.draining)
 
     async def answer(self, exchange: Exchange) -> None:
         """Answers one exchange, whatever becomes of it; at the end it is over. Raises nothing."""
@@ -144,7 +158,8 @@ class App:
         await found(exchange, place)
 
     async def _admit(self, exchange: Exchange, path: str) -> Admission:
-        admission = await self._gateway.admitted(exchange.presented_key(), exchange.client)
+        # The console has let somebody in by a session.
+        admission = exchange.admission or await self._gateway.admitted(exchange.presented_key(), exchange.client)
         exchange.admission = admission
         check_endpoint(admission.principal, path)
         CALL.check(admission.principal)
@@ -154,11 +169,16 @@ class App:
 
     def _asked(self, path: str, read: Read) -> Endpoint:
         async def answer(exchange: Exchange, _: str) -> None:
-            admission = await self._admit(exchange, path)
             headers = exchange.headers
-            wishes = terms(headers)
-            check_head(headers, self._max_body_bytes)
-            asked = read(exchange.request_id, await exchange.body(self._max_body_bytes))
+            try:
+                admission = await self._admit(exchange, path)
+                wishes = terms(headers)
+                check_head(headers, self._max_body_bytes)
+                asked = read(exchange.request_id, await exchange.body(self._max_body_bytes))
+            except PenstockError as error:
+                if exchange.admission is not None:
+                    self._refused(exchange, exchange.admission, path, error)
+                raise
             exchange.asked = asked.call.service
             if asked.call.stream:
                 await pump_stream(exchange, self._gateway, asked, admission, wishes)
@@ -166,6 +186,16 @@ class App:
                 await pump_whole(exchange, self._gateway, asked, admission, wishes)
 
         return answer
+
+    def _refused(self, exchange: Exchange, admission: Admission, path: str, error: PenstockError) -> None:
+        self._gateway.refused(
+            exchange.request_id,
+            admission,
+            error,
+            took_s=time.monotonic() - exchange.arrived,
+            dialect=path.removeprefix("/v1/"),
+            trace=trace_parent(exchange.headers),
+        )
 
     # -- what is known here --------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ from penstock.core.errors import BAD_REQUEST, HEADERS_TOO_LARGE, PenstockError
 from penstock.edge.http.exchange import Headers
 
 MAX_HEAD_BYTES = 64 << 10
+LISTS = (b"x-forwarded-for", b"traceparent", b"tracestate", b"cookie")
+"""Headers that are given as a list when they come several times; of any other the last one counts. A list makes a
+``traceparent`` unsound, as it should be."""
 
 # Headers that speak of an upgrade; without them a "connection: upgrade" means nothing.
 _UPGRADE = (b"upgrade", b"http2-settings")
@@ -159,9 +162,10 @@ class Requests:
             for name in (b"host", b"content-length", b"transfer-encoding"):
                 if sum(given == name for given, _ in self._pairs) > 1:
                     raise _bad(f"The header '{name.decode()}' is there more than once.")
-            chain = [value for name, value in self._pairs if name == b"x-forwarded-for"]
-            if len(chain) > 1:
-                headers[b"x-forwarded-for"] = b", ".join(chain)
+            for name in LISTS:
+                chain = [value for given, value in self._pairs if given == name]
+                if len(chain) > 1:
+                    headers[name] = b", ".join(chain)
         coding = headers.get(b"transfer-encoding")
         if coding is not None and (coding.strip().lower() != b"chunked" or version == "1.0"):
             raise _bad("A body may have no transfer coding but 'chunked', and that in HTTP/1.1 only.")

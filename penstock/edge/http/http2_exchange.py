@@ -10,7 +10,7 @@ import msgspec
 
 from penstock.core.errors import BAD_REQUEST, PenstockError
 from penstock.edge.http.exchange import Exchange, Headers
-from penstock.edge.http.http1_requests import MAX_HEAD_BYTES, too_long
+from penstock.edge.http.http1_requests import LISTS, MAX_HEAD_BYTES, too_long
 
 
 class Carrier(Protocol):
@@ -108,7 +108,7 @@ def read(pairs: Iterable[tuple[bytes, bytes]]) -> Head:
     size = 0
     for name, value in pairs:
         size += len(name) + len(value)
-        if name == b"x-forwarded-for" and name in headers:
+        if name in LISTS and name in headers:
             value = headers[name] + b", " + value
         headers[name] = value
     if size > MAX_HEAD_BYTES:

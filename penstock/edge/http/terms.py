@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from penstock.core.errors import INVALID_VALUE, PenstockError
 from penstock.core.policy import Priority, Terms
+from penstock.edge.http.trace_context import trace_parent
 
 _LONGEST_S = 86_400.0
 _PRIORITIES = {b"high": Priority.HIGH, b"normal": Priority.NORMAL, b"low": Priority.LOW}
@@ -27,7 +28,8 @@ def terms(headers: Mapping[bytes, bytes]) -> Terms:
                 param="x-penstock-priority",
             )
         priority = found
-    return Terms(timeout_s, priority, headers)
+    trace = trace_parent(headers) if b"traceparent" in headers else None
+    return Terms(timeout_s, priority, headers, trace)
 
 
 def _seconds(given: bytes) -> float:

@@ -26,6 +26,7 @@ from penstock.core.splice import members
 from penstock.edge.http.dialects import Read, chat, completions, embeddings, responses
 from penstock.edge.http.dialects.checked import Head
 from penstock.edge.http.pump import stopping
+from penstock.edge.http.trace_context import trace_parent
 
 AT_ONCE = 64
 """Requests that may run on one socket at once."""
@@ -64,7 +65,7 @@ class Start(msgspec.Struct, frozen=True):
     priority: Priority
 
     def terms(self, headers: Mapping[bytes, bytes]) -> Terms:
-        return Terms(timeout_s=self.timeout_s, priority=self.priority, headers=headers)
+        return Terms(self.timeout_s, self.priority, headers, trace_parent(headers))
 
 
 class Cancel(msgspec.Struct, frozen=True):

@@ -138,10 +138,16 @@ class SocketRequest:
     async def _answer(self) -> None:
         gateway, start = self._side.gateway, self._start
         self._admission = admission = await gateway.admitted(self._caller.key, self._caller.client)
-        check_endpoint(admission.principal, start.path)
-        asked = READS[start.path](self.request_id, start.body)
+        terms = start.terms(self._caller.headers)
+        try:
+            check_endpoint(admission.principal, start.path)
+            asked = READS[start.path](self.request_id, start.body)
+        except PenstockError as error:
+            dialect = start.path.removeprefix("/v1/")
+            gateway.refused(self.request_id, admission, error, took_s=0.0, dialect=dialect, trace=terms.trace)
+            raise
         self._asked = asked.call.service
-        reply = await gateway.chat(asked.call, admission, start.terms(self._caller.headers))
+        reply = await gateway.chat(asked.call, admission, terms)
         answer = b""
         try:
             if asked.call.stream:

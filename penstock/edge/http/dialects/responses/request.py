@@ -121,6 +121,7 @@ def read(request_id: str, body: bytes) -> Asked:
         usage_chunk=stream,
         max_tokens=asked.max_output_tokens,
         user=asked.user,
+        dialect="responses",
     )
     return Asked(call, ResponsesWire(request_id, _echo(asked, fields)))
 

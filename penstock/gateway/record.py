@@ -1,0 +1,177 @@
+"""The record of a request that is over: its trail, and what else is known, as the facts that the log keeps. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from penstock.core.chat import Call, Kind
+from penstock.core.requests import AttemptMade, ContentPolicy, Marks, RequestRecord
+from penstock.core.trail import (
+    Admitted,
+    Arrived,
+    Assigned,
+    AttemptFailed,
+    AttemptStarted,
+    Ending,
+    FirstChunk,
+    Prepared,
+    Queued,
+    Reserved,
+    Trail,
+)
+from penstock.gateway.lease import Lease
+from penstock.gateway.settle import ENDINGS, Summary
+from penstock.gateway.snapshot import Admission
+from penstock.gateway.tracing import Tracing
+from penstock.gateway.tries import Try
+from penstock.observe.masking import masked_text
+
+LONGEST_SUBJECT = 128
+LONGEST_MESSAGE = 512
+_LONGEST_NAME = 256
+_DIALECTS = {kind: kind.value[1:] for kind in Kind}
+_text = msgspec.json.Decoder(str)
+
+
+def record(
+    trail: Trail,
+    summary: Summary,
+    call: Call,
+    admission: Admission,
+    *,
+    gateway: str,
+    worker: int,
+    message: str,
+    lease: Lease | None,
+    won: Try | None,
+    tracing: Tracing | None,
+    traced: bool,
+    purpose: Literal["client", "internal"],
+    content: ContentPolicy,
+    kept: bool,
+) -> RequestRecord:
+    """What is known of a request once its trail is closed and its lease too. ``call`` is what the client sent,
+    ``won`` the attempt that it heard, None: none."""
+    principal, duration_s = admission.principal, summary.duration_s
+    began = 0.0
+    admitted = assigned = prepared = reserved = placed = first = None
+    rollout = ""
+    started: list[AttemptStarted] = []
+    failed: dict[int, AttemptFailed] = {}
+    chunks: dict[int, float] = {}
+    for fact in trail.facts:
+        # By exact type, as in ``settle.summed``.
+        if type(fact) is AttemptStarted:
+            started.append(fact)
+        elif type(fact) is FirstChunk:
+            chunks[fact.number] = fact.at - began
+        elif type(fact) is AttemptFailed:
+            failed[fact.number] = fact
+        elif type(fact) is Arrived:
+            began = fact.at
+        elif type(fact) is Admitted:
+            admitted = fact.at - began
+        elif type(fact) is Assigned:
+            assigned, rollout = fact.at - began, fact.rollout
+        elif type(fact) is Prepared:
+            prepared = fact.at - began
+        elif type(fact) is Reserved:
+            reserved = fact.at - began
+        elif type(fact) is Queued:
+            placed = fact.at - began
+    if won is not None:
+        first = chunks.get(won.number)
+    ended = {} if len(started) < 2 or lease is None else lease.ended()
+    attempts = tuple(
+        [
+            _made(each, began, duration_s, failed.get(each.number), chunks.get(each.number), ended.get(each.number))
+            for each in started
+        ]
+    )
+    tokens = None if lease is None else lease.tokens
+    estimated = lease is not None and lease.estimated
+    between_s = None
+    own_s = duration_s
+    if summary.stream and first is not None:
+        # Once a stream has begun, what it waits for is the model's next word.
+        own_s = first
+        if tokens is not None and not estimated and tokens.output > 1 and summary.ending is Ending.COMPLETE:
+            between_s = (duration_s - first) / (tokens.output - 1)
+    return RequestRecord(
+        request_id=summary.request_id,
+        at=summary.wall,
+        gateway=gateway,
+        worker=worker,
+        project=principal.project,
+        key_id=principal.key_id,
+        user=principal.user,
+        team=principal.team,
+        subject=subject(call),
+        asked=call.service[:_LONGEST_NAME],
+        service=summary.service,
+        release=summary.release,
+        rollout=rollout,
+        model=summary.model,
+        replica=summary.replica,
+        kind=summary.kind,
+        dialect=call.dialect or _DIALECTS[call.kind],
+        stream=summary.stream,
+        purpose=purpose,
+        ending=ENDINGS[summary.ending],
+        status=summary.status,
+        code=summary.code,
+        message=message,
+        tokens=tokens,
+        estimated=estimated,
+        cost_nano=summary.cost_nano,
+        duration_s=duration_s,
+        first_chunk_s=first,
+        queued_s=summary.queued_s,
+        overhead_s=max(0.0, own_s - trail.away),
+        between_s=between_s,
+        marks=Marks(admitted, assigned, prepared, reserved, placed, first, duration_s),
+        attempts=attempts,
+        trace=b"" if tracing is None else tracing.id,
+        span=b"" if tracing is None else tracing.span,
+        parent=b"" if tracing is None else tracing.parent,
+        traced=traced,
+        content=content,
+        kept=kept,
+    )
+
+
+def subject(call: Call) -> str:
+    """Whom the client says that it asks for: ``safety_identifier``, else ``user``; empty: nobody."""
+    given = call.fields.get("safety_identifier")
+    if given is not None:
+        try:
+            if found := _text.decode(given):
+                return found[:LONGEST_SUBJECT]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+    return (call.user or "")[:LONGEST_SUBJECT]
+
+
+def said(message: str) -> str:
+    """What of an error's message is kept: they repeat values that clients send, and words of upstreams."""
+    return masked_text(message[:LONGEST_MESSAGE])
+
+
+def _made(
+    of: AttemptStarted,
+    began: float,
+    duration_s: float,
+    failed: AttemptFailed | None,
+    first_s: float | None,
+    left: float | None,
+) -> AttemptMade:
+    """``left``: when it was broken off for another that was quicker."""
+    begun = of.at - began
+    if failed is not None:
+        at = failed.at - began
+        message = said(failed.message)
+        return AttemptMade(of.number, of.model, of.replica, begun, at, first_s, failed.code, message, of.span)
+    at = duration_s if left is None else left - began
+    return AttemptMade(of.number, of.model, of.replica, begun, at, first_s, "", "", of.span)
