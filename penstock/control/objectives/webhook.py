@@ -19,6 +19,8 @@ from penstock.observe import config
 DEADLINE_S = 10.0
 """How long one request may take in all."""
 _READ = 2048
+# Shorter parts of an address are words such as `services`.
+_SECRET = 9
 _LONGEST_AFTER_S = 300.0
 _TRY_AGAIN = frozenset({408, 425, 429})
 
@@ -66,9 +68,9 @@ class Webhook:
 
     def _masked(self, text: str) -> str:
         """Without what is secret, in case that it is repeated."""
-        url = self._settings.url
-        for secret in (url, urlsplit(url).path.strip("/"), self._settings.key, *self._settings.headers.values()):
-            text = text.replace(secret, "***") if secret else text
+        settings, parts = self._settings, urlsplit(self._settings.url)
+        for secret in (settings.url, settings.key, *settings.headers.values(), parts.query, *parts.path.split("/")):
+            text = text.replace(secret, "***") if len(secret) >= _SECRET else text
         return text
 
     async def aclose(self) -> None:
