@@ -31,4 +31,60 @@ BUDGET_LEFT = Gauge(
     ("service", "objective"),
 )
 
-ROWS = (JOURNAL_WAITING, JOURNAL_DAMAGED, STORE_AWAY, ALERTS_FIRING, ALERTS_DELIVERED, BUDGET_LEFT)
+_REPLICA = ("model", "replica")
+
+REPLICA_READY = Gauge("penstock_replica_ready", "1 while a replica takes requests, else 0.", _REPLICA)
+REPLICA_RUNNING = Gauge("penstock_replica_running", "Requests that a replica's engine works on.", _REPLICA)
+REPLICA_WAITING = Gauge("penstock_replica_waiting", "Requests that wait inside a replica's engine.", _REPLICA)
+REPLICA_KV_USE = Gauge("penstock_replica_kv_use", "The share of its KV cache that a replica uses.", _REPLICA)
+REPLICA_ACCEPTED = Gauge(
+    "penstock_replica_speculative_accepted",
+    "The share of the tokens drafted in speculative decoding that a replica has kept lately.",
+    _REPLICA,
+)
+REPLICA_MEMORY = Gauge("penstock_replica_memory_bytes", "What is resident of a replica's process.", _REPLICA)
+REPLICA_CPU = Gauge(
+    "penstock_replica_cpu", "The share of this machine's processors that a replica's process uses.", _REPLICA
+)
+DEVICE_MEMORY = Gauge(
+    "penstock_replica_device_memory_bytes", "Memory that a replica holds on devices of this machine.", _REPLICA
+)
+DEVICE_MEMORY_TOTAL = Gauge(
+    "penstock_replica_device_memory_total_bytes", "All memory of the device that a replica is on.", _REPLICA
+)
+DEVICE_UTILISATION = Gauge(
+    "penstock_replica_device_utilisation",
+    "The share of the last moments in which the device that a replica is on computed.",
+    _REPLICA,
+)
+REPLICA_ATTEMPTS = Gauge(
+    "penstock_replica_attempts", "Attempts of this gateway that are in progress at a replica.", _REPLICA
+)
+BREAKER_OPEN = Gauge(
+    "penstock_replica_breaker_open",
+    "1 while a worker spares a replica because it failed, or because it asked for that; else 0.",
+    _REPLICA,
+)
+MODEL_UTILISATION = Gauge(
+    "penstock_model_utilisation",
+    "Requests that a model's replicas work on, as a share of those that they could work on at once.",
+    ("model",),
+)
+
+REPLICA_ROWS = (
+    REPLICA_READY,
+    REPLICA_RUNNING,
+    REPLICA_WAITING,
+    REPLICA_KV_USE,
+    REPLICA_ACCEPTED,
+    REPLICA_MEMORY,
+    REPLICA_CPU,
+    DEVICE_MEMORY,
+    DEVICE_MEMORY_TOTAL,
+    DEVICE_UTILISATION,
+    REPLICA_ATTEMPTS,
+    BREAKER_OPEN,
+    MODEL_UTILISATION,
+)
+
+ROWS = (*REPLICA_ROWS, JOURNAL_WAITING, JOURNAL_DAMAGED, STORE_AWAY, ALERTS_FIRING, ALERTS_DELIVERED, BUDGET_LEFT)
