@@ -77,6 +77,21 @@ class Applying:
         if not applied.changed:
             self._say(f"{self._source.name} says nothing new.")
 
+    async def pending(self) -> Applied:
+        """What ``reread`` would change now. Raises ``PenstockError``, as ``apply`` does."""
+        async with self._turn:
+            return await self._applied(await asyncio.to_thread(self._source.text), self._source.name, True)
+
+    @property
+    def source(self) -> str:
+        """Where the file was read from."""
+        return self._source.name
+
+    @property
+    def version(self) -> int:
+        """That of what is served."""
+        return self._board.deployment.version
+
     def text(self) -> str:
         """The file that is served, as it was sent or read: what it takes from outside is not filled in, and secrets
         that it holds are masked."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from penstock.control.accounts.deployment import Deployed
 from penstock.control.accounts.turn import Gone, Outcome, Turn
 from penstock.control.observed.standing import Flush, Live, at_once
 from penstock.control.observed.views import ObjectiveView, ReplicaView
@@ -44,8 +45,9 @@ class Sources(msgspec.Struct, frozen=True):
     ``evidence`` is what is known of a rollout that has not ended, None: nothing yet.
 
     ``requests``, ``series`` and ``alerts`` None: nothing is kept of what is seen. ``live`` says what this gateway
-    knows of itself, ``replicas`` what of its replicas, ``objectives`` how they stand; ``flush`` brings what is on
-    its way to the store. They are called in a thread, and may raise ``PenstockError``.
+    knows of itself, ``replicas`` what of its replicas, ``objectives`` how they stand over the requests of a project
+    (None: of all); ``flush`` brings what is on its way to the store. They are called in a thread, and may raise
+    ``PenstockError``.
     """
 
     directory: Callable[[], Directory]
@@ -58,8 +60,9 @@ class Sources(msgspec.Struct, frozen=True):
     alerts: AlertStore | None = None
     live: Callable[[], Live] = Live
     replicas: Callable[[], Sequence[ReplicaView]] = tuple
-    objectives: Callable[[], Sequence[ObjectiveView]] = tuple
+    objectives: Callable[[str | None], Sequence[ObjectiveView]] = lambda project: ()
     flush: Flush = at_once
+    deployment: Deployed | None = None
 
 
 Reads = Callable[[Sources, Turn, Any, Ask], msgspec.Struct]

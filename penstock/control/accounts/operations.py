@@ -9,7 +9,19 @@ from types import MappingProxyType
 import msgspec
 
 from penstock.access.price_form import PriceForm
-from penstock.control.accounts import audit, budgets, keys, limits, prices, projects, roles, teams, usage, users
+from penstock.control.accounts import (
+    audit,
+    budgets,
+    deployment,
+    keys,
+    limits,
+    prices,
+    projects,
+    roles,
+    teams,
+    usage,
+    users,
+)
 from penstock.control.accounts.operation import (
     BASE,
     PAGES,
@@ -151,6 +163,26 @@ OPERATIONS: tuple[Operation, ...] = (
     *RELEASED,
     *ROLLED,
     *OBSERVED,
+    Operation(
+        name="deployment.get",
+        method="GET",
+        path=f"{BASE}/deployment",
+        permissions=("deployment:read",),
+        everywhere=True,
+        summary="The deployment file as it is served, with what the schema says of its keys",
+        answer=deployment.DeploymentView,
+        reads=lambda sources, _, __, ___: deployment.shown(sources.deployment),
+    ),
+    Operation(
+        name="deployment.pending",
+        method="GET",
+        path=f"{BASE}/deployment/pending",
+        permissions=("deployment:read",),
+        everywhere=True,
+        summary="What reading the deployment file again would change; nothing is applied",
+        answer=deployment.PendingView,
+        reads=lambda sources, _, __, ___: deployment.pending(sources.deployment),
+    ),
     Operation(
         name="usage.sums",
         method="GET",

@@ -131,6 +131,17 @@ ROLLED: tuple[Operation, ...] = (
         optional=False,
     ),
     Operation(
+        name="services.back",
+        method="GET",
+        path=f"{BASE}/services/{{id}}/rollback",
+        permissions=("releases:read",),
+        everywhere=True,
+        summary="What a rollback of a service would do now; nothing moves",
+        answer=splits.BackView,
+        query=(Parameter("to", "The release that everybody would get. Default: the one before."),),
+        reads=of_directory(splits.ahead),
+    ),
+    Operation(
         name="services.rollback",
         method="POST",
         path=f"{BASE}/services/{{id}}/rollback",

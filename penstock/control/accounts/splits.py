@@ -15,6 +15,7 @@ from penstock.control.accounts.turn import Name, Outcome, Page, Turn, conflict, 
 from penstock.control.rollouts.back import before, roll_back, running
 from penstock.control.rollouts.shares import cooled, percent, ready_everywhere, served, waiting_for, warmed, whole
 from penstock.core.accounts import Directory, Record
+from penstock.core.errors import PenstockError
 from penstock.core.releases import WHOLE, Release, Split
 from penstock.routing.assignment import resplit
 
@@ -33,6 +34,19 @@ class RollBack(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """`to`: the release that everybody gets; default: the one before."""
 
     to: Name | None = None
+
+
+class BackView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rollback of a service would do now: `to` is the release that everybody would get, null where none is
+    known, and then `reason` says why. `ready` are the gateways that could serve it at once, `gateways` all that are
+    alive."""
+
+    service: str
+    object: Literal["rollback_ahead"] = "rollback_ahead"
+    to: str | None
+    reason: str = ""
+    ready: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
 
 
 class KeepWarm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,6 +143,19 @@ def warm(directory: Directory, turn: Turn, asked: KeepWarm) -> Outcome:
     return Outcome(
         answer=split_shown(new), put=put, target=service, before=split_shown(split), after=split_shown(new)
     )
+
+
+def ahead(directory: Directory, turn: Turn, _: None) -> BackView:
+    """What ``take_back`` would do, and nothing moves. Raises ``PenstockError(NOT_FOUND)`` of no such service."""
+    service, to = turn.target, turn.query.get("to")
+    split = split_now(directory, turn, service)
+    gateways = tuple(sorted(turn.standing))
+    try:
+        to = before(directory, split, turn.now) if to is None else released(directory, turn.served, service, to).id
+    except PenstockError as error:
+        return BackView(service=service, to=None, reason=error.message, gateways=gateways)
+    ready = tuple(each for each in gateways if to in turn.standing[each])
+    return BackView(service=service, to=to, ready=ready, gateways=gateways)
 
 
 def take_back(directory: Directory, turn: Turn, asked: RollBack | None) -> Outcome:

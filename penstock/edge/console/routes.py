@@ -5,9 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from penstock.edge.console.page import PageRoute
-from penstock.edge.console.pages import data, overview, sign_in
+from penstock.edge.console.pages import (
+    alerts,
+    audit,
+    data,
+    deployment,
+    keys,
+    limits,
+    models,
+    overview,
+    rollback,
+    rollouts,
+    services,
+    sign_in,
+    usage,
+)
 
-ROUTES: tuple[PageRoute, ...] = (*sign_in.ROUTES, *overview.ROUTES, *data.ROUTES)
+ROUTES: tuple[PageRoute, ...] = (
+    *sign_in.ROUTES,
+    *overview.ROUTES,
+    *data.ROUTES,
+    *services.ROUTES,
+    *rollback.ROUTES,
+    *rollouts.ROUTES,
+    *models.ROUTES,
+    *usage.ROUTES,
+    *limits.ROUTES,
+    *keys.ROUTES,
+    *alerts.ROUTES,
+    *audit.ROUTES,
+    *deployment.ROUTES,
+)
 
 _ID = "{id}"
 

@@ -136,3 +136,18 @@ def test_a_release_is_loaded_ahead_of_its_time_and_let_go() -> None:
     assert [(each.release, each.until) for each in there.splits[0].warm] == [(SECOND.id, None)]
     assert warmed(there, 0).splits[0].warm == ()
     assert shares(there.splits[0].ranges) == {FIRST.id: WHOLE}
+
+
+def test_what_a_rollback_would_do_is_told_and_nothing_moves() -> None:
+    there = applied(KNOWN, set_(shares={SECOND.id: 100}))
+
+    def ahead(standing: Mapping[str, frozenset[str]], **query: str) -> splits.BackView:
+        here = msgspec.structs.replace(turn("chat", served=FILE, standing=standing), query=query)
+        return splits.ahead(there, here, None)
+
+    named = ahead({"a": frozenset({FIRST.id}), "b": frozenset()}, to=FIRST.id)
+    assert (named.to, named.ready, named.gateways) == (FIRST.id, ("a",), ("a", "b"))
+    unknown = ahead(READY)
+    assert unknown.to is None
+    assert "No release before is known" in unknown.reason
+    assert ahead(READY, to="rel_nothing").to is None

@@ -1,0 +1,38 @@
+"""Pages of what is served, used, allowed and done, in a real browser: looked at in all shapes, and used."""
+
+from __future__ import annotations
+
+from tests.browser.chromium import chromium
+from tests.browser.looking import looker
+from tests.edge.console.pages.paper import OLD, told
+from tests.edge.http.console_site import console_site, text_of
+
+PAGES = {
+    "services": "/services",
+    "service": "/services/chat",
+    "release": f"/releases/{OLD}",
+    "rollback": "/services/chat/rollback",
+    "rollback-ticks": "/rollbacks/roll_1",
+    "rollouts": "/rollouts",
+    "rollout": "/rollouts/roll_1",
+    "rollout-end": "/rollouts/roll_1/abort",
+    "models": "/models",
+    "model": "/models/small@5f1c0de2a9b81c44",
+    "usage": "/usage?by=service&window=30d",
+    "limits": "/limits",
+    "keys": "/keys",
+    "key": "/keys/k1a2b3",
+    "key-new": "/keys/new",
+    "key-revoke": "/keys/k1a2b3/revoke",
+    "alerts": "/alerts",
+    "audit": "/audit",
+    "deployment": "/deployment/pending",
+}
+
+
+async def test_every_page_is_looked_at() -> None:
+    async with console_site(pages=told()) as front, chromium() as browser, looker(browser, front.url) as one:
+        await one.sign_in(text_of("owner"))
+        for name, path in PAGES.items():
+            await one.go(f"/console{path}")
+            await one.look(name)
