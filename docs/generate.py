@@ -13,6 +13,7 @@ from penstock.core.metrics import Counter, Histogram, Metric
 from penstock.edge.http import reference as http
 from penstock.edge.http.admin import Admin
 from penstock.edge.http.app import App
+from penstock.observe import otlp_metrics
 
 HERE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
@@ -44,11 +45,23 @@ def _row(fault: Fault) -> str:
 
 def metrics_page() -> str:
     """Every metric that a room declares."""
-    lines = ["# Metrics", "", NOTE, "At `/metrics`, in Prometheus's text format.", ""]
-    lines += ["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |"]
+    lines = [
+        "# Metrics",
+        "",
+        NOTE,
+        "At `/metrics`, in Prometheus's text format; who asks for its protobuf form has native histograms as well",
+        "(`scrape_native_histograms: true` in a scrape configuration of Prometheus). A collector gets the same over",
+        "OTLP (`observe: otlp:`), histograms as exponential ones, under the names in the second column.",
+        "",
+        "A label that has too many values has `other` for the rest: projects and releases after the first 100 each.",
+        "",
+        "| metric | OTLP | kind | labels | what it says |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for row in ROWS:
         labels = ", ".join(f"`{label}`" for label in row.labels)
-        lines.append(f"| `{_exposed(row)}` | {type(row).__name__.lower()} | {labels} | {row.help} |")
+        name, _ = otlp_metrics.named(row)
+        lines.append(f"| `{_exposed(row)}` | `{name}` | {type(row).__name__.lower()} | {labels} | {row.help} |")
     lines += ["", "They are summed over all workers. Beside them stand the usual `process_*` rows of each process."]
     return "\n".join(lines) + "\n"
 

@@ -19,9 +19,9 @@ REQUESTS = Counter(
 )
 DURATION = Histogram(
     "penstock_request_duration_seconds",
-    "From a request's arrival at the gateway to the close of its reply.",
+    "From a request's arrival at the gateway to the close of its reply; the code is an error's.",
     _SECONDS,
-    ("service", "model", "kind", "release"),
+    ("service", "model", "kind", "release", "code"),
     convention="gen_ai.server.request.duration",
 )
 FIRST_CHUNK = Histogram(

@@ -208,7 +208,7 @@ def _requests(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
     how = (service, model, summary.kind, ENDINGS[summary.ending], summary.code, release, summary.project)
     meter.record(Sample(metrics.REQUESTS, 1.0, how))
     labels = (service, model, summary.kind, release)
-    meter.record(Sample(metrics.DURATION, summary.duration_s, labels))
+    meter.record(Sample(metrics.DURATION, summary.duration_s, (*labels, summary.code)))
     meter.record(Sample(metrics.OVERHEAD, summary.overhead_s, (service,)))
     if summary.first_chunk_s is not None:
         meter.record(Sample(metrics.FIRST_CHUNK, summary.first_chunk_s, labels))
