@@ -310,6 +310,21 @@ async def test_keys_take_turns_and_headers_are_added() -> None:
     await engine.aclose()
 
 
+async def test_the_trace_goes_along_with_each_request_and_does_not_stay() -> None:
+    engine = OpenAI("mine", config.OpenAI())
+    lines = b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\ntracestate: a=1,b=2\r\n"
+    async with Double(reply) as double:
+        replica = Replica("r", "mine", f"{double.url}/v1")
+        for trace in (lines, b""):
+            await drained(await engine.start(msgspec.structs.replace(call(), trace=trace), replica))
+        first, second = (asked.headers for asked in double.asked)
+        assert first["traceparent"] == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        assert first["tracestate"] == "a=1,b=2"
+        assert first["x-request-id"] == "req-1"
+        assert not {"traceparent", "tracestate"} & set(second)
+    await engine.aclose()
+
+
 @pytest.mark.parametrize("key", ["", "none"])
 async def test_no_key_and_the_replicas_key(key: str) -> None:
     _, double = await asked_of(reply, config.OpenAI(api_key=key))
