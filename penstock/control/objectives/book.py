@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from penstock.control.objectives.counting import NOTHING, Count, counted
-from penstock.control.objectives.windows import DAY_S
 from penstock.core.series import Fed, SeriesQuery, SeriesRow
 from penstock.observe.config import Objective
+from penstock.observe.windows import DAY_S
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 FINE_S = DAY_S

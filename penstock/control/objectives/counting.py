@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from penstock.core import errors
 from penstock.core.money import NANO
 from penstock.core.series import GAMMA, LEAST_S, SeriesRow, Sketch
 from penstock.observe.config import Objective
-
-OURS = (errors.UPSTREAM_RATE_LIMITED.code, errors.QUEUE_FULL.code)
-"""Faults with a status of 4xx that are no fault of the caller: capacity that there was not."""
+from penstock.observe.windows import OURS
 
 
 class Count(NamedTuple):

@@ -13,9 +13,9 @@ from penstock.control.objectives.book import Book
 from penstock.control.objectives.conditions import Condition
 from penstock.control.objectives.counting import Count, counted
 from penstock.control.objectives.standing import Stood, burn, conditions, promise, stood
-from penstock.control.objectives.windows import DAY_S, Rule, label, lengths, rules_of
 from penstock.core.series import SeriesRow
 from penstock.observe.config import Objective
+from penstock.observe.windows import DAY_S, Rule, label, lengths, rules_of
 from penstock.store.forgetful_series import ForgetfulSeries
 from tests.control.objectives.rows import AVAILABLE, FAST, NOON, fed, row
 

@@ -11,8 +11,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from penstock.core import errors
 from penstock.core.series import Severity
 from penstock.observe.config import Objective
+
+OURS = (errors.UPSTREAM_RATE_LIMITED.code, errors.QUEUE_FULL.code)
+"""Faults with a status of 4xx that are no fault of the caller: capacity that there was not."""
 
 DAY_S = 86400.0
 _MONTH_S = 30 * DAY_S
