@@ -18,10 +18,10 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from penstock.control.shipping_batch import Batch, Destination, Kept, Memory, ShippingPace
 from penstock.control.shipping_journal import OwnerJournal, Part, delete
+from penstock.control.threads import in_thread
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.releases import Score
@@ -30,8 +30,6 @@ from penstock.store import AuditStore, LedgerStore
 from penstock.store.journal_folder import Segment, segments
 
 _log = logging.getLogger(__name__)
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 _Read = Sequence[JournalRecord]
 
 _EMPTY_AGAIN = 0.9
@@ -140,7 +138,7 @@ class Shipping:
         # Clients choose ids, and may choose the same one twice.
         rows = {(row.attempt, row.received_at): row for row in self._unshipped() if row.request_id == request_id}
         try:
-            stored = await _in_thread(self._ledger.request, request_id)
+            stored = await in_thread(self._ledger.request, request_id)
         except PenstockError:
             if not rows:
                 raise
@@ -182,7 +180,7 @@ class Shipping:
         try:
             async with self._files:
                 nexts = [journal.next for journal in self._journals.values()]
-                found, read = await _in_thread(self._look, [part for part in nexts if part is not None])
+                found, read = await in_thread(self._look, [part for part in nexts if part is not None])
                 for name in found.keys() - self._journals.keys():
                     self._journals[name] = OwnerJournal(name)
                 for name, journal in self._journals.items():
@@ -222,7 +220,7 @@ class Shipping:
                 if records is None:
                     if reader.damaged or reader.offset >= part.size:
                         break
-                    records = await _in_thread(reader.read, self._pace.rows, part.size)
+                    records = await in_thread(reader.read, self._pace.rows, part.size)
                 if reader.offset == part.followed:
                     break
                 self._take(journal, part, records)
@@ -256,7 +254,7 @@ class Shipping:
         self._memory.add(kept)
 
     async def _finish(self, part: Part) -> None:
-        left = await _in_thread(part.following.finish)
+        left = await in_thread(part.following.finish)
         part.whole = True
         if part.following.damaged or part.following.skipped:
             self.damaged += 1
@@ -324,7 +322,7 @@ class Shipping:
         todo = self._left()
         for parts in todo:
             rows, size = max(1, self._pace.rows // len(todo)), max(1, self._pace.bytes // len(todo))
-            await _in_thread(batch.fill, parts, rows, size)
+            await in_thread(batch.fill, parts, rows, size)
         if not todo:
             batch.take(self._memory, self._pace.rows)
         for journal in self._journals.values():
@@ -353,7 +351,7 @@ class Shipping:
 
     async def _sent(self, batch: Batch, tries: int) -> bool:
         try:
-            await _in_thread(self._destination.take, batch)
+            await in_thread(self._destination.take, batch)
         except PenstockError as error:
             if not tries:
                 _log.warning("the store does not take what was used, which waits in %s: %s", self._folder, error)
@@ -374,17 +372,7 @@ class Shipping:
                 continue
             async with self._files:
                 carried = () if journal.over else journal.carried()
-                await _in_thread(delete, self._folder, journal.name, carried, parts)
+                await in_thread(delete, self._folder, journal.name, carried, parts)
                 del journal.parts[: len(parts)]
                 if journal.over:
                     del self._journals[journal.name]
-
-
-async def _in_thread(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """In a thread, to its end: when this is cancelled meanwhile, only then. Nobody is to close the store under it."""
-    running = asyncio.ensure_future(asyncio.to_thread(call, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait((running,))
-        raise

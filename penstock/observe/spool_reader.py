@@ -134,6 +134,12 @@ class SpoolReader:
         for owner in batch.ended:
             self._ahead.pop(owner, None)
 
+    def resume(self, spots: Mapping[str, Spot]) -> None:
+        """Goes on from these places, of the owners that they name: who keeps what was read may have noted them together
+        with it, and then knows better than ``done``, which comes after."""
+        self._done.update(spots)
+        self._ahead = dict(self._done)
+
     def again(self) -> None:
         """What was read and is not done is read again."""
         self._ahead = dict(self._done)

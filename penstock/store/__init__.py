@@ -205,8 +205,8 @@ class SeriesStore(Protocol):
 
     def append_series(self, rows: Sequence[SeriesRow], fed: Fed) -> None:
         """Adds rows of the finest step of ``fed.gateway`` to what is there, and notes until when the gateway has told
-        of everything, in one transaction. Does nothing when ``fed.mark`` is what is noted already: who does not know
-        whether a call came through makes it again."""
+        of everything, in one transaction. Rows are left out when ``fed.mark`` is what is noted already: who does not
+        know whether a call came through makes it again."""
 
     def series(self, query: SeriesQuery) -> Sequence[SeriesRow]:
         """Rows added up, by time and then by the values of ``query.by``; ``key`` holds these, the rest of it is

@@ -67,7 +67,7 @@ class SqlSeries:
             self._alone(connection, fed.gateway)
             noted = connection.execute(sql.select(FED).where(FED.c.gateway == fed.gateway)).one_or_none()
             if noted is not None and fed.mark and noted.mark == fed.mark:
-                return
+                rows = ()
             kept = Kept(floor(fed.until, MIDDLE), 0, 0) if noted is None else _kept(noted)
             last_at = max([0 if noted is None else noted.last_at, *(int(row.at) for row in rows)])
             self._write(connection, fed.gateway, _places(rows, kept))

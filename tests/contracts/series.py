@@ -77,7 +77,8 @@ class SeriesContract:
 
     def test_the_same_mark_twice_is_once(self, store: SeriesStore) -> None:
         store.append_series([row()], fed(mark=b"a"))
-        store.append_series([row()], fed(mark=b"a"))
+        store.append_series([row()], fed(NOON + 1, mark=b"a", shed=2))
+        assert list(store.fed()) == [fed(NOON + 1, mark=b"a", shed=2)]
         store.append_series([row()], fed(NOON + 600, "other", mark=b"a"))
         store.append_series([row(NOON + 10)], fed(mark=b"b"))
         assert [each.requests for each in store.series(asked())] == [3]
