@@ -236,9 +236,10 @@ def _queue_wait(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
 
 def _attempts(summary: Summary, facts: Sequence[TrailFact], meter: Meter) -> None:
     """An attempt that was broken off, as its client left or another was faster, ended with the request."""
-    if not summary.attempts:
+    closed = facts[-1]
+    if not summary.attempts or not isinstance(closed, Closed):
         return
-    service, kind, end = summary.service, summary.kind, facts[-1].at
+    service, kind, end = summary.service, summary.kind, closed.at
     open_: dict[int, AttemptStarted] = {}
     first: AttemptStarted | None = None
     won = 0

@@ -26,8 +26,6 @@ from penstock.observe.totals import Report
 
 _log = logging.getLogger(__name__)
 
-_NO_PACE = Pace()
-
 
 class OtlpSender:
     """Belongs to one event loop; every method but ``run``, ``flush`` and ``aclose`` returns at once and raises
@@ -45,7 +43,7 @@ class OtlpSender:
         provider: Provider,
         clock: Clock | None = None,
         sleep: Sleep = asyncio.sleep,
-        pace: Pace = _NO_PACE,
+        pace: Pace = Pace(),  # noqa: B008 - frozen
     ) -> None:
         self._clock = clock or SystemClock()
         self._wire = wire
