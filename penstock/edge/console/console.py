@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.core.administration import Answer
 from penstock.core.console import PageAsk
-from penstock.core.errors import INTERNAL, OUT_OF_RESOURCES, PERMISSION_DENIED, UNKNOWN_URL, PenstockError
+from penstock.core.errors import INTERNAL, OUT_OF_RESOURCES, PERMISSION_DENIED, UNKNOWN_URL, PenstockError, envelope
 from penstock.edge.console.asking import Administer, Asking
 from penstock.edge.console.assets import shipped
 from penstock.edge.console.frame import home
@@ -29,6 +29,8 @@ _JSON = "application/json"
 _MOST_MESSAGES = 256
 # The one page for people of whom nothing is known.
 _DOOR = "/sign-in"
+# Below it are no pages, but what scripts fetch.
+_DATA = "/data/"
 _log = logging.getLogger(__name__)
 
 
@@ -126,6 +128,8 @@ class Console:
     def _failed(self, error: PenstockError, visit: Visit) -> Answer:
         template = "not_found.html" if error.fault is UNKNOWN_URL else "failed.html"
         status = error.fault.status
+        if visit.ask.path.startswith(_DATA) or visit.ask.fragment:
+            return Answer(status=status, body=envelope(error), headers={"content-type": _JSON})
         page = Page(_TITLES.get(status, "It did not work"), template, {"error": error}, status)
         try:
             return self._told(page, visit)

@@ -14,6 +14,7 @@ from penstock.edge.console.pages import (
     limits,
     models,
     overview,
+    playground,
     rollback,
     rollouts,
     services,
@@ -24,6 +25,7 @@ from penstock.edge.console.pages import (
 ROUTES: tuple[PageRoute, ...] = (
     *sign_in.ROUTES,
     *overview.ROUTES,
+    *playground.ROUTES,
     *data.ROUTES,
     *services.ROUTES,
     *rollback.ROUTES,

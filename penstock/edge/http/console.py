@@ -31,6 +31,7 @@ _MOST_FIELDS = 500
 _FORM = b"application/x-www-form-urlencoded"
 _NOBODY = Actor(key_id="", project="")
 _CHAT = "/v1/chat/completions"
+_MODELS = "/v1/models"
 
 
 class Pages(Protocol):
@@ -57,9 +58,9 @@ class ConsoleSide:
         self._assets = assets
         self.streams = streams or Streams()
 
-    def routes(self, chat: Endpoint, ending: Callable[[], bool]) -> tuple[Route, ...]:
-        """``chat`` answers a chat completion of whoever is admitted already; ``ending``: the gateway is about to
-        stop."""
+    def routes(self, chat: Endpoint, models: Endpoint, ending: Callable[[], bool]) -> tuple[Route, ...]:
+        """``chat`` answers a chat completion of whoever is admitted already, ``models`` lists what they may use;
+        ``ending``: the gateway is about to stop."""
         shown = {"GET": self._shown, "POST": self._filled}
         live: dict[str, Endpoint] = {"GET": self._live(ending)}
         return (
@@ -71,7 +72,8 @@ class ConsoleSide:
             _route("/console/sign-out", {"POST": self._out}),
             _route("/console/live", live),
             _route("/console/live/{id}", live),
-            _route("/console/api/chat/completions", {"POST": self._chatted(chat)}),
+            _route("/console/api/chat/completions", {"POST": self._called(chat, _CHAT)}),
+            _route("/console/api/models", {"GET": self._called(models, _MODELS)}),
         )
 
     # -- pages -------------------------------------------------------------------------------------------------------
@@ -207,17 +209,19 @@ class ConsoleSide:
                 body = found.packed
         exchange.reply(200, body, headers)
 
-    def _chatted(self, chat: Endpoint) -> Endpoint:
-        async def chatted(exchange: Exchange, place: str) -> None:
+    def _called(self, answer: Endpoint, path: str) -> Endpoint:
+        """``path`` of the API, for whoever is signed in."""
+
+        async def called(exchange: Exchange, place: str) -> None:
             signed = self._sessions.signed(exchange)
             check_origin(exchange.headers)
             self._sessions.check_form(signed, exchange.headers.get(b"x-penstock-token", b"").decode("latin-1"))
-            check_endpoint(signed.principal, _CHAT)
+            check_endpoint(signed.principal, path)
             exchange.admission = signed.admission
             exchange.beside = [*exchange.beside, *guards()]
-            await chat(exchange, place)
+            await answer(exchange, place)
 
-        return chatted
+        return called
 
 
 def _ask(

@@ -11,10 +11,12 @@ from penstock.access.roles import BUILTIN
 from penstock.control.observed.views import (
     AlertView,
     ChangeView,
+    ContentView,
     GatewayView,
     OverviewView,
     PointView,
     Quantiles,
+    RequestDetail,
     ServiceNow,
 )
 from penstock.core.administration import Actor, Answer, Ask
@@ -222,3 +224,30 @@ def series(ask: Ask) -> list[PointView]:
 def told() -> dict[str, Told]:
     """A gateway that does well."""
     return {"overview.get": overview(), "changes.list": changes(), "series.list": series}
+
+
+def detail(**more: object) -> RequestDetail:
+    values: dict[str, object] = {
+        "id": "req_7", "at": NOW - 60, "gateway": "gw-a", "project": "default", "key_id": "owner-key", "user": "ann",
+        "team": "", "subject": "", "asked": "chat", "service": "chat", "release": "2026-11-20-a", "model": "m",
+        "replica": "m-0", "kind": "chat", "dialect": "chat/completions", "stream": True, "purpose": "client",
+        "ending": "complete", "status": 200, "code": "", "message": "", "tokens": None, "estimated": False,
+        "cost": "0.0012", "duration_ms": 843.0, "first_chunk_ms": 210.0, "queued_ms": None, "overhead_ms": 0.6,
+        "between_ms": 14.0, "attempts": 1, "cache": "", "trace": "", "content": "all", "spans": (), "why": (),
+        "usage": (), "scores": {}, "rollout": "", **more,
+    }  # fmt: skip
+    return RequestDetail(**values)  # type: ignore[arg-type]
+
+
+def content() -> ContentView:
+    request = {
+        "model": "chat",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Sum </script><b>this</b> up"},
+        ],
+        "temperature": 0.3,
+        "logit_bias": {"50256": -100},
+    }
+    raw = msgspec.Raw(msgspec.json.encode(request))
+    return ContentView(id="req_7", at=NOW - 60, masked=False, request=raw, reply=msgspec.Raw(b"{}"))

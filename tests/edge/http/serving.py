@@ -18,14 +18,14 @@ from penstock.core.identity import Principal
 from penstock.core.policy import Priority
 from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.access import AccessLine
-from penstock.edge.http.app import App
+from penstock.edge.http.app import App, Console
 from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.listening import Patience
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.prepare import Preparing
 from penstock.gateway.settle import Settling
-from penstock.gateway.snapshot import Snapshot
+from penstock.gateway.snapshot import Keyring, Snapshot
 from penstock.observe.prometheus import Exposed, exposed
 from penstock.observe.totals import Report
 from penstock.routing.places import LocalPlaces
@@ -183,11 +183,13 @@ async def site(
     max_body_bytes: int = 1 << 20,
     settings: ServerSettings = ServerSettings(),  # noqa: B008 - frozen
     services: Sequence[Service] = (),
+    keyring: Keyring | None = None,
+    console: Callable[[Callable[[], Snapshot]], Console] | None = None,
 ) -> AsyncIterator[Site]:
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
     sock = socket.create_server(("127.0.0.1", 0))
     here = Site(engine, sock.getsockname()[1], samples, lines)
-    snapshot = Snapshot(deployment(services), {"m": engine}, OneKey(K1), Rules(Directory()), NoPrices())
+    snapshot = Snapshot(deployment(services), {"m": engine}, keyring or OneKey(K1), Rules(Directory()), NoPrices())
     clock = SystemClock()
     gateway = Gateway(
         snapshots=lambda: snapshot,
@@ -207,6 +209,7 @@ async def site(
         meter=samples,
         render=_page,
         log_line=lambda line: lines.append(line) if isinstance(line, AccessLine) else None,
+        console=None if console is None else console(lambda: snapshot),
     )
     here.app = app
     before = asyncio.all_tasks()

@@ -65,4 +65,12 @@ async def _changes(visit: Visit, over: Span, service: str) -> tuple[ChangeView, 
     return found.data
 
 
-ROUTES = (PageRoute("GET", "/data/series", series, ("requests:read", "usage:own")),)
+async def request(visit: Visit) -> Data:
+    """One request as `requests.get` has it: what an answer in the playground came to."""
+    return Data((await visit.api.raw("requests.get", visit.place)).body)
+
+
+ROUTES = (
+    PageRoute("GET", "/data/series", series, ("requests:read", "usage:own")),
+    PageRoute("GET", "/data/requests/{id}", request, ("requests:read", "usage:own")),
+)

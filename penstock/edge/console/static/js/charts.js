@@ -1,5 +1,5 @@
 // Charts: every .chart[data-series] on the page, drawn by uPlot, with what was changed as marks below.
-import { clock, moment, written } from "./format.js";
+import { clock, moment, tick, written } from "./format.js";
 import { hatch, marks } from "./marks.js";
 
 const made = new Map(); // element -> its chart
@@ -112,7 +112,7 @@ function draw(chart, data) {
     },
     axes: [
       { ...axis, space: 70, size: 24, values: (plot, ticks) => ticks.map((each) => day(each, data)) },
-      { ...axis, space: 32, size: 58, values: (_, ticks) => ticks.map((each) => written(each, unit)) },
+      { ...axis, space: 32, size: 52, values: (_, ticks) => ticks.map((each) => tick(each, unit)) },
     ],
     series: [
       {},
@@ -127,6 +127,7 @@ function draw(chart, data) {
     ],
     hooks: {
       drawClear: [(plot) => hatch(plot, data.unknown, css("--hatch"))],
+      ready: [(plot) => marks(chart, plot, data.changes)],
       setCursor: [(plot) => tell(plot.cursor.idx ?? null, plot.cursor.idx == null ? null : data.at[plot.cursor.idx])],
       setSelect: [(plot) => {
         if (plot.select.width < 4) return;
@@ -140,7 +141,6 @@ function draw(chart, data) {
     if (plot.select.width >= 4 || index == null) return;
     behind(chart, data.at[index], data.at[index] + data.step_s, nearest(plot, shown, index));
   });
-  marks(chart, plot, data.changes);
   if (!known) {
     const none = document.createElement("p");
     none.className = "chart-none";
@@ -215,7 +215,7 @@ async function refresh() {
 
 function failed(chart, error) {
   const none = document.createElement("p");
-  none.className = "chart-none";
+  none.className = "chart-none unknown-time";
   none.textContent = error.message || "Unknown";
   chart.replaceChildren(none);
 }

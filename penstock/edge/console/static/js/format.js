@@ -38,6 +38,11 @@ export function written(value, unit) {
   return value === null || value === undefined ? "unknown" : (units[unit] || count)(value);
 }
 
+/** On an axis: no more digits than tell the ticks apart. */
+export function tick(value, unit) {
+  return value === 0 ? "0" : written(value, unit).replace(/\/s$/, "").replace(/(\.\d*?)0+(?=\D|$)/, "$1").replace(/\.(?=\D|$)/, "");
+}
+
 const pad = (number) => String(number).padStart(2, "0");
 
 export function clock(at) {
