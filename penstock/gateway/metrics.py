@@ -47,7 +47,7 @@ SPEED = Histogram(
 )
 OVERHEAD = Histogram(
     "penstock_overhead_seconds",
-    "What the gateway took for itself until the first chunk of an answer, or its end where there was none.",
+    "What the gateway took for itself of a request, of a stream until its first chunk.",
     _SHORT,
     ("service",),
 )

@@ -46,8 +46,9 @@ class Summary(msgspec.Struct, frozen=True):
     """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and
     ``replica`` are those of the attempt that won, else of the last; ``queued_s`` is the wait for a place,
     None where none was needed; ``release`` the one that the request has drawn, empty where the service has one.
-    ``overhead_s`` is what the gateway took for itself until the first chunk, or the end where there was none;
-    ``between_s`` the mean time between two output tokens of a stream, None: not streamed, or fewer than two."""
+    ``overhead_s`` is what the gateway took for itself, of a stream until its first chunk;
+    ``between_s`` the mean time between two output tokens of a stream, None: not streamed to its end, or fewer than
+    two."""
 
     request_id: str
     wall: float
@@ -173,6 +174,7 @@ def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
         elif type(fact) is Queued:
             queued = fact.waited_s
     duration = closed.at - arrived.at
+    streamed = arrived.stream and closed.ending is Ending.COMPLETE
     return Summary(
         request_id=arrived.request_id,
         wall=arrived.wall,
@@ -193,9 +195,9 @@ def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
         status=closed.status,
         code=closed.code,
         release=release,
-        # Hedged attempts are away side by side.
-        overhead_s=max(0.0, (duration if first is None else first) - away_s),
-        between_s=_between(usage, duration - first) if arrived.stream and first is not None else None,
+        # Once a stream has begun, what it waits for is the model's next word; hedged attempts are away side by side.
+        overhead_s=max(0.0, (first if arrived.stream and first is not None else duration) - away_s),
+        between_s=_between(usage, duration - first) if streamed and first is not None else None,
     )
 
 

@@ -35,7 +35,8 @@ class OtlpHttp:
                         break
         except TimeoutError:
             raise Unreached(f"it did not answer within {within_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            # The last: headers that cannot be sent.
             raise Unreached(f"it cannot be reached: {error or type(error).__name__}") from None
         told = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, told, bytes(read[:MOST_BYTES]))

@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.errors import DEADLINE_EXCEEDED, QUEUE_FULL, QUEUE_TIMEOUT, SHED
 from penstock.core.money import NANO
 from penstock.core.requests import AttemptMade, RequestContent, RequestRecord
 from penstock.observe.span_content import messages_in, messages_out
@@ -35,6 +36,7 @@ _ROOMS = (
     ("dispatch", "first"),
 )
 _DISPATCH = "dispatch"
+_WAITED = frozenset(fault.code for fault in (QUEUE_FULL, SHED, QUEUE_TIMEOUT, DEADLINE_EXCEEDED))
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -137,8 +139,14 @@ def spans(
 def _rooms(record: RequestRecord) -> list[Bar]:
     """Those that it was in. Where it did not come through the last one has its error, and lasts until the end."""
     marks, end = record.marks, record.marks.closed or record.duration_s
+    if not record.attempts and record.code in _WAITED:
+        # The mark says when it stopped waiting, with a place or without one.
+        marks = msgspec.structs.replace(marks, placed=None)
     left: Sequence[tuple[str, float | None]] = [(room, getattr(marks, mark)) for room, mark in _ROOMS]
     came = max((place for place, (_, at) in enumerate(left) if at is not None), default=-1)
+    if record.attempts:
+        # Where a service has no bound nobody waits for a place.
+        came = max(came, len(_ROOMS) - 2)
     rooms, begin = [], 0.0
     for place, (room, at) in enumerate(left):
         if at is not None:

@@ -38,6 +38,27 @@ def test_the_room_that_a_request_did_not_leave_has_its_fault() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "placed", "attempts", "room"),
+    [
+        ("queue_timeout", 1.0, False, "place"),
+        ("no_replica_ready", 1.0, False, "dispatch"),
+        ("upstream_failed", None, True, "dispatch"),
+        ("deadline_exceeded", 1.0, True, "dispatch"),
+        ("limit_exceeded", None, False, "place"),
+    ],
+)
+def test_a_fault_is_shown_where_it_happened(code: str, placed: float | None, attempts: bool, room: str) -> None:
+    record = msgspec.structs.replace(
+        fell_back(),
+        ending="failed",
+        code=code,
+        marks=Marks(0.1, 0.2, 0.3, 0.4, placed, None, 2.0),
+        attempts=fell_back().attempts[:1] if attempts else (),
+    )
+    assert [bar.name for bar in waterfall(record)[1:] if bar.error and bar.depth == 1] == [room]
+
+
 TIMES = st.none() | st.floats(0.0, 10.0)
 
 
