@@ -93,11 +93,10 @@ def add_record(sums: RowSum, record: RequestRecord) -> None:
         sums.retries += len(attempts) - 1
         if record.ending == "complete" and record.model != attempts[0].model:
             sums.fallbacks += 1
-    if record.cache:
-        if record.cache.startswith("hit"):
-            sums.cache_hits += 1
-        else:
-            sums.cache_misses += 1
+    if record.cache.startswith("hit"):
+        sums.cache_hits += 1
+    elif record.cache.startswith("miss"):
+        sums.cache_misses += 1
     add(sums.duration, duration)
     sums.duration_s += duration
     add(sums.overhead, record.overhead_s)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from penstock.control.retention import EVERY_S, Retention
+from penstock.control.retention import (
+    ALERT_DAYS,
+    COARSE_DAYS,
+    EVERY_S,
+    FINE_S,
+    MIDDLE_DAYS,
+    SERIES_EVERY_S,
+    Retention,
+    Seen,
+)
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.usage import Act, AuditQuery, AuditRow
+from penstock.observe.config import Requests
 from penstock.store.audit import SqlAudit
 from penstock.store.audit_key import load_audit_key
 from penstock.store.config import Audit, StateSettings
 from penstock.store.database import open_database, sqlite_url
+from penstock.store.forgetful_requests import ForgetfulRequests
+from penstock.store.forgetful_series import ForgetfulAlerts, ForgetfulSeries
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
 from penstock.store.scores import SqlScores
@@ -49,6 +62,10 @@ class Scene:
                     (f"a{day}", Act(at=at, actor="k", project="red", action="keys.create", content=b"{}")),
                 ]
             )
+
+    def used(self) -> int:
+        """Of how many days there are rows of the ledger."""
+        return sum(bool(self.ledger.request(f"r{day}")) for day in self.days)
 
     def acts(self) -> list[AuditRow]:
         return list(self.audit.acts(AuditQuery(), None, 1000))
@@ -96,10 +113,11 @@ def test_where_nothing_is_old_nothing_is_said(scene: Scene) -> None:
     assert scene.acts() == before
 
 
-async def test_it_is_done_every_hour_and_a_store_that_is_away_is_asked_again(
+async def test_it_is_done_every_hour_and_what_fails_is_tried_again_then_and_keeps_nothing_else(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget, failures = scene.ledger.forget, [PenstockError(STORE_UNAVAILABLE, "away")]
+    forget = scene.ledger.forget
+    failures: list[Exception] = [PenstockError(STORE_UNAVAILABLE, "away"), RuntimeError("a bug")]
 
     def failing(before: float) -> int:
         if failures:
@@ -108,11 +126,63 @@ async def test_it_is_done_every_hour_and_a_store_that_is_away_is_asked_again(
 
     monkeypatch.setattr(scene.ledger, "forget", failing)
     async with cancelled_at_end(scene.retention.run()):
-        await until(lambda: scene.time.slept == [EVERY_S], 10)
-        assert len(scene.kept("content")) == 20
-        await scene.time.advance(EVERY_S)
-        await until(lambda: scene.time.slept == [EVERY_S] * 2, 10)
-        assert len(scene.kept("content")) == 2
-        await scene.time.advance(DAY_S)
+        for turn in (1, 2):
+            await until(lambda: scene.time.slept == [EVERY_S] * turn, 10)  # noqa: B023 - awaited here
+            assert scene.used() == 20
+            assert len(scene.kept("content")) == 2
+            await scene.time.advance(EVERY_S)
         await until(lambda: len(scene.time.slept) == 3, 10)
+        assert scene.used() == 10
+        await scene.time.advance(DAY_S)
+        await until(lambda: len(scene.time.slept) == 4, 10)
         assert len(scene.kept("content")) == 1
+
+
+class Calls(ForgetfulRequests, ForgetfulSeries, ForgetfulAlerts):
+    """What was asked for, and how many days or hours before now."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        ForgetfulRequests.__init__(self)
+        self.made: list[tuple[object, ...]] = []
+        self.failing = True
+        self._now = now
+
+    def _note(self, what: str, *before: float) -> None:
+        self.made.append((what, *((self._now() - each) / DAY_S for each in before)))
+        if self.failing:
+            raise PenstockError(STORE_UNAVAILABLE, "away")
+
+    def archive(self, before: float) -> int:
+        self._note("archive", before)
+        return 0
+
+    def forget_requests(self, before: float, contents_before: float) -> int:
+        self._note("requests", before, contents_before)
+        return 0
+
+    def forget_alerts(self, before: float) -> int:
+        self._note("alerts", before)
+        return 0
+
+    def coarsen(self, fine_before: float, middle_before: float, forget_before: float) -> None:
+        self._note("series", fine_before, middle_before, forget_before)
+
+
+async def test_what_was_seen_is_kept_for_its_own_times_on_its_own_schedule(scene: Scene) -> None:
+    calls = Calls(scene.time.wall)
+    seen = Seen(calls, calls, calls, Requests(days=30.0, content_days=5.0, archive_after_days=2.0))
+    retention = Retention(
+        scene.ledger, scene.audit, scene.scores, SETTINGS, scene.time, scene.time.sleep, seen=seen
+    )  # fmt: skip
+    log = [("requests", 30.0, 5.0), ("archive", 2.0), ("alerts", ALERT_DAYS)]
+    series = ("series", FINE_S / DAY_S, MIDDLE_DAYS, COARSE_DAYS)
+    async with cancelled_at_end(retention.run()):
+        await until(lambda: len(scene.time.slept) == 3, 10)
+        assert sorted(calls.made) == sorted([*log, series])
+        calls.failing = False
+        calls.made.clear()
+        for turn in range(1, 13):
+            await scene.time.advance(SERIES_EVERY_S)
+            wanted = 3 + turn + (2 if turn == 12 else 0)
+            await until(lambda: len(scene.time.slept) == wanted, 10)  # noqa: B023 - awaited here
+        assert sorted(calls.made) == sorted([*log, *[series] * 12])
