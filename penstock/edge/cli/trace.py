@@ -43,7 +43,7 @@ def trace(desk: Desk, request_id: str, at: str | None, content: bool) -> None:
         click.echo("What was said" + (", with personal data masked:" if said.value.masked else ":"))
         for part in (said.value.request, said.value.reply):
             for line in json_of(part).splitlines():
-                click.echo(line_kept(line))
+                click.echo(_indented(line))
 
 
 def course(view: RequestDetail, width: int) -> Iterator[str]:
@@ -59,7 +59,7 @@ def course(view: RequestDetail, width: int) -> Iterator[str]:
             ),
         )
     )
-    yield line_of(f"{view.id}  {time_of(view.at)}  {view.service or view.asked}  {whose}")
+    yield _line(view.id, time_of(view.at), view.service or view.asked, whose)
     parts = [f"{view.ending} {view.status}", f"took {time_taken(view.duration_ms)}"]
     if view.first_chunk_ms is not None:
         parts.append(f"first chunk {time_taken(view.first_chunk_ms)}")
@@ -67,7 +67,7 @@ def course(view: RequestDetail, width: int) -> Iterator[str]:
     parts.append(money(view.cost))
     if view.trace:
         parts.append(f"trace {view.trace}")
-    yield line_of("  ".join(parts))
+    yield _line(*parts)
     yield ""
     yield from waterfall(view.spans, width)
     yield ""
@@ -85,17 +85,22 @@ def waterfall(spans: tuple[SpanView, ...], width: int) -> Iterator[str]:
     names = [f"{_INDENT * span.depth}{line_of(span.name)}" for span in spans]
     name_width = min(32, max(map(len, names)))
     end = max(span.begin_ms + span.ms for span in spans) or 1.0
-    room = min(_MOST_BAR, max(_LEAST_BAR, width - name_width - 34))
-    for span, name in zip(spans, names, strict=True):
+    abouts = ["  ".join(filter(None, (line_of(span.about), line_of(span.error)))) for span in spans]
+    # Beside the name and what is said: the bar's ends, how long it took, and what keeps them apart.
+    room = min(_MOST_BAR, max(_LEAST_BAR, width - name_width - max(map(len, abouts)) - 15))
+    for span, name, said in zip(spans, names, abouts, strict=True):
         begin = min(room - 1, int(room * span.begin_ms / end))
         # What was too short to be seen is still there.
         length = max(1, round(room * span.ms / end))
         bar = (" " * begin + ("x" if span.error else "=") * min(length, room - begin)).ljust(room)
-        said = "  ".join(filter(None, (line_of(span.about), line_of(span.error))))
         shown = name if len(name) <= name_width else f"{name[: name_width - 1]}~"
         yield f"{shown.ljust(name_width)} |{bar}| {time_taken(span.ms).rjust(8)}  {said}".rstrip()
 
 
-def line_kept(text: str) -> str:
+def _line(*parts: str) -> str:
+    return "  ".join(map(line_of, parts))
+
+
+def _indented(text: str) -> str:
     """Harmless, with its indent."""
     return " " * (len(text) - len(text.lstrip(" "))) + line_of(text)
