@@ -52,7 +52,7 @@ class Admin(Protocol):
 class Console(Protocol):
     """Pages for people, which chat as the API does once they have let somebody in."""
 
-    def routes(self, chat: Endpoint, ending: Callable[[], bool]) -> tuple[Route, ...]: ...
+    def routes(self, chat: Endpoint, models: Endpoint, ending: Callable[[], bool]) -> tuple[Route, ...]: ...
 
 
 class App:
@@ -113,7 +113,7 @@ class App:
 
     def _console_routes(self, console: Console) -> tuple[Route, ...]:
         chat_completions = self._asked("/v1/chat/completions", chat.read)
-        return console.routes(chat_completions, lambda: self.draining)
+        return console.routes(chat_completions, self._list_models, lambda: self.draining)
 
     async def answer(self, exchange: Exchange) -> None:
         """Answers one exchange, whatever becomes of it; at the end it is over. Raises nothing."""
