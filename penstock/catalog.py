@@ -20,6 +20,8 @@ ENTRIES: Mapping[str, str] = {
     "issuers.documents": "penstock.control.issuer_documents:Documents",
     "console": "penstock.edge.console.console:Console",
     "substrate.process": "penstock.fleet.process:ProcessSubstrate",
+    "devices.nvml": "penstock.fleet.gpu_nvml:Nvml",
+    "otlp.http": "penstock.observe.otlp_http:OtlpHttp",
 }
 
 

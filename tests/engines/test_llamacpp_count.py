@@ -16,6 +16,7 @@ from penstock.core.chat import Call, Counting, Kind, Usage, chunk_view
 from penstock.core.serving import Replica
 from penstock.engines import config
 from penstock.engines.llamacpp import LlamaCpp
+from penstock.engines.telemetry_http import MetricsPages
 from tests.contracts.engine import call, drained, used
 from tests.control.timing import until
 from tests.models import chat_weights, embedding_weights
@@ -205,4 +206,18 @@ async def test_the_clients_own_bound_wins_over_llamacpps_word_for_it(chat: Repli
 async def test_a_copy_that_does_not_answer_counts_nothing() -> None:
     engine = LlamaCpp("mine", CHAT)
     assert await engine.count(call(), Replica("r", "mine", "http://127.0.0.1:9/v1")) is None
+    await engine.aclose()
+
+
+async def test_its_metrics_page_says_what_it_is_at(chat: Replica) -> None:
+    engine, pages = LlamaCpp("mine", CHAT), MetricsPages()
+    answer = await engine.start(call(stream=True, max_tokens=200, temperature=0, ignore_eos=True), chat)
+    await answer.read()
+    told = await pages.ask(chat)
+    await answer.aclose()
+    assert told is not None
+    assert (told.engine, told.running, told.waiting, told.notes) == ("llama.cpp", 1, 0, ())
+    # Nothing was drafted, and this version does not say how full its cache is.
+    assert (told.drafted_tokens, told.kv_use) == (0.0, None)
+    await pages.aclose()
     await engine.aclose()
