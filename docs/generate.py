@@ -14,9 +14,15 @@ from penstock.edge.http import reference as http
 from penstock.edge.http.admin import Admin
 from penstock.edge.http.app import App
 from penstock.observe import otlp_metrics
+from penstock.observe.boards import boards
+from penstock.observe.rules import rules_file
 
 HERE = Path(__file__).parent / "reference"
+DEPLOY = Path(__file__).parents[1] / "deploy"
 NOTE = "<!-- Written by docs/generate.py from the code. Change the code, then run `make docs`. -->\n"
+RULES_NOTE = """Written by docs/generate.py from the code. Change the code, then run `make docs`.
+They watch that 99 % of the requests of each service do not fail; docs/alerts.md says how to have those of your own
+objectives."""
 
 
 def errors_page() -> str:
@@ -93,10 +99,24 @@ PAGES = {
 }
 
 
+def prometheus_rules() -> str:
+    """What holds for every gateway, whatever it promises."""
+    return rules_file({}, ROWS, RULES_NOTE)
+
+
+def deployed() -> dict[str, bytes]:
+    """What is written for others to load, by its path below ``deploy``."""
+    found = {f"grafana/{name}": text for name, text in boards(ROWS).items()}
+    return {"prometheus/penstock.rules.yaml": prometheus_rules().encode(), **found}
+
+
 def main() -> None:
     HERE.mkdir(exist_ok=True)
     for name, page in PAGES.items():
         (HERE / name).write_text(page())
+    for name, text in deployed().items():
+        (DEPLOY / name).parent.mkdir(parents=True, exist_ok=True)
+        (DEPLOY / name).write_bytes(text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ another they grow or shrink with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -17,6 +18,10 @@ from penstock.observe.config import Objective
 
 OURS = (errors.UPSTREAM_RATE_LIMITED.code, errors.QUEUE_FULL.code)
 """Faults with a status of 4xx that are no fault of the caller: capacity that there was not."""
+
+LEAST_BAD: Mapping[Severity, int] = MappingProxyType({"page": 5, "ticket": 3})
+"""Bad requests that there must be in the long window: of two requests a night one that fails is half of them, and
+wakes nobody."""
 
 DAY_S = 86400.0
 _MONTH_S = 30 * DAY_S
@@ -75,12 +80,12 @@ def lengths(objective: Objective) -> tuple[float, ...]:
 
 
 def label(seconds: float) -> str:
-    """As Prometheus writes a duration: ``5m``, ``1h``, ``3d``."""
-    whole = int(seconds)
-    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
-        if whole % length == 0:
-            return f"{whole // length}{unit}"
-    return f"{whole}s"
+    """As Prometheus writes a duration: ``5m``, ``1h24m``, ``3d``."""
+    left, text = int(seconds), ""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, left = divmod(left, length)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
 
 
 def _whole(seconds: float) -> float:

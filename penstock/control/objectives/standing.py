@@ -12,11 +12,8 @@ from penstock.control.objectives.conditions import Condition
 from penstock.control.objectives.counting import Count
 from penstock.core.series import Severity
 from penstock.observe.config import Objective
-from penstock.observe.windows import DAY_S, Rule, allowed, label, lengths, of_means, rules_of
+from penstock.observe.windows import DAY_S, LEAST_BAD, Rule, allowed, label, lengths, of_means, rules_of
 
-LEAST_BAD: Mapping[Severity, int] = {"page": 5, "ticket": 3}
-"""Bad requests that there must be in the long window: of two requests a night one that fails is half of them, and
-wakes nobody."""
 LEAST_OF_MEAN = 20
 """Requests, or scores, without which a mean says nothing."""
 LET_GO = 0.9

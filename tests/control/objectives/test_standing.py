@@ -51,9 +51,9 @@ def test_the_windows_of_the_book() -> None:
 
 def test_windows_scale_with_that_of_the_objective() -> None:
     week = msgspec.structs.replace(AVAILABLE, window_days=7)
-    assert [label(each) for each in lengths(week)] == ["1m", "7m", "14m", "28m", "84m", "336m", "1008m"]
+    assert [label(each) for each in lengths(week)] == ["1m", "7m", "14m", "28m", "1h24m", "5h36m", "16h48m"]
     quarter = msgspec.structs.replace(AVAILABLE, window_days=90)
-    assert [label(each) for each in lengths(quarter)] == ["15m", "90m", "3h", "6h", "18h", "3d", "9d"]
+    assert [label(each) for each in lengths(quarter)] == ["15m", "1h30m", "3h", "6h", "18h", "3d", "9d"]
 
 
 @given(target=st.floats(0.01, 0.9999), days=st.floats(1, 90))
