@@ -37,6 +37,7 @@ from penstock.core.leases import Counters
 from penstock.core.usage import Act, Audited
 from penstock.observe.config import ObserveSettings
 from penstock.observe.totals import Report, Series
+from penstock.quality.gates import Evidence
 from penstock.store.config import StateSettings
 from penstock.store.journal import Journal
 from penstock.store.journal_folder import segments
@@ -146,7 +147,7 @@ async def keeping(
         )  # fmt: skip
         sources = Sources(
             directory=state.store.directory, ledger=state.ledger, audit=state.audit, scores=state.scores,
-            evidence=rollouts.evidence,
+            evidence=rollouts.evidence, proof=Evidence,
         )  # fmt: skip
         acts = Administration(
             state=state.store, sources=sources, peppers=state.peppers, clock=clock.wall,

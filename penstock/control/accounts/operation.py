@@ -13,7 +13,8 @@ from penstock.control.observed.standing import Flush, Live, at_once
 from penstock.control.observed.views import ObjectiveView, ReplicaView
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
-from penstock.core.releases import Decision, Score
+from penstock.core.releases import Decision, Plan, Score
+from penstock.quality.verdict import Verdict
 from penstock.store import AlertStore, AuditStore, LedgerStore, RequestStore, ScoreSum, SeriesStore
 
 
@@ -40,9 +41,20 @@ class Scores(Protocol):
         many."""
 
 
+class Proof(Protocol):
+    """What scores come to, gate by gate: ``penstock.quality.gates.Evidence``, which is heavy to load."""
+
+    def take(self, scores: Sequence[Score]) -> None:
+        """More of them, in order."""
+
+    def verdict(self, now: float, started_at: float) -> Verdict:
+        """What is known by now."""
+
+
 class Sources(msgspec.Struct, frozen=True):
     """What can be read. ``directory`` is looked up when it is called. ``scores`` None: nothing is scored here.
-    ``evidence`` is what is known of a rollout that has not ended, None: nothing yet.
+    ``evidence`` is what is known of a rollout that has not ended, None: nothing yet. ``proof`` begins
+    one for a plan, None: nobody can here.
 
     ``requests``, ``series`` and ``alerts`` None: nothing is kept of what is seen. ``live`` says what this gateway
     knows of itself, ``replicas`` what of its replicas, ``objectives`` how they stand over the requests of a project
@@ -55,6 +67,7 @@ class Sources(msgspec.Struct, frozen=True):
     audit: AuditStore
     scores: Scores | None = None
     evidence: Callable[[str], bytes | None] = lambda rollout: None
+    proof: Callable[[Plan], Proof] | None = None
     requests: RequestStore | None = None
     series: SeriesStore | None = None
     alerts: AlertStore | None = None

@@ -8,12 +8,11 @@ from typing import Literal
 
 import msgspec
 
-from penstock.control.accounts.operation import Scores, Sources
+from penstock.control.accounts.operation import Proof, Scores, Sources
 from penstock.control.accounts.rollouts import found
 from penstock.control.accounts.turn import Page, Turn, invalid, limit_of, near
 from penstock.core.administration import Ask
 from penstock.core.releases import Rollout, Score
-from penstock.quality.gates import Evidence
 
 POINTS = 40
 """Of one course, at most."""
@@ -72,9 +71,11 @@ def course(sources: Sources, turn: Turn, _: None, __: Ask) -> CourseView:
     """Reads all scores of the rollout, which takes up to a second. Raises ``PenstockError(NOT_FOUND)``."""
     rollout = found(sources.directory(), turn)
     plan = rollout.plan
-    scores = [] if sources.scores is None else list(_scores(sources.scores, rollout.id))
+    if sources.scores is None or sources.proof is None:
+        return CourseView(id=rollout.id, gates=(), whole=False)
+    scores = list(_scores(sources.scores, rollout.id))
     read, whole = scores[:READ], len(scores) <= READ
-    evidence = Evidence(plan)
+    evidence = sources.proof(plan)
     points: dict[str, list[CoursePoint]] = {gate.metric: [] for gate in plan.gates}
     begin = 0
     for end in sorted({len(read) * each // POINTS for each in range(1, POINTS + 1)}):
@@ -88,7 +89,7 @@ def course(sources: Sources, turn: Turn, _: None, __: Ask) -> CourseView:
     return CourseView(id=rollout.id, gates=gates, whole=whole)
 
 
-def _look(evidence: Evidence, rollout: Rollout, at: float, points: dict[str, list[CoursePoint]]) -> None:
+def _look(evidence: Proof, rollout: Rollout, at: float, points: dict[str, list[CoursePoint]]) -> None:
     for each in evidence.verdict(at, rollout.started_at).standings:
         known = points[each.metric]
         if not (each.candidate_units and each.champion_units):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.control.accounts.operation import BASE, PAGES, Operation, Parameter
 from penstock.control.observed import changes, charts, overview, requests, subjects
 from penstock.control.observed.alerts import ALERTING
+from penstock.control.observed.replicas import REPLICAS
 from penstock.control.observed.views import (
     ChangeView,
     ContentView,
@@ -162,5 +163,6 @@ OBSERVED: tuple[Operation, ...] = (
         query=(_PROJECT,),
         reads=subjects.erase,
     ),
+    REPLICAS,
     *ALERTING,
 )

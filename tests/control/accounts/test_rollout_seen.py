@@ -47,7 +47,7 @@ def score(number: int, *, candidate: bool, value: float, copied: bool = False) -
 def sources(*scores: Score) -> Sources:
     kept = ForgetfulScores(lambda rollout: (), lambda request: ())
     kept.append_scores(scores)
-    return Sources(lambda: THERE, None, None, kept)  # type: ignore[arg-type]
+    return Sources(lambda: THERE, None, None, kept, proof=Evidence)  # type: ignore[arg-type]
 
 
 def asked(**query: str) -> Turn:
