@@ -35,9 +35,11 @@ class OtlpHttp:
                         break
         except TimeoutError:
             raise Unreached(f"it did not answer within {within_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            # The last: headers that cannot be sent.
+        except (httpx.HTTPError, OSError) as error:
             raise Unreached(f"it cannot be reached: {error or type(error).__name__}") from None
+        except (httpx.InvalidURL, ValueError):
+            # Neither may be repeated: there are keys in them.
+            raise Unreached("its address or headers, in `observe: otlp:`, cannot be sent") from None
         told = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, told, bytes(read[:MOST_BYTES]))
 

@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -167,7 +168,8 @@ class Delivery:
             _log.warning(
                 "the collector at %s has not taken %s: %s. Requests are served on; look at the collector, or at "
                 "`observe: otlp:`.",
-                batch.url,
+                # The address may have a login in it.
+                urlsplit(batch.url).hostname,
                 batch.signal,
                 why,
             )

@@ -18,7 +18,7 @@ from penstock.observe.metrics import ROWS as OWN
 from penstock.observe.otlp import OtlpSender, Tracing, pushing
 from penstock.observe.otlp_form import Sender
 from penstock.observe.otlp_http import OtlpHttp
-from penstock.observe.otlp_lane import Pace
+from penstock.observe.otlp_lane import Pace, Unreached
 from penstock.observe.spans import spans
 from penstock.observe.totals import Report, Totals
 from tests.observe.collector import Collector, collecting
@@ -253,6 +253,26 @@ async def test_a_collector_that_is_not_there_is_given_up_and_counted() -> None:
     async with street(msgspec.structs.replace(QUICK, give_up_s=0.05), "http://127.0.0.1:9") as here:
         here.sender.traces(spans(refused(), str))
         await here.until(lambda: here.lost("traces") == {"unreachable": 5.0})
+
+
+@pytest.mark.parametrize("headers", [{"x-key": "s3cret\nx"}, {"x-key": "s3cret\ud83d"}])
+async def test_headers_that_cannot_be_sent_are_said_to_be_that_and_not_repeated(
+    headers: dict[str, str],
+) -> None:
+    wire = OtlpHttp()
+    with pytest.raises(Unreached) as caught:
+        await wire.post("http://user:s3cret@127.0.0.1:9/v1/traces", b"", headers, 1.0)
+    await wire.aclose()
+    assert "s3cret" not in str(caught.value)
+
+
+async def test_a_login_in_the_address_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    url = "http://user:s3cret@127.0.0.1:9"
+    async with street(msgspec.structs.replace(QUICK, give_up_s=0.0), url) as here:
+        here.sender.traces(spans(refused(), str))
+        await here.until(lambda: here.lost("traces") == {"unreachable": 5.0})
+    assert "127.0.0.1" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 async def test_what_there_is_no_room_for_is_dropped_and_counted() -> None:
