@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "Explain every mistake in a deployment file.",
     "doctor": "Say what this machine can run, and why not.",
     "schema": "Print the JSON Schema of deployment files.",
+    "rules": "Print Prometheus rules for a deployment file's objectives.",
     "models": "See, keep, compare and name versions of models.",
     "prompts": "Check, render, try and push prompts; name their versions.",
     "release": "Freeze what a service is made of; compare and trace releases.",
