@@ -9,7 +9,17 @@ import msgspec
 
 from penstock.core.requests import Erased, Place, RequestContent, RequestQuery, RequestRecord
 from penstock.store import TEXT_LOOKED_AT
-from penstock.store.requests_query import DAY_S, day_of, is_before, kept, key, matches, newest_first, says
+from penstock.store.requests_query import (
+    DAY_S,
+    day_of,
+    has_content,
+    is_before,
+    kept,
+    key,
+    matches,
+    newest_first,
+    says,
+)
 from penstock.store.words import storable
 
 _Key = tuple[float, str]
@@ -39,7 +49,7 @@ class ForgetfulRequests:
                 row for row in self._facts.values() if matches(query, row) and is_before(row, before)
             )
             if query.text is not None:
-                said = [row for row in found if key(row) in self._contents][:TEXT_LOOKED_AT]
+                said = [row for row in found if has_content(row) and key(row) in self._contents][:TEXT_LOOKED_AT]
                 found = [row for row in said if says(self._contents[key(row)], query.text)]
             return found[:most]
 

@@ -94,6 +94,11 @@ def _measures(query: RequestQuery, record: RequestRecord) -> bool:
     return query.min_first_s is None or (first is not None and first >= query.min_first_s)
 
 
+def has_content(record: RequestRecord) -> bool:
+    """Whether the facts say that something was kept of what was said: only then a text is looked for in it."""
+    return record.content not in ("", "none")
+
+
 def says(content: RequestContent, text: str) -> bool:
     """Whether a text of the request or the reply has this, case folded. The names of JSON's members are no text."""
     needle = text.casefold()
