@@ -14,6 +14,7 @@ from benchmarks import (
     json_layer,
     machine,
     memory,
+    observed,
     prefix,
     rollouts,
     servers,
@@ -50,6 +51,8 @@ def main() -> None:
             held.main(asked.streams, asked.seconds, asked.over)
         case "memory":
             memory.main(asked.requests, asked.cancelled)
+        case "observed":
+            observed.main(asked.rounds, asked.seconds, asked.requests)
         case _:
             _compare(asked)
     if asked.command == "all":
@@ -76,6 +79,10 @@ def _parsed() -> argparse.Namespace:
     command = commands.add_parser("memory", help="growth over many requests and many cancelled streams")
     command.add_argument("--requests", type=int, default=1_000_000)
     command.add_argument("--cancelled", type=int, default=100_000)
+    command = commands.add_parser("observed", help="everything that is seen of requests, against nothing")
+    command.add_argument("--rounds", type=int, default=7)
+    command.add_argument("--seconds", type=float, default=3, help="of each round")
+    command.add_argument("--requests", type=int, default=200_000, help="over which memory is watched; 0: not at all")
     commands.add_parser("accounting", help="admission by key, limits, a budget and the ledger: CPU a request")
     commands.add_parser("shipping", help="journals brought into the ledger: the supervisor's CPU a request")
     commands.add_parser("client", help="the upstream client by itself, beside aiohttp")

@@ -76,7 +76,7 @@ def lined_up(names: Sequence[str]) -> Iterator[Comparison]:
 
 
 @contextlib.contextmanager
-def _alone(row: Row, found: Comparison) -> Iterator[None]:
+def alone(row: Row, found: Comparison) -> Iterator[None]:
     """The others stand still meanwhile: what they do without being asked would fall on this one."""
     others = [pid for other in found.rows if other is not row for pid in other.gateway.processes()]
     try:
@@ -99,7 +99,7 @@ def throughput(found: Comparison, *, rounds: int, seconds: float) -> None:
         _closed(row, text, 1, found.folder)
     for number in range(rounds):
         for row in found.rows:
-            with _alone(row, found):
+            with alone(row, found):
                 row.rates.append(_closed(row, text, seconds, found.folder))
         _progress("throughput", number + 1, rounds)
     for row in found.rows:
@@ -122,7 +122,7 @@ def latency(found: Comparison, *, rounds: int, seconds: float) -> None:
             row.open_rate = min(statistics.median(row.rates) / 2, MOST_OPEN)
             plain = uvloop.run(open_loop(found.straight, request(body(), {}), row.open_rate, 1.0))
             data = request(body(), row.gateway.headers)
-            with _alone(row, found):
+            with alone(row, found):
                 for _ in range(max(1, round(seconds))):
                     through = uvloop.run(open_loop(row.gateway.port, data, row.open_rate, 1.0))
                     row.failed += through.failed
@@ -143,7 +143,7 @@ def per_chunk(found: Comparison, *, rounds: int) -> None:
             able.append(row)
     for number in range(rounds):
         for row in able:
-            with _alone(row, found):
+            with alone(row, found):
                 row.chunk_us.append(uvloop.run(_chunk_us(row)))
         _progress("streams", number + 1, rounds)
 

@@ -41,14 +41,21 @@ class Gateway:
 @contextlib.contextmanager
 def ours(upstream: int, folder: Path) -> Iterator[Gateway]:
     """Penstock, as ``penstock up`` starts it."""
+    with penstock(upstream) as (gateway, _):
+        yield gateway
+
+
+@contextlib.contextmanager
+def penstock(upstream: int, name: str = "Penstock", **more: object) -> Iterator[tuple[Gateway, Path]]:
+    """The same with ``more`` in its deployment file, and its home."""
     model = {"engine": "openai", "base_url": f"http://127.0.0.1:{upstream}/v1", "model": "mock"}
-    deployment = {"models": {"mock": model}, "services": {"mock": {"model": "mock"}}}
+    deployment = {"models": {"mock": model}, "services": {"mock": {"model": "mock"}}, **more}
     with contextlib.ExitStack() as stack:
         with on_gateway_core():
             server = stack.enter_context(running(json.dumps(deployment)))
         port = int(server.url.rpartition(":")[2])
         headers = {"authorization": f"Bearer {server.key}"}
-        yield Gateway("Penstock", _version(), port, headers, server.pid)
+        yield Gateway(name, _version(), port, headers, server.pid), server.home
 
 
 @contextlib.contextmanager

@@ -30,17 +30,24 @@ _SILENT_S = 60.0
 
 def main(requests: int, cancelled: int) -> None:
     """Prints a row for whole requests and one for streams that the client leaves in the middle."""
-    print(f"{'':>20} {'number':>10} {'per s':>7} {'2nd tenth MB':>12} {'last MB':>8} {'growth':>7} {'failed':>7}")
+    heading()
     for name, number, drive, limit in (
-        ("requests", requests, _whole, WHOLE_GROWTH),
+        ("requests", requests, whole, WHOLE_GROWTH),
         ("cancelled streams", cancelled, _cancelled, CANCELLED_GROWTH),
     ):
         if number:
             with lined_up(["ours"]) as found:
-                _row(name, number, limit, *uvloop.run(_watched(found.rows[0].gateway, number, drive)))
+                row(name, number, limit, *uvloop.run(watched(found.rows[0].gateway, number, drive)))
 
 
-def _row(name: str, number: int, limit: float, samples: list[tuple[int, float]], seconds: float, failed: int) -> None:
+def heading() -> None:
+    """Prints what the columns are."""
+    print(f"{'':>20} {'number':>10} {'per s':>7} {'2nd tenth MB':>12} {'last MB':>8} {'growth':>7} {'failed':>7}")
+
+
+def row(name: str, number: int, limit: float, samples: list[tuple[int, float]], seconds: float, failed: int) -> None:
+    """Prints what ``watched`` gave of so many requests, and whether it is within the limit."""
+
     def tenth(which: int) -> float:
         low, high = number * which / 10, number * (which + 1) / 10
         return statistics.median(mb for at, mb in samples if low <= at <= high)
@@ -74,7 +81,7 @@ class Progress:
 Drive = Callable[[Gateway, Progress], Awaitable[None]]
 
 
-async def _watched(gateway: Gateway, number: int, drive: Drive) -> tuple[list[tuple[int, float]], float, int]:
+async def watched(gateway: Gateway, number: int, drive: Drive) -> tuple[list[tuple[int, float]], float, int]:
     """Memory in MB by how many had ended, how long it took, and how many failed."""
     progress, samples = Progress(number), list[tuple[int, float]]()
     pids = gateway.processes()
@@ -93,7 +100,7 @@ async def _watched(gateway: Gateway, number: int, drive: Drive) -> tuple[list[tu
     return samples, time.perf_counter() - began, progress.failed
 
 
-async def _whole(gateway: Gateway, progress: Progress) -> None:
+async def whole(gateway: Gateway, progress: Progress) -> None:
     """Requests one after another on one connection, made again when it is lost."""
     data = request(body(), gateway.headers)
     while progress.begun < progress.number:
