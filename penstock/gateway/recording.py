@@ -38,7 +38,18 @@ Put = Callable[[RequestRecord | RequestContent], None]
 class Recording:
     """One object per worker, used by all its tasks at once. ``gateway`` and ``worker`` name whose it is."""
 
-    __slots__ = ("_clock", "_content", "_content_share", "_errors", "_gateway", "_keep", "_put", "_traces", "_worker")
+    __slots__ = (
+        "_clock",
+        "_content",
+        "_content_share",
+        "_errors",
+        "_found",
+        "_gateway",
+        "_keep",
+        "_put",
+        "_traces",
+        "_worker",
+    )
 
     def __init__(self, put: Put, clock: Clock, *, gateway: str, worker: int, settings: ObserveSettings) -> None:
         self._put = put
@@ -49,6 +60,7 @@ class Recording:
         self._keep = requests.keep
         self._content: ContentPolicy = requests.content
         self._content_share = requests.content_share
+        self._found: dict[tuple[str, str, str], ContentPolicy] = {}
         self._traces = settings.traces if settings.otlp is not None else None
         self._errors = self._traces is not None and self._traces.errors
 
@@ -99,7 +111,10 @@ class Recording:
         """What is kept of what is said: of the gateway's word, the service's and the project's the most private. For
         ``sampled`` the lot is drawn: it is ``none`` for those that have not drawn it."""
         said = (self._content, service.content, project)
-        found: ContentPolicy = next((each for each in _PRIVATE if each in said), "none")
+        found = self._found.get(said)
+        if found is None:
+            # There are at most as many as three words can be put together.
+            found = self._found[said] = next((each for each in _PRIVATE if each in said), "none")
         if found == "sampled" and not _drawn(request_id, self._content_share):
             return "none"
         return found

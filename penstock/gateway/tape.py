@@ -7,14 +7,45 @@ of reading each on its way. Nothing here is hashed, as a hash of a text tells wh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import msgspec
 
 from penstock.core.chat import Call, Sink
-from penstock.gateway.capture import KEPT_BYTES, Transcript, without_keys, written
+from penstock.gateway.capture import KEPT_BYTES, Choice, Text, Transcript, without_keys, written
 
 # Beyond it what has been laid by is read: the frames around words are longer than the words.
 _LAID_BY = 256 << 10
+
+_NoText = Annotated[str, msgspec.Meta(max_length=0)] | None
+_NoList = Annotated[list[msgspec.Raw], msgspec.Meta(max_length=0)] | None
+
+
+class _Words(msgspec.Struct, frozen=True, gc=False):
+    content: str | None = None
+    reasoning_content: _NoText = None
+    reasoning: _NoText = None
+    refusal: _NoText = None
+    tool_calls: _NoList = None
+    function_call: None = None
+
+
+class _Piece(msgspec.Struct, frozen=True, gc=False):
+    index: Literal[0] = 0
+    delta: _Words | None = None
+    message: _Words | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Plain(msgspec.Struct, frozen=True, gc=False):
+    """A chunk with words of one choice, as nearly all are; of another form it cannot be decoded as this."""
+
+    choices: tuple[_Piece, ...] | None = None
+
+
+_plain = msgspec.json.Decoder(list[_Plain])
+_encode = msgspec.json.Encoder().encode
 
 
 class Tape:
@@ -23,7 +54,7 @@ class Tape:
     __slots__ = ("_chunks", "_size", "_transcript")
 
     def __init__(self) -> None:
-        self._transcript = Transcript(whole=True, hashed=False)
+        self._transcript: Transcript | None = None
         self._chunks: list[bytes] = []
         self._size = 0
 
@@ -46,12 +77,41 @@ class Tape:
 
     def reply(self) -> bytes:
         """JSON: what ``capture.Content`` has as ``reply``, without hashes."""
-        self._read()
-        return self._transcript.reply()
+        if self._transcript is None and (said := _together(self._chunks)) is not None:
+            return without_keys(_encode(said))
+        return self._read().reply()
 
-    def _read(self) -> None:
+    def _read(self) -> Transcript:
+        if self._transcript is None:
+            self._transcript = Transcript(whole=True, hashed=False)
         chunks, self._chunks, self._size = self._chunks, [], 0
         self._transcript.take(chunks)
+        return self._transcript
+
+
+def _together(chunks: Sequence[bytes]) -> tuple[Choice, ...] | None:
+    """What a transcript would have of chunks of the plainest form; None: they are not."""
+    try:
+        read = _plain.decode(b"[%b]" % (chunks[0] if len(chunks) == 1 else b",".join(chunks)))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    parts: list[str] = []
+    finish = None
+    for chunk in read:
+        for piece in chunk.choices or ():
+            words = piece.delta or piece.message
+            if words is not None and words.content:
+                parts.append(words.content)
+            if piece.text:
+                parts.append(piece.text)
+            finish = piece.finish_reason or finish or ""
+    if finish is None:
+        return ()
+    text = "".join(parts)
+    size = len(text) if text.isascii() else len(text.encode())
+    if size > KEPT_BYTES:
+        return None
+    return (Choice(0, Text(size, text=text) if text else None, finish_reason=finish),)
 
 
 def asked(call: Call) -> bytes:

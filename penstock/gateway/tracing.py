@@ -48,15 +48,15 @@ def traced(settings: Traces | None, caller: TraceParent | None) -> Tracing | Non
             return None
         return Tracing(caller.trace, b"", caller.span, caller.sampled, caller.state)
     if caller is None:
-        trace = _id(16)
-        return Tracing(trace, _id(8), b"", _drawn(trace, settings.share), b"")
+        ids = _id(24)
+        return Tracing(ids[8:], ids[:8], b"", _drawn(ids, settings.share), b"")
     sampled = caller.sampled if settings.follow else _drawn(caller.trace, settings.share)
     return Tracing(caller.trace, _id(8), caller.span, sampled, caller.state)
 
 
 def _id(size: int) -> bytes:
-    # All zeros is no id.
-    return (random.getrandbits(8 * size) | 1).to_bytes(size, "big")
+    # That all bits of one are zero, which makes it no id, is not to be expected in the age of the universe.
+    return random.getrandbits(8 * size).to_bytes(size, "big")
 
 
 def _drawn(trace: bytes, share: float) -> bool:

@@ -17,7 +17,7 @@ import re
 import msgspec
 
 from penstock.observe.masking_numbers import cards, ibans, ids, luhn, phones
-from penstock.observe.masking_secrets import emails, logins, networks, secrets
+from penstock.observe.masking_secrets import emails, logins, networks, secrets, signed
 
 # Six digits, however they are grouped: no card, account, identity or telephone number has fewer.
 _DIGITS = bytes.maketrans(b"0123456789", b"9" * 10)
@@ -73,7 +73,7 @@ def _any_signs(data: bytes) -> bool:
 def _signs(data: bytes) -> _Signs | None:
     at = b"@" in data
     number = _NUMBER in data.translate(_DIGITS, _BETWEEN)
-    secret = _TOKEN in data.translate(_WORDS) or b"earer " in data or b"PRIVATE KEY" in data
+    secret = b"earer " in data or b"PRIVATE KEY" in data or (_TOKEN in data.translate(_WORDS) and signed(data))
     marks = data.translate(None, _HEXADECIMAL)
     address = b"..." in marks or b"::" in marks
     return _Signs(at, number, secret, address) if at or number or secret or address else None

@@ -29,6 +29,14 @@ _KEYS = (
     r"xai-[A-Za-z0-9]{20,}+",
     r"pplx-[A-Za-z0-9]{20,}+",
 )
+_SIGNS = tuple(
+    sign.encode()
+    for sign in (
+        "pk-", "sk-", "sk_", "rk_", "AKIA", "ASIA", "AIza", "ya29.", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
+        "github_pat_", "glpat-", "hf_", "gsk_", "r8_", "npm_", "pypi-", "xox", "whsec_", "SG.", "dop_v1_", "xai-",
+        "pplx-", "eyJ", "EARER ",
+    )
+)  # fmt: skip
 _SECRET = re.compile(
     rf"(?P<key>(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)}))"
     r"|(?P<token>(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*+)*)"
@@ -48,6 +56,11 @@ _EMAIL = re.compile(rf"(?<![{_LOCAL}])[{_LOCAL}]++@(?:[\w-]++\.)+(?=[\w-]*[^\W\d
 _BYTE = r"(?:25[0-5]|2[0-4][0-9]|1?[0-9]{1,2})"
 _IPV4 = re.compile(rf"(?<![\w.])(?:{_BYTE}\.){{3}}{_BYTE}(?![\w]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:\.[0-9.]{5,13})?(?![\w:])")
+
+
+def signed(data: bytes) -> bool:
+    """Whether there is anything in it by which keys and tokens begin."""
+    return any(sign in data for sign in _SIGNS)
 
 
 def secrets(text: str) -> str:

@@ -23,6 +23,7 @@ from penstock.core.policy import Hedge, History, Policy, Queue, Retry
 from penstock.core.requests import Marks, RequestRecord
 from penstock.core.serving import Service
 from penstock.core.usage import Tokens
+from penstock.gateway.capture import Transcript
 from penstock.gateway.inside import inner
 from penstock.gateway.recording import Recording
 from penstock.gateway.tape import Tape
@@ -377,6 +378,32 @@ async def test_whom_a_client_asks_for(more: bytes, user: str | None, subject: st
     log = Log(clock, {"main": answering(clock)})
     await log.ask(asked(user=user, more=more))
     assert log.record.subject == subject
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [piece("Hel"), piece("lö"), piece(finish="stop"), USAGE],
+        [ROLE, piece("x" * 300_000)],
+        [ROLE, piece("ä" * 200_000), piece("b")],
+        [piece("Hel"), b"not json"],
+        [
+            b'{"choices":[{"index":0,"message":{"content":"a","tool_calls":[],"refusal":null},"finish_reason":"stop"}]}'
+        ],
+        [b'{"choices":[{"index":0,"message":{"content":null,"refusal":"no"},"finish_reason":"stop"}]}'],
+        [b'{"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"a"}}]}'],
+        [b'{"choices":[{"index":0,"delta":{"reasoning_content":"hm"}}]}', piece("so")],
+        [b'{"choices":[{"text":"a"}]}', b'{"choices":[{"text":"b","finish_reason":"length"}]}'],
+        [b'{"choices":[{"delta":{"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]}}]}'],
+        [b'{"choices":[{"index":0,"delta":{}}]}'],
+    ],
+)
+def test_the_quick_way_through_a_tape_reads_what_a_transcript_does(chunks: list[bytes]) -> None:
+    tape, transcript = Tape(), Transcript(whole=True, hashed=False)
+    tape.take(chunks)
+    transcript.take(chunks)
+    assert tape.reply() == transcript.reply()
 
 
 def test_a_tape_reads_on_its_way_what_would_be_much_to_hold() -> None:
