@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from penstock.control import metrics
+from penstock.control.accounts.operation import Sources
+from penstock.control.accounts.turn import Page, Turn
+from penstock.control.observed.replicas import REPLICAS
 from penstock.control.observed.views import ReplicaView
 from penstock.control.replicas import Pace, Replicas, busy_share
+from penstock.core.administration import Actor, Ask
 from penstock.core.errors import UPSTREAM_UNREACHABLE, PenstockError
 from penstock.core.metrics import Gauge
 from penstock.core.serving import Deployment, Model, Replica, ReplicaState
@@ -247,3 +252,17 @@ async def test_it_goes_on_until_it_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_they_are_listed_by_id_or_of_one_model() -> None:
+    street = Street(TWO, FAR, ONE)
+    nothing = cast(Any, None)
+    sources = Sources(nothing, nothing, nothing, replicas=street.replicas.views)
+    turn = Turn(actor=Actor(key_id="k", project=""), now=0.0, new_id=nothing, mint=nothing)
+    ask = Ask(actor=turn.actor, operation="replicas.list")
+    assert REPLICAS.reads is not None
+    everything = cast(Page, REPLICAS.reads(sources, turn, None, ask))
+    assert [each.id for each in cast(Sequence[ReplicaView], everything.data)] == ["far-0", "m-0", "m-1"]
+    one = msgspec.structs.replace(turn, query={"model": "m", "limit": "1"})
+    some = cast(Page, REPLICAS.reads(sources, one, None, ask))
+    assert ([each.id for each in cast(Sequence[ReplicaView], some.data)], some.has_more) == (["m-0"], True)
