@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -52,13 +54,19 @@ def test_whatever_is_changed_is_noticed(place: int, by: int) -> None:
     text = seals.session(Session(b"i" * 16, NOW, NOW + 10, "app", b"m" * 16))
     at = place % len(text)
     changed = text[:at] + chr((ord(text[at]) + by) % 256) + text[at + 1 :]
+    # The last character of base64 has bits that say nothing.
+    if (
+        base64.urlsafe_b64decode(text.split(".")[1] + "=") != _decoded(changed)
+        or changed.split(".")[0] != text.split(".")[0]
+    ):
+        assert refused(seals, changed) is INVALID_API_KEY
+
+
+def _decoded(text: str) -> bytes:
     try:
-        found = seals.opened(changed, NOW)
-    except PenstockError as error:
-        assert error.fault is INVALID_API_KEY
-    else:
-        # The last character of base64 has bits that say nothing.
-        assert found == Session(b"i" * 16, NOW, NOW + 10, "app", b"m" * 16)
+        return base64.b64decode(text.partition(".")[2] + "=", altchars=b"-_", validate=True)
+    except ValueError:
+        return b""
 
 
 @given(st.text(max_size=200))
