@@ -73,7 +73,7 @@ def overview(sources: Sources, turn: Turn, _: object, __: Ask) -> OverviewView:
         services = _services(counted, standing, sources.directory(), turn, length)
         if sources.alerts is not None and turn.actor.may("alerts:read"):
             alerts = alerts_of(sources.alerts, turn, turn.now)
-        changed, _rest = changes(sources.audit, turn.actor, Wanted(since=since, until=turn.now), None, _CHANGES)
+        changed, _rest = changes(sources.audit, turn.actor, Wanted(since=since, until=asked_until), None, _CHANGES)
         if stale_since is None and counted.told is not None and turn.now - counted.told > LATE_S:
             stale_since = counted.told
     except PenstockError as error:
