@@ -73,6 +73,6 @@ def navigation(visit: Visit) -> Sequence[Group]:
 
 
 def home(visit: Visit) -> str:
-    """The first page that they may see, after ``/console``."""
+    """The first page that they may see, after ``/console``; ``/`` where there is none."""
     groups = navigation(visit)
-    return groups[0].ways[0].way.path if groups else "/nothing"
+    return groups[0].ways[0].way.path if groups else "/"
