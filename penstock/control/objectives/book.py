@@ -6,7 +6,8 @@ gateway has told since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from penstock.control.objectives.counting import NOTHING, Count, counted
@@ -22,6 +23,8 @@ Promises = Mapping[str, Sequence[Objective]]
 """Objectives by service."""
 Whose = tuple[str, str]
 """Service, and the objective's title."""
+Layer = dict[Whose, dict[float, Count]]
+"""Counts by when their step began, in the order of time."""
 
 
 class Series(Protocol):
@@ -40,8 +43,8 @@ class Book:
         self._project = project
         self._fed: dict[str, float] = {}
         self._edge = 0.0
-        self._minutes: dict[float, dict[Whose, Count]] = {}
-        self._hours: dict[float, dict[Whose, Count]] = {}
+        self._minutes: Layer = {}
+        self._hours: Layer = {}
         self._read = {service: [o for o in each if o.kind != "quality"] for service, each in promises.items()}
 
     @property
@@ -66,54 +69,54 @@ class Book:
             self._fold(_floor(now, HOUR_S) - FINE_S)
         self._fed = fed
 
-    def window(self, service: str, title: str, since: float, until: float) -> Count:
-        """What ended in between. Where there are only hours, from the beginning of the hour."""
-        whose, found = (service, title), NOTHING
-        # The newest are the last: a short window looks at few.
+    def windows(self, service: str, title: str, now: float, lengths: Iterable[float]) -> dict[float, Count]:
+        """What ended in each window up to now, by its length in seconds. Where there are only hours, from the
+        beginning of the hour."""
+        left, found = sorted(lengths, reverse=True), {}
+        total = bad = 0.0
+        # The newest are the last, so each window has what the next shorter one has.
         for layer, step_s in ((self._minutes, MINUTE_S), (self._hours, HOUR_S)):
-            for at in reversed(layer):
-                if at + step_s <= since:
-                    break
-                if at < until and whose in layer[at]:
-                    found = found.plus(layer[at][whose])
-        return found
+            counts = layer.get((service, title), {})
+            for at in reversed(counts):
+                while left and at + step_s <= now - left[-1]:
+                    found[left.pop()] = Count(total, bad)
+                if not left:
+                    return found
+                count = counts[at]
+                total, bad = total + count.total, bad + count.bad
+        return found | dict.fromkeys(left, Count(total, bad))
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def _load(self, series: Series, now: float, until: float) -> None:
         edge = _floor(now, HOUR_S) - FINE_S
         longest = max(each.window_days for of in self._read.values() for each in of) * DAY_S
-        hours: dict[float, dict[Whose, Count]] = {}
-        minutes: dict[float, dict[Whose, Count]] = {}
+        hours: Layer = {}
+        minutes: Layer = {}
         self._replace(hours, series, _floor(now - longest, HOUR_S), edge, HOUR_S, DAY_S)
         self._replace(minutes, series, edge, until, MINUTE_S, HOUR_S)
         self._hours, self._minutes, self._edge = hours, minutes, edge
 
     def _replace(
-        self,
-        layer: dict[float, dict[Whose, Count]],
-        series: Series,
-        since: float,
-        until: float,
-        step_s: float,
-        piece_s: float,
+        self, layer: Layer, series: Series, since: float, until: float, step_s: float, piece_s: float
     ) -> None:
-        """Reads these times anew, into a layer whose order is that of time."""
-        fresh: dict[float, dict[Whose, Count]] = {}
+        """Reads these times anew: the last of the layer, and what follows them."""
+        fresh: Layer = {}
         for begin, end in _pieces(since, until, piece_s):
             for service in self._asked():
                 query = SeriesQuery(
                     since=begin, until=end, step_s=step_s, by=("service",), service=service, project=self._project
                 )
-                for row in series.series(query):
+                for row in sorted(series.series(query), key=lambda each: each.at):
                     for objective in self._read.get(row.key.service, ()):
                         count = counted(objective, row)
                         if count.total or count.bad:
-                            fresh.setdefault(row.at, {})[row.key.service, objective.title] = count
-        for at in [at for at in layer if since <= at < until]:
-            del layer[at]
-        for at in sorted(fresh):
-            layer[at] = fresh[at]
+                            fresh.setdefault((row.key.service, objective.title), {})[row.at] = count
+        for counts in layer.values():
+            for at in list(itertools.takewhile(lambda at: at >= since, reversed(counts))):
+                del counts[at]
+        for whose, counts in fresh.items():
+            layer.setdefault(whose, {}).update(counts)
 
     def _asked(self) -> Sequence[str | None]:
         services = [service for service, objectives in self._read.items() if objectives]
@@ -122,12 +125,13 @@ class Book:
     def _fold(self, edge: float) -> None:
         """Minutes before then become hours."""
         longest = max(each.window_days for of in self._read.values() for each in of) * DAY_S
-        for at in [at for at in self._minutes if at < edge]:
-            hour = self._hours.setdefault(_floor(at, HOUR_S), {})
-            for whose, count in self._minutes.pop(at).items():
-                hour[whose] = hour.get(whose, NOTHING).plus(count)
-        for at in [at for at in self._hours if at < edge + FINE_S - longest - HOUR_S]:
-            del self._hours[at]
+        for whose, minutes in self._minutes.items():
+            hours = self._hours.setdefault(whose, {})
+            for at in list(itertools.takewhile(lambda at: at < edge, minutes)):
+                hour = _floor(at, HOUR_S)
+                hours[hour] = hours.get(hour, NOTHING).plus(minutes.pop(at))
+            for at in list(itertools.takewhile(lambda at: at < edge + FINE_S - longest - HOUR_S, hours)):
+                del hours[at]
         self._edge = edge
 
 

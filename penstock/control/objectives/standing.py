@@ -65,15 +65,12 @@ def burn(objective: Objective, count: Count) -> float | None:
 
 def stood(book: Book, means: Means, service: str, objective: Objective, now: float) -> Stood:
     """A window of which more than half has not been told yet is not known."""
-    title, told = objective.title, book.told
-    found: dict[float, Count | None] = {}
-    for seconds in (*lengths(objective), objective.window_days * DAY_S):
-        if objective.kind == "quality":
-            found[seconds] = means(service, objective.metric, now - seconds)
-        elif told is None or told < now - seconds / 2:
-            found[seconds] = None
-        else:
-            found[seconds] = book.window(service, title, now - seconds, now)
+    told, wanted = book.told, (*lengths(objective), objective.window_days * DAY_S)
+    if objective.kind == "quality":
+        found = {seconds: means(service, objective.metric, now - seconds) for seconds in wanted}
+    else:
+        counts = book.windows(service, objective.title, now, wanted)
+        found = {s: None if told is None or told < now - s / 2 else count for s, count in counts.items()}
     return Stood(service=service, objective=objective, counts=found)
 
 

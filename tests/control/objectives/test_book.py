@@ -10,6 +10,11 @@ from penstock.control.objectives.counting import Count
 from penstock.store.forgetful_series import ForgetfulSeries
 from tests.control.objectives.rows import AVAILABLE, NOON, fed, row
 
+
+def window(book: Book, since: float, until: float) -> Count:
+    return book.windows("assistant", "availability", until, [until - since])[until - since]
+
+
 PROMISES = {"assistant": [AVAILABLE], "other": [AVAILABLE]}
 WINDOWS = (60.0, 300.0, 3600.0, 21600.0, 86400.0, 259200.0)
 
@@ -49,11 +54,11 @@ def test_reading_on_is_the_same_as_reading_all(steps: list[tuple[float, int, int
     for seconds in WINDOWS:
         # Hours are whole in the one and the other, but may begin at another minute of them.
         if seconds < 86400:
-            assert book.window("assistant", "availability", now - seconds, now) == fresh.window(
-                "assistant", "availability", now - seconds, now
-            )
-    whole = (NOON - 86400, now)
-    assert book.window("assistant", "availability", *whole) == fresh.window("assistant", "availability", *whole)
+            assert window(book, now - seconds, now) == window(fresh, now - seconds, now)
+    assert window(book, NOON - 86400, now) == window(fresh, NOON - 86400, now)
+    assert fresh.windows("assistant", "availability", now, WINDOWS) == {
+        seconds: window(fresh, now - seconds, now) for seconds in WINDOWS
+    }
 
 
 def test_only_what_is_new_is_read() -> None:
@@ -67,7 +72,7 @@ def test_only_what_is_new_is_read() -> None:
     series.append_series([row(NOON + 10, 1, 1)], fed(NOON + 15))
     book.read(series, NOON + 15)
     assert series.asked_s <= 120
-    assert book.window("assistant", "availability", NOON - 300, NOON + 15) == Count(7, 1)
+    assert window(book, NOON - 300, NOON + 15) == Count(7, 1)
 
 
 def test_a_gateway_that_was_away_for_long_is_caught_up_with() -> None:
@@ -77,14 +82,14 @@ def test_a_gateway_that_was_away_for_long_is_caught_up_with() -> None:
     book.read(series, NOON)
     series.append_series([row(NOON - 2 * 86400, 0, 7, gateway="b")], fed(NOON, "b"))
     book.read(series, NOON + 60)
-    assert book.window("assistant", "availability", NOON - 3 * 86400, NOON + 60).bad == 7
+    assert window(book, NOON - 3 * 86400, NOON + 60).bad == 7
 
 
 def test_of_one_project() -> None:
     series, book = ForgetfulSeries(), Book({"assistant": [AVAILABLE]}, "p")
     series.append_series([row(NOON - 100, 5), row(NOON - 100, 5, 5, project="q")], fed(NOON))
     book.read(series, NOON)
-    assert book.window("assistant", "availability", NOON - 300, NOON) == Count(5, 0)
+    assert window(book, NOON - 300, NOON) == Count(5, 0)
 
 
 def test_minutes_become_hours() -> None:
@@ -94,4 +99,4 @@ def test_minutes_become_hours() -> None:
         series.append_series([row(now, 10, 1)], fed(now + 60))
         now += 3600
         book.read(series, now)
-    assert book.window("assistant", "availability", NOON - 60, now) == Count(550, 50)
+    assert window(book, NOON - 60, now) == Count(550, 50)
