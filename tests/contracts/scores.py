@@ -259,3 +259,22 @@ class ScoreContract:
         # No number is used again.
         store.append_scores([score("after")])
         assert store.scores("ro1", 0, 1)[0][0] > last
+
+    def test_a_request_is_erased_with_what_clients_of_its_project_said_of_it(self, store: ScoreStore) -> None:
+        given = '{"project":"red"}'
+        store.append_scores(
+            [
+                score("one", at=NOON),
+                score("one", at=NOON, copied=True, metric="copied"),
+                score("one", at=NOON - 900, metric="of another time"),
+                feedback("one", note=given),
+                feedback("one", note='{"project":"blue"}', metric="of another project"),
+                score("two", at=NOON),
+            ]
+        )
+        requests = [("one", NOON + 0.25, "red"), *((f"many-{n}", NOON, "red") for n in range(1200))]
+        assert store.erase_scores(requests) == 3
+        assert store.erase_scores(requests) == 0
+        assert store.erase_scores([]) == 0
+        assert {each.metric for each in store.of_request("one")} == {"of another time", "of another project"}
+        assert len(store.of_request("two")) == 1
