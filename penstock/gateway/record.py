@@ -14,7 +14,6 @@ from penstock.core.trail import (
     Assigned,
     AttemptFailed,
     AttemptStarted,
-    Ending,
     FirstChunk,
     Prepared,
     Queued,
@@ -25,7 +24,6 @@ from penstock.gateway.lease import Lease
 from penstock.gateway.settle import ENDINGS, Summary
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.tracing import Tracing
-from penstock.gateway.tries import Try
 from penstock.observe.masking import masked_text
 
 LONGEST_SUBJECT = 128
@@ -45,18 +43,16 @@ def record(
     worker: int,
     message: str,
     lease: Lease | None,
-    won: Try | None,
     tracing: Tracing | None,
     traced: bool,
     purpose: Literal["client", "internal"],
     content: ContentPolicy,
     kept: bool,
 ) -> RequestRecord:
-    """What is known of a request once its trail is closed and its lease too. ``call`` is what the client sent,
-    ``won`` the attempt that it heard, None: none."""
+    """What is known of a request once its trail is closed and its lease too. ``call`` is what the client sent."""
     principal, duration_s = admission.principal, summary.duration_s
     began = 0.0
-    admitted = assigned = prepared = reserved = placed = first = None
+    admitted = assigned = prepared = reserved = placed = None
     rollout = ""
     started: list[AttemptStarted] = []
     failed: dict[int, AttemptFailed] = {}
@@ -81,8 +77,6 @@ def record(
             reserved = fact.at - began
         elif type(fact) is Queued:
             placed = fact.at - began
-    if won is not None:
-        first = chunks.get(won.number)
     ended = {} if len(started) < 2 or lease is None else lease.ended()
     attempts = tuple(
         [
@@ -90,15 +84,6 @@ def record(
             for each in started
         ]
     )
-    tokens = None if lease is None else lease.tokens
-    estimated = lease is not None and lease.estimated
-    between_s = None
-    own_s = duration_s
-    if summary.stream and first is not None:
-        # Once a stream has begun, what it waits for is the model's next word.
-        own_s = first
-        if tokens is not None and not estimated and tokens.output > 1 and summary.ending is Ending.COMPLETE:
-            between_s = (duration_s - first) / (tokens.output - 1)
     return RequestRecord(
         request_id=summary.request_id,
         at=summary.wall,
@@ -123,15 +108,15 @@ def record(
         status=summary.status,
         code=summary.code,
         message=message,
-        tokens=tokens,
-        estimated=estimated,
+        tokens=None if lease is None else lease.tokens,
+        estimated=lease is not None and lease.estimated,
         cost_nano=summary.cost_nano,
         duration_s=duration_s,
-        first_chunk_s=first,
+        first_chunk_s=summary.first_chunk_s,
         queued_s=summary.queued_s,
-        overhead_s=max(0.0, own_s - trail.away),
-        between_s=between_s,
-        marks=Marks(admitted, assigned, prepared, reserved, placed, first, duration_s),
+        overhead_s=summary.overhead_s,
+        between_s=summary.between_s,
+        marks=Marks(admitted, assigned, prepared, reserved, placed, summary.first_chunk_s, duration_s),
         attempts=attempts,
         trace=b"" if tracing is None else tracing.id,
         span=b"" if tracing is None else tracing.span,

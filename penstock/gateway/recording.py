@@ -126,11 +126,10 @@ class Recording:
         summary: Summary,
         error: PenstockError | None,
         lease: Lease | None,
-        won: Try | None,
     ) -> None:
         """The request is over. Never raises."""
         try:
-            self._over(of, trail, summary, error, lease, won)
+            self._over(of, trail, summary, error, lease)
         except Exception:  # noqa: BLE001 - whoever is closing a reply has more to let go of than this
             _log.exception("request %s is missing in the log and in the charts", summary.request_id)
 
@@ -141,7 +140,6 @@ class Recording:
         summary: Summary,
         error: PenstockError | None,
         lease: Lease | None,
-        won: Try | None,
     ) -> None:
         keep = self._keep
         if summary.ending is not Ending.COMPLETE:
@@ -163,7 +161,6 @@ class Recording:
             worker=self._worker,
             message="" if error is None else said(error.message),
             lease=lease,
-            won=won,
             tracing=tracing,
             traced=sampled or (self._errors and tracing is not None and summary.ending is Ending.FAILED),
             purpose="internal" if of.inside else "client",
@@ -224,7 +221,7 @@ class Recorded:
             trail: Trail, ending: Ending, error: PenstockError | None, lease: Lease | None, won: Try | None
         ) -> Summary:
             summary = settle(trail, ending, error, lease, won)
-            self._recording.over(self, trail, summary, error, lease, won)
+            self._recording.over(self, trail, summary, error, lease)
             return summary
 
         return settled

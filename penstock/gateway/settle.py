@@ -167,7 +167,8 @@ def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
             started.append(fact)
         elif type(fact) is FirstChunk:
             first = fact.at - arrived.at
-            won = started[fact.number - 1]
+            # An attempt that could not be reserved has a number and was not started.
+            won = started[0] if len(started) == 1 else next(each for each in started if each.number == fact.number)
             model, replica = won.model, won.replica
         elif type(fact) is Counted:
             usage = fact.usage
