@@ -22,6 +22,8 @@ ENTRIES: Mapping[str, str] = {
     "alerts.mail": "penstock.control.objectives.mail:Mail",
     "console": "penstock.edge.console.console:Console",
     "substrate.process": "penstock.fleet.process:ProcessSubstrate",
+    "receiver.webhook": "penstock.control.objectives.webhook:Webhook",
+    "receiver.email": "penstock.control.objectives.mail:Mail",
     "devices.nvml": "penstock.fleet.gpu_nvml:Nvml",
     "otlp.http": "penstock.observe.otlp_http:OtlpHttp",
 }

@@ -39,7 +39,7 @@ _TRIES = 12
 class Accounting:
     """``counters`` are those that workers share: Redis, or the supervisor's own book; with ``alone`` the one worker
     keeps its own, of which ``book`` is the mirror that its journal makes. ``tell`` says a framed message to every
-    worker there is."""
+    worker there is. ``living`` are the names of workers that have not ended."""
 
     def __init__(
         self,
@@ -79,6 +79,7 @@ class Accounting:
         self._orphans: dict[str, list[str]] = {}
         self._recent: dict[str, deque[tuple[float, Settled]]] = {}
         self._stale = self._full = False
+        self.living: set[str] = set()
 
     def ship_by(self, shipping: Shipping) -> None:
         """Said once, before anything else: how journals get into the store."""
@@ -89,6 +90,7 @@ class Accounting:
     def first(self, index: int) -> tuple[str, Sequence[bytes]]:
         """The name of a new worker, and what it is told before all else."""
         owner = f"{self._gateway}-w{index}-{secrets.token_hex(4)}"
+        self.living.add(owner)
         book = self._book.state() if self._alone else None
         begin = Begin(
             self._gateway,
@@ -248,6 +250,7 @@ class Accounting:
         """The worker is gone: what it left open is charged at its bound, and what it held without having sent
         anything is given back."""
         assert self._shipping is not None
+        self.living.discard(owner)
         self._shipping.ended(owner)
         await self.given_back((owner,))
 

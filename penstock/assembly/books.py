@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import secrets
@@ -15,8 +14,10 @@ from penstock.access.book import Book
 from penstock.access.config import AccessSettings
 from penstock.access.counters_memory import MemoryCounters
 from penstock.assembly.accounting import Accounting
+from penstock.assembly.loops import running
 from penstock.assembly.rebuilding import Rebuilding
 from penstock.assembly.redis import Open
+from penstock.assembly.seeing import Sight
 from penstock.assembly.serving import Serving
 from penstock.assembly.state import State
 from penstock.control import metrics
@@ -59,6 +60,7 @@ class Books:
     issuers: Issuers
     acts: Administration
     journal: Journal
+    sight: Sight
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries it out; what it changed is known to every worker of this gateway when it returns, and what was used
@@ -83,13 +85,14 @@ class Books:
             _log.error("the audit does not hear of %s by %s: %s", act.action, act.actor, error.message)
 
     def measured(self) -> Report:
-        """The rows of ``penstock.control.metrics``."""
+        """What the supervisor measures."""
         levels = {
             metrics.JOURNAL_WAITING.name: self.shipping.waiting(),
             metrics.JOURNAL_DAMAGED.name: self.shipping.damaged,
             metrics.STORE_AWAY.name: self.directories.away,
         }
-        return Report({name: (Series((), (float(level),)),) for name, level in levels.items()})
+        told = {name: (Series((), (float(level),)),) for name, level in levels.items()}
+        return Report({**self.sight.measured().metrics, **told})
 
 
 @contextlib.asynccontextmanager
@@ -105,10 +108,12 @@ async def keeping(
     tell: Callable[[bytes], None],
     holding: Callable[[], Coroutine[object, object, Open]],
     serving: Serving,
+    sight: Sight,
 ) -> AsyncIterator[Books]:
     """Keeps the books for the time of the block; what is in the journals then is brought to the store, and how the
     audit ends then is signed, as far as the store answers. ``alone``: there is one worker. ``tell`` and ``holding``
-    are those of ``WorkerLoop``; ``serving`` hears what the store says of releases."""
+    are those of ``WorkerLoop``; ``serving`` hears what the store says of releases; ``sight`` tells what is seen
+    beside."""
     folder = home / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
     spool = home / "spool"
@@ -147,7 +152,9 @@ async def keeping(
         )  # fmt: skip
         sources = Sources(
             directory=state.store.directory, ledger=state.ledger, audit=state.audit, scores=state.scores,
-            evidence=rollouts.evidence, proof=Evidence,
+            evidence=rollouts.evidence, proof=Evidence, live=sight.live, replicas=sight.replicas,
+            objectives=sight.objectives, flush=sight.flush,
+            requests=sight.requests, series=sight.series, alerts=sight.alerts,
         )  # fmt: skip
         acts = Administration(
             state=state.store, sources=sources, peppers=state.peppers, clock=clock.wall,
@@ -155,12 +162,12 @@ async def keeping(
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
         issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
-        retention = Retention(state.ledger, state.audit, state.scores, settings, clock)
+        retention = Retention(state.ledger, state.audit, state.scores, settings, clock, seen=sight.kept())
         heads = Heads(state.audit)
         before = tuple(segments(folder))
         owner = f"{state.gateway}-s-{secrets.token_hex(4)}"
         journal = Journal(folder, owner, sync_s=settings.journal.sync_ms / 1000.0)
-        await held.enter_async_context(_running(shipping.run()))
+        await held.enter_async_context(running(shipping.run()))
         held.push_async_callback(heads.sign)
         held.push_async_callback(_shipped, shipping)
         held.callback(shipping.ended, owner)
@@ -173,8 +180,8 @@ async def keeping(
             await accounting.given_back(before)
             loops.append(rebuilding.run())
         for loop in loops:
-            await held.enter_async_context(_running(loop))
-        yield Books(accounting, shipping, directories, issuers, acts, journal)
+            await held.enter_async_context(running(loop))
+        yield Books(accounting, shipping, directories, issuers, acts, journal, sight)
 
 
 async def _fetch(access: AccessSettings, held: contextlib.AsyncExitStack) -> Fetch:
@@ -196,20 +203,3 @@ async def _shipped(shipping: Shipping) -> None:
         await shipping.flush(_SHIPPED_WITHIN_S)
     except TimeoutError:
         _log.warning("the store did not take all that was used; the journal keeps it for the next start")
-
-
-@contextlib.asynccontextmanager
-async def _running(work: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """The work as a task of this block. When it fails, that is logged, and the block goes on."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_told)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait((task,))
-
-
-def _told(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("a background loop has failed, and the gateway should be started anew", exc_info=error)

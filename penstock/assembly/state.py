@@ -12,6 +12,8 @@ from penstock.access.config import AccessSettings
 from penstock.access.peppers import Pepper, read_peppers
 from penstock.core.clock import Clock
 from penstock.core.usage import Finding, Head
+from penstock.observe.config import ObserveSettings
+from penstock.store.alerts import SqlAlerts
 from penstock.store.audit import SqlAudit
 from penstock.store.audit_key import load_audit_key
 from penstock.store.audit_witness import HeadFile
@@ -20,7 +22,9 @@ from penstock.store.database import open_database, sqlite_url
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
 from penstock.store.private_file import load_or_make
+from penstock.store.requests import RequestLog, open_requests
 from penstock.store.scores import SqlScores
+from penstock.store.series import SqlSeries
 from penstock.store.sql import SqlStore
 
 
@@ -44,11 +48,16 @@ class State:
     ledger: SqlLedger
     scores: SqlScores
     audit: WitnessedAudit
+    requests: RequestLog
+    series: SqlSeries
+    alerts: SqlAlerts
     peppers: tuple[Pepper, ...]
 
 
 @contextlib.contextmanager
-def opened(home: Path, settings: StateSettings, access: AccessSettings, clock: Clock) -> Iterator[State]:
+def opened(
+    home: Path, settings: StateSettings, access: AccessSettings, observe: ObserveSettings, clock: Clock
+) -> Iterator[State]:
     """The state of a home, brought to the newest shape. Raises ``PenstockError`` (STORE_UNAVAILABLE, BAD_DEPLOYMENT)
     with the mend."""
     gateway = load_or_make(home / "gateway", "The gateway's name", lambda: b"g" + secrets.token_hex(4).encode())
@@ -59,6 +68,7 @@ def opened(home: Path, settings: StateSettings, access: AccessSettings, clock: C
         witness = HeadFile(home / "audit-heads")
         audit = WitnessedAudit(database, load_audit_key(key), witness.append, clock.wall)
         audit.witness = witness
+        archive = observe.requests.archive or str(home / "archive")
         yield State(
             gateway=gateway.decode(),
             shared=bool(settings.store),
@@ -66,5 +76,8 @@ def opened(home: Path, settings: StateSettings, access: AccessSettings, clock: C
             ledger=SqlLedger(database),
             scores=SqlScores(database),
             audit=audit,
+            requests=open_requests(database, home / "requests", archive, gateway=gateway.decode(), wall=clock.wall),
+            series=SqlSeries(database),
+            alerts=SqlAlerts(database),
             peppers=read_peppers(access.pepper, home / "pepper"),
         )

@@ -20,6 +20,7 @@ from penstock.assembly.fetching import Fetching
 from penstock.assembly.link import Update
 from penstock.assembly.pages import Pages
 from penstock.assembly.redis import Open
+from penstock.assembly.seeing import Around, Sight
 from penstock.assembly.serving import Serving, Source
 from penstock.assembly.state import opened
 from penstock.assembly.workers import WorkerLoop
@@ -32,7 +33,7 @@ from penstock.core.clock import Clock, SystemClock
 from penstock.core.serving import Deployment
 from penstock.core.usage import Act
 from penstock.edge.http import tls
-from penstock.fleet import Substrate
+from penstock.fleet.census import Census
 from penstock.routing.places import LocalPlaces
 from penstock.weights.store import ModelStore
 
@@ -90,7 +91,7 @@ async def supervise(
     async with contextlib.AsyncExitStack() as held:
         held.enter_context(ground.sole(home))
         sock = held.enter_context(ground.listening(file.server.host, file.server.port))
-        state = held.enter_context(opened(home, file.state, file.access, clock))
+        state = held.enter_context(opened(home, file.state, file.access, file.observe, clock))
         key = admin.ensure(
             state.store, state.peppers, f"{admin.ADMIN}-{state.gateway}" if state.shared else admin.ADMIN,
             clock.wall(), chosen=env.get("PENSTOCK_ADMIN_KEY"), kept=credentials.kept(),
@@ -100,10 +101,12 @@ async def supervise(
         for note in filter(None, (key.note, few)):
             show.say(note)
         serving = Serving(source, created_at=state.store.created_at(), wall=clock.wall, say=show.say)
+        around = Around(serving)
+        sight = Sight(state, file.observe, home, clock, around)
         deployment = await serving.first(first, state.store.directory())
         crew = serving.now.crew
         inherited = {name: value for name, value in env.items() if name not in _OURS_ALONE}
-        substrate: Substrate = catalog.load("substrate.process")(home / "logs", inherited)
+        substrate = Census(catalog.load("substrate.process")(home / "logs", inherited))
         held.push_async_callback(substrate.aclose)
         changed = asyncio.Event()
 
@@ -112,7 +115,7 @@ async def supervise(
             show.changed(fresh)
             changed.set()
 
-        board = Board(deployment, crew.wanted, hear)
+        board = around.board = Board(deployment, crew.wanted, hear)
         update = Update(board.deployment, file.server)
         weights = Fetching(ModelStore(home / "models"), show)
         upkeep = Upkeep(
@@ -127,14 +130,16 @@ async def supervise(
         books = await held.enter_async_context(
             keeping(
                 state, home, file.access, file.state, file.observe, alone=file.server.workers == 1, clock=clock,
-                tell=crowd.tell, holding=crowd.holding, serving=serving,
+                tell=crowd.tell, holding=crowd.holding, serving=serving, sight=sight,
             )
         )  # fmt: skip
         workers = WorkerLoop(
             update, sock, env=inherited, say=show.say, clock=clock, places=LocalPlaces(clock), apply=applying.apply,
             text=applying.text, books=books, page=Pages(books.administer).page,
         )  # fmt: skip
-        crowd.workers = workers
+        crowd.workers = around.workers = workers
+        around.directories = books.directories
+        await held.enter_async_context(sight.looking(substrate, lambda: books.accounting.living))
         # In this order, so that on the way out requests end before the replicas that answer them.
         async with _running(upkeep.run()), _running(watch.run()), _running(workers.run()) as working:
             async with (

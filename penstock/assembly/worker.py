@@ -62,9 +62,11 @@ from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.place import Places
 from penstock.gateway.prepare import Preparing
+from penstock.gateway.recording import Recording
 from penstock.gateway.settle import Settling
 from penstock.gateway.trial import Trials
 from penstock.observe.lines import JsonFormatter, LineWriter
+from penstock.observe.spool import Spool
 from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
@@ -99,6 +101,7 @@ class Worker:
         self._told = asyncio.Event()
         self._app: App | None = None
         self._trials: Trials | None = None
+        self._spool: Spool | None = None
         self._announce: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def run(self, link: socket.socket) -> None:
@@ -113,6 +116,8 @@ class Worker:
             await self._answerer.aclose()
             if self._trials is not None:
                 await self._trials.aclose()
+            if self._spool is not None:
+                await asyncio.to_thread(self._spool.close)
             await self._snapshots.aclose()
             if self._access is not None:
                 await self._access.aclose()
@@ -186,6 +191,7 @@ class Worker:
             clock=self._clock,
             prepare=Preparing(lambda call, admission: gateway.chat(call, admission)),
             trials=self._trials,
+            recording=self._recording(),
         )
         return App(
             gateway,
@@ -194,6 +200,16 @@ class Worker:
             render=self._control.metrics,
             log_line=None if lines is None else lines.write,
             admin=Admin(self._control, gateway.admitted, self._access.note),
+        )
+
+    def _recording(self) -> Recording | None:
+        assert self._begin is not None
+        begin, requests = self._begin, self._begin.observe.requests
+        if not requests.enabled:
+            return None
+        self._spool = Spool(Path(begin.spool), begin.owner, limit_bytes=requests.spool_bytes)
+        return Recording(
+            self._spool.put, self._clock, gateway=begin.gateway, worker=begin.index, settings=begin.observe
         )
 
     def _end(self, announce: bool) -> None:

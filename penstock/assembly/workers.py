@@ -23,9 +23,11 @@ from penstock.core.console import PageAsk
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import Applied
 from penstock.core.usage import Act, Held
+from penstock.edge.http.admin import Live
 from penstock.fleet.child import Child, in_words
 from penstock.fleet.restart import Again, History, after_end, after_refusal
 from penstock.gateway.place import Places
+from penstock.observe.totals import Report
 
 ARGV = (sys.executable, "-P", "-m", "penstock.assembly.worker")
 STARTS_WITHIN_S = 60.0
@@ -93,6 +95,14 @@ class WorkerLoop:
             if talk.up.is_set():
                 found += ((talk.owner, lease, held) for lease, held in await talk.holding(within_s))
         return tuple(found)
+
+    async def live(self) -> Live:
+        """What is under way in all of them."""
+        return await self._office.gathering.live()
+
+    async def measured(self) -> Report:
+        """What they, and the supervisor, have measured."""
+        return (await self._office.gathering.metrics()).report
 
     def stop(self, announce: bool) -> None:
         """How the workers end once ``run`` is cancelled: whether they say so first, for ``drain.announce_s``."""
