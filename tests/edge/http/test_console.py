@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -293,6 +295,12 @@ async def test_the_playground_asks_as_the_api_does() -> None:
         assert denied.json()["error"]["code"] == "permission_denied"
         await client.aclose()
         await bill.aclose()
+
+
+def test_a_worker_writes_no_pages() -> None:
+    script = "import sys, penstock.edge.http.console; print(*(each for each in sys.modules if 'edge.console' in each))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"penstock.edge.console", "penstock.edge.console.assets"}
 
 
 async def test_cookies_in_pieces_are_read_as_one() -> None:
