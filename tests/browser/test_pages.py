@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.browser.chromium import chromium
 from tests.browser.looking import looker
-from tests.edge.console.pages.paper import OLD, told
+from tests.edge.console.pages.paper import told
+from tests.edge.console.pages.paper_served import OLD
 from tests.edge.http.console_site import console_site, text_of
 
 PAGES = {
@@ -12,7 +13,7 @@ PAGES = {
     "service": "/services/chat",
     "release": f"/releases/{OLD}",
     "rollback": "/services/chat/rollback",
-    "rollback-ticks": "/rollbacks/roll_1",
+    "rollback-ticks": "/rollbacks/roll_2",
     "rollouts": "/rollouts",
     "rollout": "/rollouts/roll_1",
     "rollout-end": "/rollouts/roll_1/abort",

@@ -14,11 +14,12 @@ from penstock.control.accounts.rollout_shown import DecisionView, RolloutView
 from penstock.control.rollouts.known import Known
 from penstock.core.releases import ENDED
 from penstock.quality.verdict import Standing
+from penstock.quality.wording import listed
 
 WIDTH, HEIGHT = 760, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 742, 16, 206
+LEFT, RIGHT, TOP, BOTTOM = 58, 646, 16, 206
 STRIP, STRIP_HEIGHT = 250, 16
-_LEAST_BETWEEN = 14.0
+_LEAST_BETWEEN = 40.0
 """Between two marks that are told apart."""
 _BEYOND = 3.0
 """What is to be expected is drawn while it is at most so many times what there is."""
@@ -45,7 +46,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """What the candidate had for a while, on the strip; ``level`` from 0 to 1."""
+    """What the candidate had for a while, on the strip; ``level`` from 0 to 1, the root of the share, so that the
+    first steps are seen."""
 
     x: float
     width: float
@@ -67,6 +69,7 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     now_y: float
     zero_y: float
     margin_y: float
+    margin_text_y: float
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     least_x: float | None
@@ -115,7 +118,7 @@ def _picture(
 ) -> Picture:
     known = _with_present(points, standing, view.ended_at or now)
     units = known[-1].units if known else 0
-    more = standing.more_units if standing is not None and view.ended_at is None else None
+    more = standing.more_units if standing is not None and _open(view, standing) else None
     shown_more = more if more is not None and units and more <= _BEYOND * units else None
     x = _Scale(0.0, max(1.0, (units + (shown_more or 0)) * 1.03, view.min_samples * 1.1), LEFT, RIGHT)
     y = _heights(known, margin)
@@ -132,6 +135,7 @@ def _picture(
         now_y=y.held(known[-1].difference) if known else y(0.0),
         zero_y=y(0.0),
         margin_y=y(-margin),
+        margin_text_y=max(y(-margin), y(0.0) + 14),
         x_ticks=tuple(Tick(x(each), f"{each:,.0f}") for each in _round_steps(x.high)),
         y_ticks=_y_ticks(y),
         least_x=x(view.min_samples) if units < view.min_samples or x(view.min_samples) - LEFT > 40 else None,
@@ -237,9 +241,9 @@ def _shares(view: RolloutView, time: _Scale) -> tuple[Share, ...]:
             step += 1
         elif each.what in ("promote", "approve"):
             begun.append((each.at, 100.0))
-    ends = [at for at, _ in begun[1:]] + [view.ended_at if view.ended_at is not None else time.high]
+    ends = (*(at for at, _ in begun[1:]), view.ended_at if view.ended_at is not None else time.high)
     found = []
-    for (at, share), end in zip(begun, ends, strict=True):
+    for (at, share), end in zip(begun, ends, strict=False):
         left, right = time.held(at), time.held(end)
         if share is not None and right - left >= 1.0:
             text = f"{share:g} %" if share else "copies"
@@ -247,7 +251,7 @@ def _shares(view: RolloutView, time: _Scale) -> tuple[Share, ...]:
                 Share(
                     x=left,
                     width=round(right - left, 1),
-                    level=round(max(share / 100, 0.04), 3),
+                    level=round(max(math.sqrt(share / 100), 0.06), 3),
                     text=text if right - left > 7.5 * len(text) else "",
                 )
             )
@@ -295,6 +299,29 @@ def _passed(seconds: float) -> str:
 
 
 # -- words -------------------------------------------------------------------------------------------------------
+
+
+def _open(view: RolloutView, standing: Standing) -> bool:
+    """Whether its gate has decided nothing yet."""
+    decided = standing.e_worse >= standing.needed_worse or standing.e_better >= standing.needed_better
+    return view.state not in ENDED and not decided
+
+
+def stands(view: RolloutView) -> str:
+    """How the rollout stands, in one sentence."""
+    measured = [each for each in view.standings if each.candidate_units]
+    if view.state != "running" or not measured:
+        return view.reason
+    undecided = [each for each in view.standings if _open(view, each)]
+    settled = [each.metric for each in view.standings if each not in undecided]
+    where = f"Step {view.step} of {len(view.steps)}, {view.share:g} %: " if len(view.steps) > 1 else ""
+    parts = [f"{listed(settled)} {'is' if len(settled) == 1 else 'are'} good enough"] if settled else []
+    if undecided:
+        parts.append(f"{listed(each.metric for each in undecided)} may still go either way")
+    more = [each.more_units for each in undecided]
+    if more and all(more):
+        parts.append(f"and about {max(filter(None, more)):,} more samples are likely to settle it")
+    return f"{where}{', '.join(parts)}."
 
 
 def said(view: RolloutView, metric: str, standing: Standing | None) -> tuple[str, str]:

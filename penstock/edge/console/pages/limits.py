@@ -16,6 +16,7 @@ from penstock.core.errors import INVALID_VALUE, PenstockError
 from penstock.edge.console.page import Page, PageRoute, Redirect, Shown, Visit
 from penstock.edge.console.pages.acts import Touched, sure
 from penstock.edge.console.pages.bars import Used, used
+from penstock.edge.console.pages.fullness import fullness
 from penstock.edge.console.pages.parts import part
 from penstock.edge.console.showing import link, money
 
@@ -51,6 +52,7 @@ async def _shown(visit: Visit, error: PenstockError | None = None, form: str = "
     values = {
         "limits": limits,
         "budgets": budgets,
+        "full": await fullness(visit, limits.value.data) if limits.value is not None else {},
         "spent": _spent(budgets.value.data) if budgets.value is not None else (),
         "kind": kind,
         "subject": subject,

@@ -46,7 +46,8 @@ async def _asked(visit: Visit, error: PenstockError | None = None) -> Page:
         visit.api.get("services.back", BackView, name, to=chosen),
         visit.api.list("releases.list", ReleaseView, service=name, limit=100),
     )
-    held = max(split.shares, key=lambda each: split.shares[each])
+    # What most of those get whom it moves.
+    held = max(split.shares, key=lambda each: (each != back.to, split.shares[each]))
     diff: Part[DiffView] = Part()
     if back.to is not None and back.to != held:
         diff = await part(visit.api.get("releases.diff", DiffView, back.to, from_=held))

@@ -15,7 +15,7 @@ from penstock.core.errors import PenstockError
 from penstock.core.releases import ENDED
 from penstock.edge.console.page import Page, PageRoute, Redirect, Visit
 from penstock.edge.console.pages.acts import Touched, sure
-from penstock.edge.console.pages.evidence import pictures
+from penstock.edge.console.pages.evidence import pictures, stands
 from penstock.edge.console.pages.parts import Part, part
 from penstock.edge.console.pages.saying import asked_of, reply_of
 from penstock.edge.console.pages.touching import reach
@@ -61,6 +61,7 @@ async def _shown(visit: Visit, error: PenstockError | None = None) -> Page:
         "view": view,
         "pictures": pictures(view, course.value.gates if course.value is not None else (), visit.now),
         "course": course,
+        "stands": stands(view),
         "pairs": pairs,
         "metric": metric,
         "paired": view.preset in PAIRED,

@@ -54,6 +54,7 @@ async def listed(visit: Visit) -> Page:
     services = list(_services(splits, releases, overview))
     why = splits.why if splits.value is None and releases.value is None else ""
     values = {"services": services, "window": window, "windows": WINDOWS, "overview": overview, "why": why}
+    values["decides"] = may_decide(visit)
     return Page("Services", "services.html", values)
 
 

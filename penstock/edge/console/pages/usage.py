@@ -90,8 +90,6 @@ async def show(visit: Visit) -> Page:
         "chart": columns(_columns(over.data, by, asked.by), begin=asked.since, step=step, count=count),
         "groups": GROUPS,
         "windows": tuple(WINDOWS),
-        "filters": FILTERS,
-        "purposes": PURPOSES,
         "own": not visit.may("usage:read"),
     }
     return Page("Usage", "usage.html", values)
