@@ -21,6 +21,7 @@ from penstock.core.accounts import Directory, KeyRecord
 from penstock.core.administration import Actor, Answer, Ask
 from penstock.core.errors import PenstockError
 from penstock.core.requests import AttemptMade, RequestContent, RequestRecord
+from penstock.core.series import Silence
 from penstock.core.usage import Act, AuditQuery, Entry, Tokens
 from penstock.store.audit import SqlAudit
 from penstock.store.database import open_database, sqlite_url
@@ -177,6 +178,9 @@ async def furnished(here: Office) -> None:
         for row in range(3):
             here.ledger.append([entry(name, f"{name}-req-{row}", at=NOW - 3600 + row)])
         here.requests.append_requests([record(name, f"{name}-request")], [said(name, f"{name}-request")])
+        here.alerts.put_silence(
+            Silence(id=f"{name}-silence", pattern=f"slo/{name}/*", created_at=NOW, until=NOW + 3600)
+        )
         act = Act(at=NOW, kind="content", actor=f"{name}-key", project=name, action="chat", content=b'{"said":1}')
         here.audit.append_acts([(f"{name}-act", act)])
 
