@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from penstock.control.retention import Retention
 from penstock.control.rollouts.loop import Rollouts
 from penstock.control.rollouts.weighing import Scale
 from penstock.control.shipping import Shipping
+from penstock.control.sign_in import Replied, Send, SignIn
 from penstock.core import administration
 from penstock.core.accounts import Directory
 from penstock.core.clock import Clock
@@ -61,6 +62,7 @@ class Books:
     acts: Administration
     journal: Journal
     sight: Sight
+    sign_in: SignIn
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries it out; what it changed is known to every worker of this gateway when it returns, and what was used
@@ -161,7 +163,9 @@ async def keeping(
             changed=directories.look, served=lambda: serving.now.served, standing=lambda: directories.standing,
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
-        issuers = Issuers(access.oidc, fetch=await _fetch(access, held), clock=clock, changed=accounting.signed)
+        fetch, send = _outside(access, held)
+        issuers = Issuers(access.oidc, fetch=fetch, clock=clock, changed=accounting.signed)
+        sign_in = SignIn(access.oidc, fetch=fetch, send=send)
         retention = Retention(state.ledger, state.audit, state.scores, settings, clock, seen=sight.kept())
         heads = Heads(state.audit)
         before = tuple(segments(folder))
@@ -181,20 +185,23 @@ async def keeping(
             loops.append(rebuilding.run())
         for loop in loops:
             await held.enter_async_context(running(loop))
-        yield Books(accounting, shipping, directories, issuers, acts, journal, sight)
+        yield Books(accounting, shipping, directories, issuers, acts, journal, sight, sign_in)
 
 
-async def _fetch(access: AccessSettings, held: contextlib.AsyncExitStack) -> Fetch:
-    """How documents of identity providers are had; nothing is loaded for it where there are none."""
+def _outside(access: AccessSettings, held: contextlib.AsyncExitStack) -> tuple[Fetch, Send]:
+    """How identity providers are asked; nothing is loaded for it where there are none."""
     if not access.oidc:
-        return _nothing
+        return _nothing, _nobody
     documents = catalog.load("issuers.documents")()
     held.push_async_callback(documents.aclose)
-    fetch: Fetch = documents
-    return fetch
+    return documents, documents.send
 
 
 async def _nothing(url: str) -> Answer:
+    raise Unfetched(f"{url} is not asked for: there are no issuers")
+
+
+async def _nobody(url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Replied:
     raise Unfetched(f"{url} is not asked for: there are no issuers")
 
 

@@ -9,7 +9,18 @@ import msgspec
 
 from penstock.assembly.asking import Asker
 from penstock.assembly.gathering import Sum
-from penstock.assembly.link import Administer, Apply, Learn, LiveState, Metrics, Page, Text, ToldOfSupervisor
+from penstock.assembly.link import (
+    Administer,
+    Apply,
+    AuthorizeAt,
+    Exchange,
+    Learn,
+    LiveState,
+    Metrics,
+    Page,
+    Text,
+    ToldOfSupervisor,
+)
 from penstock.assembly.metrics import ROWS
 from penstock.core import administration
 from penstock.core.console import PageAsk
@@ -22,6 +33,8 @@ from penstock.observe.prometheus import Exposed, exposed
 _WITHIN_S = 8.0
 # Engines may be built to see whether they can be.
 _APPLIED_WITHIN_S = 60.0
+# The issuer is asked twice.
+_SIGNED_WITHIN_S = 15.0
 # Exports and the check of a long audit take a while.
 _ADMINISTERED_WITHIN_S = 60.0
 
@@ -59,6 +72,14 @@ class SupervisorControl:
     async def page(self, ask: PageAsk) -> administration.Answer:
         """A page of the console."""
         return await self._ask(Page(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
+
+    async def authorize_at(self, number: int) -> str:
+        """Where a browser goes to sign in by an issuer, called by its place in ``access.oidc``."""
+        return await self._ask(AuthorizeAt(number), str, _SIGNED_WITHIN_S)
+
+    async def exchange(self, number: int, code: str, verifier: str, redirect_uri: str) -> str:
+        """The issuer's ID token for a code, unchecked."""
+        return await self._ask(Exchange(number, code, verifier, redirect_uri), str, _SIGNED_WITHIN_S)
 
     async def learn(self, issuer: str) -> None:
         """Returns when this worker has been told the signing keys that the issuer has now, as far as it says."""

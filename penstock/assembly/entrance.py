@@ -14,6 +14,7 @@ from penstock.access.keyring import Keyring
 from penstock.access.limits import Rules
 from penstock.access.peppers import Pepper
 from penstock.access.prices import PriceList
+from penstock.access.sessions import Identity
 from penstock.assembly.asking import Asker
 from penstock.assembly.counting import LinkedCounting, OwnCounting, RemoteCounting
 from penstock.assembly.link import Begin, Entrance, SettleLease, ToldOfSupervisor
@@ -42,18 +43,25 @@ def shut(code: str, message: str) -> PenstockError:
 
 
 class Verifier(Protocol):
-    """Takes tokens in place of keys."""
+    """Takes tokens in place of keys, and people who have signed in by one."""
 
-    def verify(self, presented: str) -> Principal:
+    def verify(self, token: str) -> Principal:
         """Whose token it is. Raises ``PenstockError``."""
+
+    def identity(self, token: str, number: int, nonce: str) -> Identity:
+        """Who has signed in, by an ID token. Raises ``PenstockError``."""
+
+    def of(self, identity: Identity) -> Principal:
+        """What they may do now. Raises ``PenstockError``."""
 
 
 class View(NamedTuple):
-    """Who may call at this moment, and how much."""
+    """Who may call at this moment, and how much; ``people`` None: nobody signs in by an identity provider."""
 
     keyring: Keyring
     rules: Rules
     prices: PriceList
+    people: Verifier | None
 
 
 class Access:
@@ -91,7 +99,7 @@ class Access:
         directory = entrance.directory
         if self._book is not None:
             self._book.begin(entrance.begun)
-        tokens = None
+        tokens: Verifier | None = None
         if self._begin.access.oidc:
             made: Callable[..., Verifier] = catalog.load("tokens.jwt")
             signing = {each.issuer: each for each in entrance.signing}
@@ -101,7 +109,14 @@ class Access:
         verify = None if tokens is None else tokens.verify
         keyring = Keyring(directory, peppers, self._clock.wall, self._used, verify, before)
         prices = PriceList(directory.prices, before=None if self.view is None else self.view.prices)
-        self.view = View(keyring, Rules(directory), prices)
+        self.view = View(keyring, Rules(directory), prices, tokens)
+
+    @property
+    def now(self) -> View:
+        """``LookupError`` before the first ``Entrance``."""
+        if self.view is None:
+            raise LookupError("nobody is let in yet")
+        return self.view
 
     async def ready(self) -> None:
         """Returns once requests can be counted, or nobody knows when: before it, limits would let through what they

@@ -159,6 +159,25 @@ class Page(msgspec.Struct, frozen=True, tag="page"):
     ask: PageAsk
 
 
+class AuthorizeAt(msgspec.Struct, frozen=True, tag="authorize_at"):
+    """A question: where does a browser go to sign in by the issuer of this place in ``access.oidc``? Answered by a
+    string."""
+
+    number: int
+
+
+class Exchange(msgspec.Struct, frozen=True, tag="exchange"):
+    """A question: what ID token does the issuer give for this code? Answered by a string."""
+
+    number: int
+    code: str
+    verifier: str
+    redirect_uri: str
+
+    def __repr__(self) -> str:
+        return f"Exchange(number={self.number})"
+
+
 class Learn(msgspec.Struct, frozen=True, tag="learn"):
     """A question: what are the signing keys of this issuer now? Answered when every worker has been told them."""
 
@@ -232,7 +251,9 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 
 
 ToldOfWorker = Measured | Standing | Holding
-ToldOfSupervisor = Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Page | Learn
+ToldOfSupervisor = (
+    Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Page | Learn | AuthorizeAt | Exchange
+)
 
 ToWorker = Begin | Entrance | Doors | Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
 ToSupervisor = (

@@ -19,8 +19,10 @@ from penstock.assembly.link import (
     Administer,
     Apply,
     Ask,
+    AuthorizeAt,
     Cancel,
     Denied,
+    Exchange,
     Holding,
     Last,
     Learn,
@@ -227,6 +229,10 @@ class Talk:
                 return await self._office.books.administer(ask)
             case Page(ask):
                 return await self._office.page(ask)
+            case AuthorizeAt(issuer):
+                return await self._office.books.sign_in.authorize_at(issuer)
+            case Exchange(issuer, code, verifier, redirect_uri):
+                return await self._office.books.sign_in.exchange(issuer, code, verifier, redirect_uri)
             case Learn(issuer):
                 await self._office.books.learn(issuer)
                 return None

@@ -54,10 +54,14 @@ from penstock.core.chat import Call
 from penstock.core.clock import SystemClock
 from penstock.core.errors import CANNOT_START, PenstockError
 from penstock.core.serving import ReplicaState, Service
+from penstock.edge.console.assets import shipped
 from penstock.edge.http import tls
 from penstock.edge.http.admin import Admin, ReplicaLive
 from penstock.edge.http.app import App
 from penstock.edge.http.config import Drain, ServerSettings
+from penstock.edge.http.console import ConsoleSide
+from penstock.edge.http.console_sessions import Sessions
+from penstock.edge.http.console_sign_in import Refuse, SignIn
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
 from penstock.gateway.place import Places
@@ -200,7 +204,33 @@ class Worker:
             render=self._control.metrics,
             log_line=None if lines is None else lines.write,
             admin=Admin(self._control, gateway.admitted, self._access.note),
+            console=self._console(self._access, settings),
         )
+
+    def _console(self, access: Access, settings: ServerSettings) -> ConsoleSide | None:
+        assert self._begin is not None
+        begin, control = self._begin, self._control
+        if not begin.observe.console:
+            return None
+        sessions = Sessions(
+            lambda: access.now.keyring,
+            self._snapshots.current,
+            lambda: access.now.people,
+            secure=settings.tls is not None,
+        )
+
+        def sign_in(refuse: Refuse) -> SignIn:
+            return SignIn(
+                sessions,
+                begin.access.oidc,
+                control,
+                learn=control.learn,
+                note=access.note,
+                refuse=refuse,
+                base_url=begin.observe.alerts.console_url,
+            )
+
+        return ConsoleSide(control, sessions, sign_in, shipped())
 
     def _recording(self) -> Recording | None:
         assert self._begin is not None
@@ -222,7 +252,8 @@ class Worker:
         assert self._access is not None
         assert self._access.view is not None
         deployment = self._newest.deployment
-        self._snapshots.take(deployment, *self._access.view)
+        view = self._access.view
+        self._snapshots.take(deployment, view.keyring, view.rules, view.prices)
         self._traffic.keep(deployment)
 
     # -- what the supervisor says --------------------------------------------------------------------------------

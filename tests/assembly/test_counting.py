@@ -52,7 +52,7 @@ class Workers:
         self.accounting = StillAccounting(clock)
         books = StillBooks(clock)
         books.accounting = self.accounting
-        self._office = Office(Gathering((), {}), LocalPlaces(clock), refused, str, books.as_books())
+        self._office = Office(Gathering((), {}), LocalPlaces(clock), refused, str, books.as_books(), refused)
         self._ends: dict[str, tuple[Talk, Far]] = {}
 
     async def far(self, owner: str) -> Far:

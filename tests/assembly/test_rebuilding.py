@@ -153,7 +153,7 @@ async def gateways(redis: RedisServer, folder: Path, count: int) -> AsyncIterato
             home = folder / f"home{number}"
             home.mkdir()
             (home / "gateway").write_text(f"g{number + 1}")
-            state = held.enter_context(opened(home, settings, AccessSettings(), CLOCK))
+            state = held.enter_context(opened(home, settings, AccessSettings(), ObserveSettings(), CLOCK))
             if not number:
                 state.store.change(Change(version=state.store.version(), put=(BUDGET, LIMIT)))
                 put_rows(state, 5)

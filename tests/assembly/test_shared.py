@@ -47,7 +47,7 @@ class Far:
 
 @contextlib.asynccontextmanager
 async def workers(places: LocalPlaces, count: int) -> AsyncIterator[list[tuple[Talk, Far]]]:
-    office = Office(Gathering((), {}), places, refused, str, StillBooks().as_books())
+    office = Office(Gathering((), {}), places, refused, str, StillBooks().as_books(), refused)
     async with contextlib.AsyncExitStack() as held:
         pairs = []
         for index in range(count):
