@@ -142,14 +142,16 @@ class Keyring:
             )
         if why := self._refusal(record, True, _until(record, True), now):
             raise why
-        if not hmac.compare_digest(mark, _mark(record)):
+        marks = [mark[at : at + MARK_BYTES] for at in range(0, len(mark), MARK_BYTES)]
+        if not any(hmac.compare_digest(each, _mark(record.digest)) for each in marks):
             raise PenstockError(KEY_REVOKED, f"The API key '{key_id}' has a new secret. Sign in with that one.")
         self._used(key_id, now, (b"", "", b""))
         return self._principal(record)
 
-    def mark_of(self, key_id: str) -> bytes:
-        """What changes when the key gets another secret. ``LookupError`` for a key that is not here."""
-        return _mark(self._by_id[key_id])
+    def mark_of(self, presented: str) -> bytes:
+        """What a key's secret is known by, and no longer when it gets another one. It is the same under each pepper
+        that is known now: a key moves from one to another by being used."""
+        return b"".join(_mark(digest(pepper.secret, presented)) for pepper in self._peppers)
 
     def _used(self, key_id: str, now: float, moved: tuple[bytes, str, bytes]) -> None:
         if now - self._told.get(key_id, -math.inf) >= _TELL_EVERY_S:
@@ -237,8 +239,8 @@ def is_token(presented: str) -> bool:
     return text.startswith("eyJ") and text.count(".") == 2
 
 
-def _mark(record: KeyRecord) -> bytes:
-    return hashlib.sha256(b"penstock mark" + record.digest).digest()[:MARK_BYTES]
+def _mark(hashed: bytes) -> bytes:
+    return hashlib.sha256(b"penstock mark" + hashed).digest()[:MARK_BYTES]
 
 
 def _until(record: KeyRecord, current: bool) -> float:

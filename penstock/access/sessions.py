@@ -44,7 +44,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Session(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody who signed in at ``issued``: by the key ``key_id``, whose record had ``mark`` then, or as
+    """Somebody who signed in at ``issued``: by the key ``key_id``, whose secret had ``mark``, or as
     ``identity``. ``id`` is nothing but random. Times in seconds since the epoch."""
 
     id: bytes

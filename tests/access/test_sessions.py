@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from penstock.access.keyring import Keyring
+from penstock.access.keys import digest
 from penstock.access.sessions import LASTS_S, Errand, Identity, Seals, Session, begun, derived
 from penstock.core.accounts import EVERYWHERE, KeyRecord, Scopes
 from penstock.core.errors import INVALID_API_KEY, KEY_EXPIRED, KEY_REVOKED, Fault, PenstockError
@@ -118,14 +119,14 @@ def turned_away(keyring: Keyring, mark: bytes, id: str = "app") -> Fault:
 def test_a_session_may_what_its_key_may_now() -> None:
     record = key(SECRET, project=EVERYWHERE, role="owner", scopes=Scopes(networks=("10.0.0.0/8",)))
     keyring = ring(record)
-    assert keyring.find_id("app", keyring.mark_of("app")) == keyring.find(SECRET)
+    assert keyring.find_id("app", keyring.mark_of(SECRET)) == keyring.find(SECRET)
     lower = ring(msgspec.structs.replace(record, role="viewer"))
-    assert lower.find_id("app", keyring.mark_of("app")).role == "viewer"
+    assert lower.find_id("app", keyring.mark_of(SECRET)).role == "viewer"
 
 
 def test_whatever_ends_a_key_ends_its_sessions() -> None:
     record = key(SECRET)
-    mark = ring(record).mark_of("app")
+    mark = ring(record).mark_of(SECRET)
     change = msgspec.structs.replace
     assert turned_away(ring(change(record, revoked_at=NOW)), mark) is KEY_REVOKED
     assert turned_away(ring(change(record, project="gone")), mark) is KEY_REVOKED
@@ -136,7 +137,7 @@ def test_whatever_ends_a_key_ends_its_sessions() -> None:
 
 def test_a_new_secret_ends_sessions_at_once_though_the_old_one_has_grace() -> None:
     record = key(SECRET)
-    mark = ring(record).mark_of("app")
+    mark = ring(record).mark_of(SECRET)
     rotated = msgspec.structs.replace(
         record, digest=b"n" * 32, previous_digest=record.digest, previous_until=NOW + 3600
     )
@@ -145,11 +146,22 @@ def test_a_new_secret_ends_sessions_at_once_though_the_old_one_has_grace() -> No
     assert turned_away(keyring, mark) is KEY_REVOKED
 
 
+def test_a_key_that_moves_to_a_new_pepper_keeps_its_sessions() -> None:
+    record = key(SECRET, under=OLD)
+    before = ring(record)
+    mark = before.mark_of(SECRET)
+    assert before.find_id("app", mark).key_id == "app"
+    moved = msgspec.structs.replace(record, digest=digest(NEW.secret, SECRET), pepper=NEW.name)
+    assert ring(moved).find_id("app", mark).key_id == "app"
+    assert turned_away(ring(moved), b"") is KEY_REVOKED
+    assert turned_away(ring(moved), mark[:15]) is KEY_REVOKED
+
+
 def test_a_session_counts_as_a_use_of_its_key_once_a_minute() -> None:
     used: list[Used] = []
     hand = Hand()
     keyring = ring(key(SECRET), hand, used)
-    mark = keyring.mark_of("app")
+    mark = keyring.mark_of(SECRET)
     for _ in range(3):
         keyring.find_id("app", mark)
     hand.at += 61

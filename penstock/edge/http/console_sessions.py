@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from penstock.access.keyring import Keyring
+from penstock.access.keyring import Keyring, is_token
 from penstock.access.scopes import check_endpoint, check_network
 from penstock.access.sessions import Errand, Identity, Session, begun
 from penstock.core.errors import INVALID_API_KEY, ORIGIN_FORBIDDEN, RATE_LIMITED, PenstockError
@@ -116,13 +116,13 @@ class Sessions:
     def begin_by_key(self, exchange: Exchange, presented: str) -> tuple[Principal, Headers]:
         """Signs the holder of a key in. Raises ``PenstockError`` as the keyring does."""
         keyring = self._keyring()
-        principal = keyring.find(presented)
-        try:
-            mark = keyring.mark_of(principal.key_id)
-        except LookupError:
-            raise PenstockError(INVALID_API_KEY, "Tokens are for programs. Sign in with an API key.") from None
+        if is_token(presented):
+            raise PenstockError(INVALID_API_KEY, "Tokens are for programs. Sign in with an API key.")
+        key_id, mark = keyring.find(presented).key_id, keyring.mark_of(presented)
+        # A secret that was replaced, and has grace, begins no session.
+        principal = keyring.find_id(key_id, mark)
         self._admitted(principal, exchange)
-        return principal, self._cookie(exchange, begun(self._now(), key_id=principal.key_id, mark=mark))
+        return principal, self._cookie(exchange, begun(self._now(), key_id=key_id, mark=mark))
 
     def begin_by_identity(self, exchange: Exchange, identity: Identity) -> tuple[Principal, Headers]:
         """Signs somebody in whom an identity provider has named. Raises ``PenstockError``."""

@@ -144,6 +144,18 @@ async def test_a_form_needs_its_token_and_comes_from_our_own_page() -> None:
         await other.aclose()
 
 
+async def test_tokens_and_replaced_secrets_begin_no_session() -> None:
+    async with console_site() as front, front.client() as client:
+        refused = await client.post("/console/sign-in", data={"key": "eyJhbGciOiJFUzI1NiJ9.e30.c2ln"})
+        assert "Tokens are for programs" in refused.text
+        record = front.directory.keys[0]
+        front.change("owner-key", digest=b"n" * 32, previous_digest=record.digest, previous_until=NOW + 3600)
+        assert front.keyring.find(text_of("owner")).key_id == "owner-key"
+        refused = await client.post("/console/sign-in", data={"key": text_of("owner")})
+        assert "has a new secret" in refused.text
+        assert "set-cookie" not in refused.headers
+
+
 async def test_who_guesses_keys_has_to_wait_and_others_do_not() -> None:
     async with console_site() as front, front.client() as client:
         for _ in range(10):

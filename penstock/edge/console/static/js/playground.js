@@ -106,7 +106,7 @@ function end(box, result) {
   box.querySelector("[data-said]").classList.remove("running");
   const state = document.createElement("span");
   state.className = `badge ${result.error ? "bad" : "good"}`;
-  state.textContent = result.error ? result.code || "failed" : result.stopped ? "stopped" : result.finish || "complete";
+  state.textContent = result.error ? result.code || "failed" : result.stopped ? "stopped" : !result.finish || result.finish === "stop" ? "complete" : result.finish;
   box.querySelector("[data-state]").replaceChildren(state);
   if (result.error) {
     const fault = document.createElement("div");
