@@ -317,7 +317,7 @@ def _request(call: Call, whole: bool) -> Request:
     """The fields are hashed one by one: together they may be long."""
     digest = hashlib.sha256()
     length, kept = 0, bytearray()
-    for data in written(call):
+    for data in _written(call):
         digest.update(data)
         length += len(data)
         if whole and len(kept) <= KEPT_BYTES:
@@ -330,8 +330,7 @@ def _request(call: Call, whole: bool) -> Request:
     return Request(length, digest.hexdigest(), beginning=kept[:KEPT_BYTES].decode(errors="ignore"))
 
 
-def written(call: Call) -> Sequence[bytes | memoryview]:
-    """The call's fields as one JSON object, in pieces."""
+def _written(call: Call) -> Sequence[bytes | memoryview]:
     parts: list[bytes | memoryview] = []
     for name, value in call.fields.items():
         parts.append((b"," if parts else b"{") + msgspec.json.encode(name) + b":")

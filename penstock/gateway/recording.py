@@ -24,7 +24,7 @@ from penstock.gateway.tape import Tape, asked
 from penstock.gateway.tracing import Tracing, traced
 from penstock.gateway.tries import Try
 from penstock.observe.config import ObserveSettings
-from penstock.observe.masking import masked
+from penstock.observe.masking import masked_both
 
 _log = logging.getLogger("penstock.gateway")
 
@@ -171,6 +171,8 @@ class Recording:
         if tape is not None:
             mask = of.content == "masked"
             request, reply = asked(of.call), tape.reply()
+            if mask:
+                request, reply = masked_both(request, reply)
             self._put(
                 RequestContent(
                     request_id=whole.request_id,
@@ -179,8 +181,8 @@ class Recording:
                     service=whole.service,
                     subject=whole.subject,
                     masked=mask,
-                    request=masked(request) if mask else request,
-                    reply=masked(reply) if mask else reply,
+                    request=request,
+                    reply=reply,
                 )
             )
 

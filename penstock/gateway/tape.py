@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from penstock.core.chat import Call, Sink
-from penstock.gateway.capture import KEPT_BYTES, Choice, Text, Transcript, without_keys, written
+from penstock.gateway.capture import KEPT_BYTES, Choice, Text, Transcript, without_keys
 
 # Beyond it what has been laid by is read: the frames around words are longer than the words.
 _LAID_BY = 256 << 10
@@ -117,12 +117,10 @@ def _together(chunks: Sequence[bytes]) -> tuple[Choice, ...] | None:
 def asked(call: Call) -> bytes:
     """What the client sent, as JSON: an object in OpenAI's shape; of one that is longer than ``KEPT_BYTES`` the
     beginning, as a string. Without the secrets of Penstock's own keys."""
-    parts: list[bytes | memoryview] = []
-    size = 0
-    for part in written(call):
-        parts.append(part)
-        size += len(part)
-        if size > KEPT_BYTES:
-            beginning = without_keys(b"".join(parts))[:KEPT_BYTES]
-            return msgspec.json.encode(beginning.decode(errors="replace"))
-    return without_keys(b"".join(parts))
+    data = without_keys(_encode(call.fields))
+    if not data.isascii():
+        # Nobody has looked whether the client's strings are UTF-8.
+        data = data.decode(errors="replace").encode()
+    if len(data) > KEPT_BYTES:
+        return _encode(data[:KEPT_BYTES].decode(errors="ignore"))
+    return data

@@ -59,6 +59,13 @@ def masked(data: bytes) -> bytes:
     return _PARTS.sub(_part, data)
 
 
+def masked_both(one: bytes, other: bytes) -> tuple[bytes, bytes]:
+    """Each as ``masked`` has it, in less time where there is nothing to find in either."""
+    if not _any_signs(b"%b\n%b" % (one, other)):
+        return one, other
+    return masked(one), masked(other)
+
+
 def masked_text(text: str) -> str:
     """Text without personal data. Masked once more it stays the same."""
     while (signs := _signs(text.encode(errors="replace"))) and (fresh := _once(text, signs)) != text:

@@ -135,8 +135,8 @@ class SpoolReader:
             self._ahead.pop(owner, None)
 
     def resume(self, spots: Mapping[str, Spot]) -> None:
-        """Goes on from these places, of the owners that they name: who keeps what was read may have noted them together
-        with it, and then knows better than ``done``, which comes after."""
+        """Goes on from these places, of the owners that they name: who keeps what was read may have noted them
+        together with it, and then knows better than ``done``, which comes after."""
         self._done.update(spots)
         self._ahead = dict(self._done)
 
@@ -254,7 +254,8 @@ class SpoolReader:
 
     def _remember(self, spots: Mapping[str, Spot]) -> None:
         fresh = self._folder / f"{PLACES}.new"
-        with fresh.open("wb") as file:
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
             file.write(msgspec.json.encode(spots))
             file.flush()
             os.fdatasync(file.fileno())

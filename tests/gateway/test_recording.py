@@ -321,6 +321,14 @@ async def test_the_request_is_kept_as_the_client_sent_it_and_a_long_one_by_its_b
     assert len(log.contents[0].request) < 400_000
 
 
+async def test_what_is_no_utf_8_is_kept_as_what_is() -> None:
+    clock = Turned()
+    log = Log(clock, {"main": answering(clock)}, settings=EVERYTHING)
+    fields = {**asked().fields, "x": msgspec.Raw(b'"\xff\xc3\xa4"')}
+    await log.ask(msgspec.structs.replace(asked(), fields=fields))
+    assert log.said()[0]["x"] == "\ufffdä"
+
+
 async def test_vectors_are_not_kept() -> None:
     clock = Turned()
     answer = b'{"object":"list","data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":5,"total_tokens":5}}'

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.observe.masking import masked, masked_text
+from penstock.observe.masking import masked, masked_both, masked_text
 from penstock.observe.masking_numbers import luhn
 
 FOUND = [
@@ -86,6 +86,12 @@ def test_what_stands_behind_an_escape_is_found_and_the_escape_stays_whole() -> N
     assert masked(rb'"\njane@example.com\t\"x\""') == rb'"\n[EMAIL]\t\"x\""'
     assert masked(rb'"jane\u0040example.com"') == b'"[EMAIL]"'
     assert masked(rb'{"t":"+49\/171\/2345678"}') == b'{"t":"[PHONE]"}'
+
+
+@pytest.mark.parametrize("one", [b'"plain"', b'"jane@example.com"'])
+@pytest.mark.parametrize("other", [b'["sunny"]', b'["+49 171 2345678"]'])
+def test_two_at_once_are_masked_as_each_by_itself(one: bytes, other: bytes) -> None:
+    assert masked_both(one, other) == (masked(one), masked(other))
 
 
 def test_a_number_that_is_a_card_becomes_a_string() -> None:
