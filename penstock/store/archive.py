@@ -1,14 +1,17 @@
-"""Where objects of the archive are: a folder, or what an adapter reaches."""
+"""What the archive of the request log is, and where its objects are: a folder, or what an adapter reaches."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
+from penstock.core.requests import Place, RequestContent, RequestQuery, RequestRecord
+from penstock.store.requests_live import Places
 
 
 class Objects(Protocol):
@@ -27,6 +30,47 @@ class Objects(Protocol):
 
     def delete(self, name: str) -> None:
         """Removes it. One that is not there is no fault."""
+
+
+class Archive(Protocol):
+    """Writes and reads the files of parts. May be used from any thread. Besides what ``Objects`` raises it raises
+    ``Moved`` where an object is gone."""
+
+    @property
+    def place(self) -> str:
+        """For people."""
+
+    def write_facts(
+        self, path: Path, records: Iterable[RequestRecord], alive: Callable[[], None]
+    ) -> tuple[int, float]:
+        """A file of these, in their order: how many, and when the last arrived. ``alive`` is called now and then."""
+
+    def write_contents(self, path: Path, contents: Iterable[RequestContent], alive: Callable[[], None]) -> int:
+        """A file of these, in their order: how many."""
+
+    def put(self, name: str, path: Path) -> None:
+        """Brings a file to its place."""
+
+    def delete(self, name: str) -> None:
+        """Removes a file. One that is not there is no fault."""
+
+    def rows(self, name: str, query: RequestQuery, before: Place | None) -> Iterator[RequestRecord]:
+        """What the query leaves of a file of facts, newest first."""
+
+    def contents(self, name: str, places: Places) -> Mapping[tuple[float, str], RequestContent]:
+        """Those that are there."""
+
+    def of_subject(self, name: str, subject: str, project: str | None) -> Places:
+        """The places of a subject's rows, in a file of either kind."""
+
+    def said(self, name: str, places: Places) -> Places:
+        """Those of the places that contents are at."""
+
+    def write_without_subject(self, name: str, path: Path, subject: str, project: str | None) -> None:
+        """A copy of a file of facts in which the subject's name is nowhere."""
+
+    def write_without_contents(self, name: str, path: Path, places: Places) -> int:
+        """A copy of a file of contents without those at these places: how many are left."""
 
 
 class Folder:

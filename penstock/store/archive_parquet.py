@@ -60,8 +60,7 @@ _SAID = arrow.schema(
 
 
 class ParquetArchive:
-    """Writes and reads the files of parts. May be used from any thread. Besides what ``Objects`` raises it raises
-    ``Moved`` where an object is gone."""
+    """``Archive`` in Parquet."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -69,13 +68,11 @@ class ParquetArchive:
 
     @property
     def place(self) -> str:
-        """For people."""
         return self._objects.place
 
     def write_facts(
         self, path: Path, records: Iterable[RequestRecord], alive: Callable[[], None]
     ) -> tuple[int, float]:
-        """A file of these, in their order: how many, and when the last arrived. ``alive`` is called now and then."""
         rows, last = 0, 0.0
         found = (row_of(record, storable, storable) for record in records)
         with parquet.ParquetWriter(path, _FACTS, compression="zstd") as writer:
@@ -87,7 +84,6 @@ class ParquetArchive:
         return rows, last
 
     def write_contents(self, path: Path, contents: Iterable[RequestContent], alive: Callable[[], None]) -> int:
-        """A file of these, in their order: how many."""
         rows = 0
         left = iter(contents)
         with parquet.ParquetWriter(path, _SAID, compression="zstd", use_dictionary=["project", "service"]) as writer:
@@ -99,16 +95,13 @@ class ParquetArchive:
         return rows
 
     def put(self, name: str, path: Path) -> None:
-        """Brings a file to its place."""
         self._objects.put(name, path)
 
     def delete(self, name: str) -> None:
-        """Removes a file. One that is not there is no fault."""
         self._footers.pop(name, None)
         self._objects.delete(name)
 
     def rows(self, name: str, query: RequestQuery, before: Place | None) -> Iterator[RequestRecord]:
-        """What the query leaves of a file of facts, newest first."""
         with self._opened(name) as file:
             yield from merged(
                 Source(newest, partial(_rows, file, group, query, before))
@@ -117,7 +110,6 @@ class ParquetArchive:
             )
 
     def contents(self, name: str, places: Places) -> Mapping[tuple[float, str], RequestContent]:
-        """Those that are there."""
         found: dict[tuple[float, str], RequestContent] = {}
         with self._opened(name) as file:
             for group in range(file.num_row_groups):
@@ -132,7 +124,6 @@ class ParquetArchive:
         return found
 
     def of_subject(self, name: str, subject: str, project: str | None) -> Places:
-        """The places of a subject's rows, in a file of either kind."""
         found: set[tuple[float, str]] = set()
         with self._opened(name) as file:
             for group in range(file.num_row_groups):
@@ -142,7 +133,6 @@ class ParquetArchive:
         return found
 
     def said(self, name: str, places: Places) -> Places:
-        """Those of the places that contents are at."""
         wanted = set(places)
         found: set[tuple[float, str]] = set()
         with self._opened(name) as file:
@@ -153,7 +143,6 @@ class ParquetArchive:
         return found
 
     def write_without_subject(self, name: str, path: Path, subject: str, project: str | None) -> None:
-        """A copy of a file of facts in which the subject's name is nowhere."""
         with self._opened(name) as file, parquet.ParquetWriter(path, _FACTS, compression="zstd") as writer:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group)
@@ -162,7 +151,6 @@ class ParquetArchive:
                 writer.write_table(rows.set_column(at, _FACTS.field(at), names), row_group_size=ROWS)
 
     def write_without_contents(self, name: str, path: Path, places: Places) -> int:
-        """A copy of a file of contents without those at these places: how many are left."""
         left = 0
         gone = set(places)
         with self._opened(name) as file, parquet.ParquetWriter(path, _SAID, compression="zstd") as writer:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sql
 
 from penstock.core.errors import BAD_DEPLOYMENT, STORE_CONFLICT, STORE_UNAVAILABLE, PenstockError
 from penstock.core.requests import Erased, Place, RequestContent, RequestQuery, RequestRecord
 from penstock.store import TEXT_LOOKED_AT
-from penstock.store.archive import Folder, Objects
+from penstock.store.archive import Archive, Folder, Objects
 from penstock.store.database import Database
 from penstock.store.requests_catalogue import Archived, Catalogue
-from penstock.store.requests_live import Copying, Live, Moved, Part, Parts, Places, by_day
+from penstock.store.requests_live import Live, Moved, Part, Parts, Places, by_day
 from penstock.store.requests_postgresql import PostgresRequests
 from penstock.store.requests_query import DAY_S, Source, day_of, key, merged, says
 from penstock.store.requests_sqlite import SqliteRequests
@@ -33,37 +34,9 @@ _TRIES = 4
 _TOGETHER = 256
 """Contents that are looked at together."""
 _SAME_ID = 1000
+_SCRATCH = "archiving-"
 _Row = TypeVar("_Row")
 _log = logging.getLogger(__name__)
-
-
-class Archive(Protocol):
-    """Files of parts; ``archive_parquet.ParquetArchive`` has the words."""
-
-    @property
-    def place(self) -> str: ...
-
-    def write_facts(
-        self, path: Path, records: Iterable[RequestRecord], alive: Callable[[], None]
-    ) -> tuple[int, float]: ...
-
-    def write_contents(self, path: Path, contents: Iterable[RequestContent], alive: Callable[[], None]) -> int: ...
-
-    def put(self, name: str, path: Path) -> None: ...
-
-    def delete(self, name: str) -> None: ...
-
-    def rows(self, name: str, query: RequestQuery, before: Place | None) -> Iterator[RequestRecord]: ...
-
-    def contents(self, name: str, places: Places) -> Mapping[tuple[float, str], RequestContent]: ...
-
-    def of_subject(self, name: str, subject: str, project: str | None) -> Places: ...
-
-    def said(self, name: str, places: Places) -> Places: ...
-
-    def write_without_subject(self, name: str, path: Path, subject: str, project: str | None) -> None: ...
-
-    def write_without_contents(self, name: str, path: Path, places: Places) -> int: ...
 
 
 class RequestLog:
@@ -214,29 +187,31 @@ class RequestLog:
 
     def _archive_part(self, part: Part, archive: Archive) -> bool:
         for _ in range(_TRIES):
-            names = self._catalogue.claim(part)
+            names = self._catalogue.claim(part, anew=False)
             if names is None:
                 return False
             erasures = self._catalogue.erasures()
-            with tempfile.TemporaryDirectory(prefix="archive-", dir=self._scratch) as folder:
-                paths = Path(folder, "facts"), Path(folder, "contents")
-                with self._live.copying(part) as copying:
-                    rows, last_at, said = self._copy(part, copying, archive, paths)
-                for name, path, count in zip(names, paths, (rows, said), strict=True):
-                    if count:
-                        archive.put(name, path)
-                        self._alive(part)
-            found = Archived(part, names[0] if rows else "", names[1] if said else "", rows, said, last_at)
-            if self._live.hand_over(part, rows, said, partial(self._noted, found, names, erasures)):
+            with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._scratch) as folder:
+                try:
+                    found = self._copied(part, names, archive, Path(folder))
+                except Moved:
+                    return False
+            if self._live.hand_over(part, found.rows, found.said, partial(self._noted, found, names, erasures)):
                 self._sweep()
                 return True
         return False
 
-    def _copy(
-        self, part: Part, copying: Copying, archive: Archive, paths: tuple[Path, Path]
-    ) -> tuple[int, float, int]:
-        rows, last_at = archive.write_facts(paths[0], copying.facts(), partial(self._alive, part))
-        return rows, last_at, archive.write_contents(paths[1], copying.contents(), partial(self._alive, part))
+    def _copied(self, part: Part, names: Sequence[str], archive: Archive, folder: Path) -> Archived:
+        paths = folder / "facts", folder / "contents"
+        alive = partial(self._alive, part)
+        with self._live.copying(part) as copying:
+            rows, last_at = archive.write_facts(paths[0], copying.facts(), alive)
+            said = archive.write_contents(paths[1], copying.contents(), alive)
+        for name, path, count in zip(names, paths, (rows, said), strict=True):
+            if count:
+                archive.put(name, path)
+                alive()
+        return Archived(part, names[0] if rows else "", names[1] if said else "", rows, said, last_at)
 
     def _noted(self, found: Archived, names: Collection[str], erasures: int, connection: sql.Connection) -> bool:
         return self._catalogue.erasures(connection) == erasures and self._catalogue.note(connection, found, names)
@@ -250,13 +225,13 @@ class RequestLog:
         if not facts and not said:
             return (), ()
         archive = self._there()
-        names = self._catalogue.claim(each.part)
+        names = self._catalogue.claim(each.part, anew=True)
         if names is None:
             raise PenstockError(
                 STORE_CONFLICT, "Another gateway is writing the same day of the archive. Try again in some minutes."
             )
         after = each
-        with tempfile.TemporaryDirectory(prefix="archive-", dir=self._scratch) as folder:
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self._scratch) as folder:
             path = Path(folder, "rewritten")
             if facts:
                 archive.write_without_subject(each.facts, path, subject, project)
@@ -291,12 +266,14 @@ def open_requests(
     """The request log of a store whose migrations have run. In SQLite its days are files in ``folder``, in PostgreSQL
     tables of the same database; ``folder`` is also for files on their way to ``archive``, a folder or
     ``s3://BUCKET/PREFIX``. ``gateway`` is this gateway's name among those that share the store; ``wall`` tells
-    seconds since the epoch. Nothing is asked of the archive yet.
+    seconds since the epoch. Nothing is asked of the archive yet. ``folder`` is of this gateway alone.
 
     Raises ``PenstockError`` where the folder cannot be used.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)
     except OSError as error:
         raise PenstockError(
             STORE_UNAVAILABLE, f"{folder} cannot be made ({error.strerror}). Give this user the right to."

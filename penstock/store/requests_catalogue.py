@@ -82,17 +82,20 @@ class Catalogue:
         """The parts that are in it."""
         return {each.part for each in self.archived()}
 
-    def claim(self, part: Part) -> Sequence[str] | None:
+    def claim(self, part: Part, *, anew: bool) -> Sequence[str] | None:
         """Names for what is to be written of this part, facts and contents; the same as last time where that was
-        interrupted. None: another gateway is about it."""
+        interrupted. ``anew``: it is in the archive and is to be written again, else it must not be there yet. None:
+        that is not so, or another gateway is about it."""
         now = self._wall()
         date = datetime.datetime.fromtimestamp(part.day * DAY_S, datetime.UTC).strftime("%Y-%m-%d")
         name = f"date={date}/{part.part}-{secrets.token_hex(8)}"
         names = f"{name}.facts.parquet {name}.contents.parquet"
         fresh = {"facts": "", "contents": "", "deleting": "", "rows": -1, "said": 0, "last_at": 0.0}
         with self._database.begin() as connection:
-            self._insert(connection, {**fresh, "day": part.day, "part": part.part, "writing": ""})
+            if not anew:
+                self._insert(connection, {**fresh, "day": part.day, "part": part.part, "writing": ""})
             mine = (ARCHIVES.c.owner == self._owner) | (ARCHIVES.c.claimed_until < now)
+            mine &= ARCHIVES.c.rows >= 0 if anew else ARCHIVES.c.rows < 0
             claimed = {"owner": self._owner, "claimed_until": now + CLAIM_S}
             if not connection.execute(sql.update(ARCHIVES).where(self._is(part), mine).values(claimed)).rowcount:
                 return None

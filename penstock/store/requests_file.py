@@ -12,7 +12,7 @@ from pathlib import Path
 
 from penstock.core.requests import Place, RequestQuery, RequestRecord
 from penstock.store import requests_postings as postings
-from penstock.store.requests_postings import RUN, Listed, tag
+from penstock.store.requests_postings import Listed, tag
 from penstock.store.requests_query import WORDS, Source, merged, newest_first, statuses, trace_bytes
 from penstock.store.requests_rows import COLUMNS, Row, record_of, row_of, words_of
 from penstock.store.requests_words import SCHEMA as WORDS_SCHEMA
@@ -140,7 +140,7 @@ class FactsReader:
             "SELECT run, last_at FROM runs WHERE last_at >= ? AND first_at <= ?", (query.since, until)
         ).fetchall()
         sources = [Source(min(last, until), partial(self._run, run, listed, filters)) for run, last in runs]
-        yield from merged([*sources, Source(until, partial(self._open_run, full * RUN, filters))])
+        yield from merged([*sources, Source(until, partial(self._open_run, full * postings.RUN, filters))])
 
     def numbered(self, query: RequestQuery) -> Iterator[tuple[int, tuple[float, str]]]:
         """The rows' numbers and places, in no order."""
@@ -150,15 +150,15 @@ class FactsReader:
         listed_rows = _PLACES + filters.where("rowid IN (SELECT value FROM json_each(?))")
         for run in range(full):
             places = postings.places(self._connection, run, listed)
-            begin = run * RUN
-            wanted = range(begin, begin + RUN) if places is None else places
+            begin = run * postings.RUN
+            wanted = range(begin, begin + postings.RUN) if places is None else places
             if wanted:
                 for number, at, request_id in self._connection.execute(
                     listed_rows, (*filters.values, str(list(wanted)))
                 ):
                     yield number, (at, request_id)
         open_rows = _PLACES + filters.where("rowid >= ?")
-        for number, at, request_id in self._connection.execute(open_rows, (*filters.values, full * RUN)):
+        for number, at, request_id in self._connection.execute(open_rows, (*filters.values, full * postings.RUN)):
             yield number, (at, request_id)
 
     def all_by_service(self) -> Iterator[RequestRecord]:
@@ -176,11 +176,11 @@ class FactsReader:
             yield from self._records([found[number] for number in chosen])
 
     def _run(self, run: int, wanted: Sequence[Listed], filters: Filters) -> Iterator[RequestRecord]:
-        begin = run * RUN
+        begin = run * postings.RUN
         numbers = postings.places(self._connection, run, wanted)
         if numbers is None:
             where = filters.where("rowid >= ? AND rowid < ?")
-            yield from self._read(_SELECT + where + _ORDER, (*filters.values, begin, begin + RUN))
+            yield from self._read(_SELECT + where + _ORDER, (*filters.values, begin, begin + postings.RUN))
             return
         where = filters.where("rowid IN (SELECT value FROM json_each(?))")
         at, size = 0, _FEW

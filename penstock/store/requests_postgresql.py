@@ -118,21 +118,26 @@ class PostgresRequests:
 
     @contextlib.contextmanager
     def copying(self, part: Part) -> Iterator[Copying]:
+        if part.day not in {*self._days("requests"), *self._days("request_contents")}:
+            raise Moved
         self._make({part.day})
         with self._reading(PATIENCE_S) as connection:
             yield _Copying(connection, part.day)
 
     def hand_over(self, part: Part, rows: int, said: int, note: Callable[[sql.Connection], bool]) -> bool:
         tables = [_table(name, part.day) for name in _LIKE]
-        with self._database.begin(PATIENCE_S) as connection:
-            names = ", ".join(table.name for table in tables)
-            connection.execute(sql.text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
-            counts = [
-                connection.execute(sql.select(sql.func.count()).select_from(table)).scalar() for table in tables
-            ]
-            if counts != [rows, said] or not note(connection):
-                return False
-            connection.execute(sql.text(f"DROP TABLE {names}"))
+        names = ", ".join(table.name for table in tables)
+        try:
+            with self._database.begin(PATIENCE_S) as connection:
+                connection.execute(sql.text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
+                counted = [sql.select(sql.func.count()).select_from(table) for table in tables]
+                if [connection.execute(each).scalar() for each in counted] != [rows, said] or not note(connection):
+                    return False
+                connection.execute(sql.text(f"DROP TABLE {names}"))
+        except PenstockError as error:
+            if not _is_missing(error):
+                raise
+            return False
         self._made -= {part.day}
         return True
 

@@ -25,7 +25,8 @@ from penstock.store.requests_words import ReadWords
 BITS = 14
 RUN = 1 << BITS
 BUCKETS = 256
-_DENSE = RUN // 3
+DENSE = RUN // 3
+"""A bucket with more rows has an empty list."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -92,7 +93,7 @@ def _note(connection: sqlite3.Connection, run: int) -> None:
         listed = order.astype(np.uint16).tobytes()
         ends = [*begins[1:].tolist(), len(rows)]
         lists += [
-            (run, field, bucket, b"" if end - at > _DENSE else listed[2 * at : 2 * end])
+            (run, field, bucket, b"" if end - at > DENSE else listed[2 * at : 2 * end])
             for bucket, at, end in zip(found.tolist(), begins.tolist(), ends, strict=True)
             if bucket >= 0
         ]

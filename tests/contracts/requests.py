@@ -182,6 +182,8 @@ QUERIES = st.fixed_dictionaries(
 
 
 class RequestsContract:
+    EXAMPLES = 25
+
     def make(self) -> RequestStore:
         """A new, empty log."""
         raise NotImplementedError
@@ -252,7 +254,7 @@ class RequestsContract:
     def test_find_agrees_with_a_filter_over_a_list(self, log: RequestStore) -> None:
         windows = itertools.count(1)
 
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=self.EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
         @given(st.lists(RECORDS, max_size=40), st.lists(QUERIES, min_size=1, max_size=6), st.integers(0, 3))
         def agree(records: list[RequestRecord], queries: list[dict[str, Any]], days: int) -> None:
             # Each example has days of its own.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.store import archive_parquet, requests_postings, requests_words
 from penstock.store.database import open_database, sqlite_url
 from penstock.store.forgetful_requests import ForgetfulRequests
 from penstock.store.migrations import migrate
@@ -59,13 +60,30 @@ class InPostgres:
 class TestSqlite(InSqlite, InFolder, Opened): ...
 
 
-class TestSqliteAndS3(InSqlite, InS3, Opened): ...
+class TestSqliteAndS3(InSqlite, InS3, Opened):
+    EXAMPLES = 8
+
+
+class TestSqliteInShortRuns(InSqlite, InFolder, Opened):
+    """Every border is met: between runs of rows, groups of the archive, and words with and without a number."""
+
+    EXAMPLES = 60
+
+    @pytest.fixture(autouse=True)
+    def _short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(requests_postings, "BITS", 3)
+        monkeypatch.setattr(requests_postings, "RUN", 8)
+        monkeypatch.setattr(requests_postings, "DENSE", 3)
+        monkeypatch.setattr(requests_words, "LIMIT", 4)
+        monkeypatch.setattr(archive_parquet, "ROWS", 8)
+        monkeypatch.setattr(archive_parquet, "CONTENTS", 2)
 
 
 class TestPostgres(InPostgres, InFolder, Opened): ...
 
 
-class TestPostgresAndS3(InPostgres, InS3, Opened): ...
+class TestPostgresAndS3(InPostgres, InS3, Opened):
+    EXAMPLES = 5
 
 
 class TestForgetful(RequestsContract):
