@@ -17,7 +17,7 @@ from penstock.observe.windows import DAY_S
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 FINE_S = DAY_S
-"""For how long there are minutes."""
+"""For how long there are minutes, of a book that is kept up."""
 
 Promises = Mapping[str, Sequence[Objective]]
 """Objectives by service."""
@@ -36,11 +36,13 @@ class Series(Protocol):
 
 
 class Book:
-    """Not to be used from several threads at once. ``project`` None: all projects'."""
+    """Not to be used from several threads at once. ``project`` None: all projects'. ``fine_s``: for how long there
+    are minutes; a window that is longer begins with an hour."""
 
-    def __init__(self, promises: Promises, project: str | None = None) -> None:
+    def __init__(self, promises: Promises, project: str | None = None, fine_s: float = FINE_S) -> None:
         self.promises = promises
         self._project = project
+        self._fine_s = fine_s
         self._fed: dict[str, float] = {}
         self._edge = 0.0
         self._minutes: Layer = {}
@@ -66,7 +68,7 @@ class Book:
             self._load(series, now, until)
         else:
             self._replace(self._minutes, series, since, until, MINUTE_S, HOUR_S)
-            self._fold(_floor(now, HOUR_S) - FINE_S)
+            self._fold(_floor(now, HOUR_S) - self._fine_s)
         self._fed = fed
 
     def windows(self, service: str, title: str, now: float, lengths: Iterable[float]) -> dict[float, Count]:
@@ -89,7 +91,7 @@ class Book:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def _load(self, series: Series, now: float, until: float) -> None:
-        edge = _floor(now, HOUR_S) - FINE_S
+        edge = _floor(now, HOUR_S) - self._fine_s
         longest = max(each.window_days for of in self._read.values() for each in of) * DAY_S
         hours: Layer = {}
         minutes: Layer = {}
@@ -130,7 +132,7 @@ class Book:
             for at in list(itertools.takewhile(lambda at: at < edge, minutes)):
                 hour = _floor(at, HOUR_S)
                 hours[hour] = hours.get(hour, NOTHING).plus(minutes.pop(at))
-            for at in list(itertools.takewhile(lambda at: at < edge + FINE_S - longest - HOUR_S, hours)):
+            for at in list(itertools.takewhile(lambda at: at < edge + self._fine_s - longest - HOUR_S, hours)):
                 del hours[at]
         self._edge = edge
 

@@ -33,6 +33,9 @@ from penstock.observe import config, totals
 EVERY_S = 15.0
 BUDGETS_S = 60.0
 """How often budgets are looked at."""
+PROJECT_S, PROJECT_FINE_S = 30.0, 7200.0
+"""For how long it is good how objectives of one project stand, and for how long back that is read by minutes."""
+_MOST_PROJECTS = 500
 DRAIN_S = 2.0
 """How long a stop waits for messages on their way. Who was not told then is told by another gateway, or later."""
 
@@ -86,6 +89,7 @@ class Alerting:
         self.delivery = Delivery(receivers, self._done, clock.now, sleep)
         self._book = Book({})
         self._stood: tuple[Stood, ...] = ()
+        self._of_projects: dict[str, tuple[float, tuple[Stood, ...]]] = {}
         self._own = Own(gateway)
         self._memory = self._own_memory = Memory()
         self._silences: Sequence[Silence] = ()
@@ -126,14 +130,21 @@ class Alerting:
         return await self.delivery.drained(within_s)
 
     def standing(self, project: str | None = None) -> Sequence[Stood]:
-        """How the objectives stand: of all requests, as of the last tick, or of one project's. Blocks in the latter
-        case, and may raise ``PenstockError``."""
-        if project is None and self._stood:
-            return self._stood
-        now, book = self._clock.wall(), Book(self._sources.promises(), project)
-        if project is not None:
-            book.read(self._series, now)
-        return tuple(_all_stood(book, _unknown, now))
+        """How the objectives stand: of all requests, as of the last tick, or of one project's, as of at most
+        ``PROJECT_S`` ago. Blocks in the latter case, and may raise ``PenstockError``. Any thread may call it."""
+        if project is None:
+            return self._stood or tuple(_all_stood(Book(self._sources.promises()), _unknown, self._clock.wall()))
+        now = self._clock.wall()
+        at, found = self._of_projects.get(project, (0.0, ()))
+        if now - at < PROJECT_S:
+            return found
+        book = Book(self._sources.promises(), project, PROJECT_FINE_S)
+        book.read(self._series, now)
+        found = tuple(_all_stood(book, _unknown, now))
+        if len(self._of_projects) >= _MOST_PROJECTS:
+            self._of_projects.clear()
+        self._of_projects[project] = (now, found)
+        return found
 
     def measured(self) -> totals.Report:
         """The rows of ``penstock.control.metrics`` that are about alerts."""

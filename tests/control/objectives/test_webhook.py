@@ -56,6 +56,10 @@ class Receiving:
 
         self.answers.append(made)
 
+    @staticmethod
+    def ok() -> web.Response:
+        return web.Response(status=200)
+
     async def take(self, request: web.Request) -> web.Response:
         self.bodies.append(await request.read())
         self.headers.append(dict(request.headers))
