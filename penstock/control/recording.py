@@ -1,9 +1,9 @@
 """Brings what workers saw of requests from their spools into the log and the series.
 
 Three effects, in this order: the log takes records by their names, and has each once however often it comes; the
-series take the sums together with the place up to which the spools were read, in one transaction; then the spools are
-deleted up to there. Whoever dies in between reads on from the place that the series have. So everything is in both
-once, and the spools are how long a store may be away.
+series take the sums of some batches together with the place up to which the spools were read, in one transaction;
+then the spools are deleted up to there. Whoever dies in between reads on from the place that the series have. So
+everything is in both once, and the spools are how long a store may be away.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from penstock.control.recording_batch import Pending, Telling
+from penstock.control.recording_batch import Taken, Telling, Told
 from penstock.control.threads import in_thread
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
@@ -32,10 +33,12 @@ _log = logging.getLogger(__name__)
 
 class RecordingPace(msgspec.Struct, frozen=True, kw_only=True):
     """Spools are looked at every ``tick_s``, and about ``records`` read at once. While there is more it rests as long
-    as the batch before took, and ``rest_least_s`` at least. That there was nothing to tell is told every ``idle_s``.
-    Between tries of a store that is away it waits ``backoff_s``, twice as long each time, to ``backoff_most_s``."""
+    as the batch before took, and ``rest_least_s`` at least. The log gets each batch; the series get what some come
+    to, every ``series_s`` or when it is as many records, and every ``idle_s`` that there is nothing. Between tries of
+    a store that is away it waits ``backoff_s``, twice as long each time, to ``backoff_most_s``."""
 
     tick_s: float = 0.25
+    series_s: float = 1.0
     records: int = 2000
     rest_least_s: float = 0.01
     idle_s: float = 2.0
@@ -68,12 +71,15 @@ class Recorder:
         self._living = living
         self._pace = pace
         self._telling: Telling | None = None
-        self._pending: Pending | None = None
-        self._told_at = -pace.idle_s
+        self._taken: Taken | None = None
+        self._told: Told | None = None
+        self._end = False
+        self._told_at = -math.inf
         self._waiting = 0
         self._stale_since: float | None = None
         self._turns = 0
         self._whole = 0
+        self._waiters = 0
         self._woken = asyncio.Event()
         self._moved = asyncio.Condition()
 
@@ -109,9 +115,13 @@ class Recorder:
         """Returns when all that was on the disk before the call is in the stores. Raises ``TimeoutError``, when a
         store is away say; nothing is lost then."""
         wanted = self._turns + 1
+        self._waiters += 1
         self._woken.set()
-        async with asyncio.timeout(within_s), self._moved:
-            await self._moved.wait_for(lambda: self._whole >= wanted)
+        try:
+            async with asyncio.timeout(within_s), self._moved:
+                await self._moved.wait_for(lambda: self._whole >= wanted)
+        finally:
+            self._waiters -= 1
 
     async def _rest(self, seconds: float) -> None:
         """Until then, or until somebody waits."""
@@ -121,11 +131,12 @@ class Recorder:
     async def _turn(self, tries: int) -> bool | None:
         """Whether there is more to do at once; None: a store is away."""
         living = frozenset(self._living())
-        # What is pending was read before somebody began to wait.
-        turn = self._turns if self._pending is not None else self._turns + 1
-        self._turns = turn
+        if self._taken is None and self._told is None:
+            # What was read before somebody began to wait is not all that it waits for.
+            self._turns += 1
+        turn, hurried = self._turns, self._waiters > 0
         try:
-            pending, stored = await in_thread(self._bring, living)
+            told = await in_thread(self._bring, living, hurried)
         except (PenstockError, OSError) as error:
             self._away(tries, error)
             return None
@@ -137,13 +148,13 @@ class Recorder:
         if self._stale_since is not None:
             _log.info("what was seen of requests is recorded again")
             self._stale_since = None
-        if stored and (pending.traced or pending.said):
-            self._export(pending.traced, pending.said)
-        if pending.whole:
+        if told is not None and (told.traced or told.said):
+            self._export(told.traced, told.said)
+        if self._end and told is not None:
             async with self._moved:
-                self._whole = max(self._whole, turn)
+                self._whole = turn
                 self._moved.notify_all()
-        return not pending.whole
+        return not self._end
 
     def _away(self, tries: int, error: Exception) -> None:
         if not tries:
@@ -152,41 +163,48 @@ class Recorder:
 
     # -- in a thread -------------------------------------------------------------------------------------------------
 
-    def _bring(self, living: frozenset[str]) -> tuple[Pending, bool]:
-        """The batch that is pending, or else the next: whether it went to the stores, as there is something in it.
-        Raises ``PenstockError`` and ``OSError``; it is pending then."""
+    def _bring(self, living: frozenset[str], hurried: bool) -> Told | None:
+        """What is under way, or else the next batch; what was told, None: it was too early. Raises ``PenstockError``
+        and ``OSError``; what is under way stays it then."""
         try:
-            pending = self._pending or self._read(living)
-            if not self._worth(pending):
-                return pending, False
-            self._pending = pending
-            if pending.records or pending.contents:
-                self._requests.append_requests(pending.records, pending.contents)
-            self._series.append_series(pending.rows, pending.fed)
+            if self._told is None:
+                telling, taken = self._next(living)
+                if taken.records or taken.contents:
+                    self._requests.append_requests(taken.records, taken.contents)
+                self._taken, self._end = None, taken.whole
+                if not (hurried or taken.batch.ended or self._due(telling)):
+                    return None
+                self._told = telling.tell(taken.batch)
+            told = self._told
+            self._series.append_series(told.rows, told.fed)
             self._told_at = self._clock.now()
-            self._reader.done(pending.batch)
-            self._pending = None
-            return pending, True
+            self._reader.done(told.batch)
+            self._told = None
+            return told
         finally:
             with contextlib.suppress(OSError):
                 self._waiting = self._reader.waiting()
 
-    def _read(self, living: frozenset[str]) -> Pending:
+    def _next(self, living: frozenset[str]) -> tuple[Telling, Taken]:
+        """What is under way to the log, or else what is read now."""
         if self._telling is None:
             told = next((each for each in self._series.fed() if each.gateway == self._gateway), None)
             self._telling = Telling(self._gateway, told)
             self._reader.resume(self._telling.spots)
-        at, most = self._clock.wall(), self._pace.records
-        try:
-            return self._telling.prepare(self._reader.read(most, living), living, at, most)
-        except BaseException:
-            # Part of it was read: all is read again, from where the series say.
-            self._reader.again()
-            self._telling = None
-            raise
+        if self._taken is None:
+            at, most = self._clock.wall(), self._pace.records
+            try:
+                self._taken = self._telling.take(self._reader.read(most, living), living, at, most)
+            except BaseException:
+                # Part of it was read: all is read again, from where the series say.
+                self._reader.again()
+                self._telling = None
+                raise
+        return self._telling, self._taken
 
-    def _worth(self, pending: Pending) -> bool:
-        """Whether the stores should hear of it now. What is not told is in what comes next."""
-        if pending.batch.records or pending.batch.ended:
+    def _due(self, telling: Telling) -> bool:
+        """Whether the series should hear of it. Until then the spools keep it."""
+        pace = self._pace
+        if telling.untold >= pace.records:
             return True
-        return self._clock.now() >= self._told_at + self._pace.idle_s
+        return self._clock.now() >= self._told_at + (pace.series_s if telling.untold else pace.idle_s)

@@ -32,18 +32,24 @@ def noted(mark: bytes) -> Mapping[str, Noted]:
     return _mark.decode(mark) if mark else {}
 
 
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch made ready: ``records`` and ``contents`` for the log, ``rows`` and ``fed`` for the series, ``traced``
-    and what was ``said`` in them for the exporter. ``whole``: there was no more to read."""
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log gets of a batch. ``whole``: there was no more to read."""
 
     batch: Batch
     records: Sequence[RequestRecord]
     contents: Sequence[RequestContent]
-    traced: Sequence[RequestRecord]
-    said: Sequence[RequestContent]
+    whole: bool
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What the series get of all batches up to this one, the last; and what is traced in them, with what was kept of
+    what was ``said`` in it."""
+
+    batch: Batch
     rows: Sequence[SeriesRow]
     fed: Fed
-    whole: bool
+    traced: Sequence[RequestRecord]
+    said: Sequence[RequestContent]
 
 
 class Telling:
@@ -54,48 +60,54 @@ class Telling:
         self._fed = fed or Fed(gateway=gateway, until=0.0)
         self._shed = {owner: each.shed for owner, each in noted(self._fed.mark).items()}
         self._beats: dict[str, Beat] = {}
+        self._traced: list[RequestRecord] = []
+        self._contents: list[RequestContent] = []
+        self.untold = 0
+        """Records that were taken since all was told."""
 
     @property
     def spots(self) -> Mapping[str, Spot]:
         """How far the spools were in the stores when this began."""
         return {owner: Spot(each.number, each.offset) for owner, each in noted(self._fed.mark).items()}
 
-    def prepare(self, batch: Batch, living: Collection[str], at: float, most: int) -> Pending:
+    def take(self, batch: Batch, living: Collection[str], at: float, most: int) -> Taken:
         """``batch`` was read, with room for ``most`` records, at the time ``at`` or later, when ``living`` could
         still write. To be called once for each batch, in order."""
         records = [each for each in batch.records if isinstance(each, RequestRecord)]
         contents = [each for each in batch.records if isinstance(each, RequestContent)]
-        traced = [each for each in records if each.traced]
-        named = {(each.at, each.request_id) for each in traced}
+        self._folding.add(records)
+        self._traced += [each for each in records if each.traced]
+        self._contents += contents
+        self.untold += len(batch.records)
         lost = self._fed.shed
         for owner, beat in batch.beats.items():
             lost += max(0, beat.shed - self._shed.get(owner, 0))
             self._shed[owner] = beat.shed
         self._beats.update(batch.beats)
-        until = told_until(batch, self._beats, living, at)
-        mark = {
-            owner: Noted(spot.number, spot.offset, self._shed.get(owner, 0)) for owner, spot in batch.spots.items()
-        }
-        self._fed = Fed(
-            gateway=self._fed.gateway,
-            until=max(self._fed.until, until),
-            shed=lost,
-            mark=msgspec.msgpack.encode(mark, order="sorted"),
-        )
-        for owner in batch.ended:
-            self._beats.pop(owner, None)
-            self._shed.pop(owner, None)
-        return Pending(
+        until = max(self._fed.until, told_until(batch, self._beats, living, at))
+        self._fed = msgspec.structs.replace(self._fed, until=until, shed=lost)
+        return Taken(
             batch=batch,
             records=[each for each in records if each.kept],
             contents=contents,
-            traced=traced,
-            said=[each for each in contents if (each.at, each.request_id) in named],
-            rows=self._folding.fold(records),
-            fed=self._fed,
             # Owners share the room evenly: as long as that many were not read, each was read to its end.
             whole=len(batch.records) < most // max(1, len(batch.spots)),
         )
+
+    def tell(self, batch: Batch) -> Told:
+        """All that was taken since this was called before, when ``batch`` was the last."""
+        mark = {
+            owner: Noted(spot.number, spot.offset, self._shed.get(owner, 0)) for owner, spot in batch.spots.items()
+        }
+        self._fed = msgspec.structs.replace(self._fed, mark=msgspec.msgpack.encode(mark, order="sorted"))
+        for owner in batch.ended:
+            self._beats.pop(owner, None)
+            self._shed.pop(owner, None)
+        traced, contents = self._traced, self._contents
+        self._traced, self._contents, self.untold = [], [], 0
+        named = {(each.at, each.request_id) for each in traced}
+        said = [each for each in contents if (each.at, each.request_id) in named]
+        return Told(batch=batch, rows=self._folding.take(), fed=self._fed, traced=traced, said=said)
 
 
 def told_until(batch: Batch, beats: Mapping[str, Beat], living: Collection[str], at: float) -> float:

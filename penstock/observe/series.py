@@ -25,17 +25,18 @@ _Key = tuple[str, str, str, str, str]
 
 
 class Folding:
-    """Folds the records of one gateway, a batch at a time, into rows that add to what was told before. All that is
-    remembered between batches is which keys the last steps have."""
+    """Folds the records of one gateway into rows that add to what was told before. All that is remembered of what was
+    told is which keys the last steps have."""
 
     def __init__(self, gateway: str, keys: int = KEYS) -> None:
         self._gateway = gateway
         self._most = keys
         self._known: dict[int, set[_Key]] = {}
+        self._sums: dict[tuple[int, _Key], RowSum] = {}
 
-    def fold(self, records: Iterable[RequestRecord]) -> Sequence[SeriesRow]:
+    def add(self, records: Iterable[RequestRecord]) -> None:
         """By the step in which each request ended, those of a client and those of the gateway itself alike."""
-        sums: dict[tuple[int, _Key], RowSum] = {}
+        sums = self._sums
         for record in records:
             step = int((record.at + record.duration_s) // STEP_S)
             key = (record.service, record.model, record.release, record.project, record.key_id)
@@ -44,7 +45,16 @@ class Folding:
                 key = self._bounded(step, key)
                 found = sums.setdefault((step, key), RowSum())
             add_record(found, record)
+
+    def take(self) -> Sequence[SeriesRow]:
+        """What was added since this was called last."""
+        sums, self._sums = self._sums, {}
         return [each.row(step * STEP_S, STEP_S, SeriesKey(self._gateway, *key)) for (step, key), each in sums.items()]
+
+    def fold(self, records: Iterable[RequestRecord]) -> Sequence[SeriesRow]:
+        """Both at once."""
+        self.add(records)
+        return self.take()
 
     def _bounded(self, step: int, key: _Key) -> _Key:
         keys = self._known.get(step)

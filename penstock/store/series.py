@@ -13,10 +13,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import sqlalchemy as sql
 
 from penstock.core.series import Dimension, Fed, SeriesKey, SeriesQuery, SeriesRow
-from penstock.core.series_sums import RowSum
 from penstock.store.database import Database
 from penstock.store.observed_tables import FED, SERIES
-from penstock.store.series_rows import Packed, add_packed, pack, row_of, unpack
+from penstock.store.series_rows import PackedRow, Sums, row_of, unpacked
 from penstock.store.series_tiles import COARSE, FINE, MIDDLE, Kept, floor, tiles
 from penstock.store.words import storable
 
@@ -53,7 +52,7 @@ _WRITE_ARRAYS = sql.text(
 _Named = tuple[str, str, str, str, str]
 _Place = tuple[int, int, int, _Named]
 """Step, level, begin, and the names."""
-_Added = dict[_Place, RowSum]
+_Added = dict[_Place, list[SeriesRow | PackedRow]]
 
 
 class SqlSeries:
@@ -83,7 +82,7 @@ class SqlSeries:
         wanted = _wanted(query)
         level = _level({*wanted, *query.by})
         step = int(query.step_s)
-        found: dict[tuple[int, SeriesKey], list[Packed]] = {}
+        found: dict[tuple[int, SeriesKey], list[PackedRow]] = {}
         asked = sql.select(*_SUMS).where(
             SERIES.c.gateway == sql.bindparam("of"),
             SERIES.c.step == sql.bindparam("tile"),
@@ -101,7 +100,7 @@ class SqlSeries:
                     groups = _Groups(query.by, noted.gateway)
                     for at, *names, sums in connection.execute(asked, place):
                         group = (at // step * step, groups.key(names))
-                        found.setdefault(group, []).append(unpack(sums))
+                        found.setdefault(group, []).append(unpacked(sums))
         ordered = sorted(found, key=lambda each: (each[0], _names_of(each[1])))
         return [row_of(found[at, key], float(at), query.step_s, key) for at, key in ordered]
 
@@ -169,9 +168,9 @@ class SqlSeries:
         )
         added: _Added = {}
         for level, at, service, model, release, project, key_id, sums in connection.execute(asked):
-            packed, names = unpack(sums), (service, model, release, project, key_id)
+            part, names = unpacked(sums), (service, model, release, project, key_id)
             for step in (MIDDLE, COARSE):
-                add_packed(added.setdefault((step, level, floor(at, step), names), RowSum()), packed)
+                added.setdefault((step, level, floor(at, step), names), []).append(part)
         self._write(connection, gateway, added)
         return until
 
@@ -190,15 +189,15 @@ class SqlSeries:
                 SERIES.c.at.in_(ats),
             )
             for at, service, model, release, project, key_id, packed in connection.execute(there):
-                sums = added.get((step, level, at, (service, model, release, project, key_id)))
-                if sums is not None:
-                    add_packed(sums, unpack(packed))
+                parts = added.get((step, level, at, (service, model, release, project, key_id)))
+                if parts is not None:
+                    parts.append(unpacked(packed))
         # In the order of the table.
-        rows = [(gateway, *place[:3], *place[3], pack(added[place])) for place in sorted(added)]
+        rows = [(gateway, *place[:3], *place[3], _summed(added[place])) for place in sorted(added)]
         if self._database.kind == "postgresql":
-            parts = zip(*rows, strict=True)
-            next(parts)
-            values = dict(zip(("step", "level", "at", *_NAMES, "sums"), map(list, parts), strict=True))
+            columns = map(list, zip(*rows, strict=True))
+            next(columns)
+            values = dict(zip(("step", "level", "at", *_NAMES, "sums"), columns, strict=True))
             connection.execute(_WRITE_ARRAYS, {"gateway": gateway, **values})
             return
         driver = connection.connection.driver_connection
@@ -211,6 +210,13 @@ class SqlSeries:
         if self._database.kind == "postgresql":
             name = zlib.crc32(gateway.encode()) - (1 << 31)
             connection.execute(sql.text("SELECT pg_advisory_xact_lock(:lock, :name)"), {"lock": _LOCK, "name": name})
+
+
+def _summed(parts: Iterable[SeriesRow | PackedRow]) -> bytes:
+    sums = Sums()
+    for part in parts:
+        sums.add(part)
+    return sums.pack()
 
 
 class _Groups:
@@ -263,5 +269,5 @@ def _places(rows: Iterable[SeriesRow], kept: Kept) -> _Added:
             service, model, release, project, key_id = (*whole[: len(known)], *[""] * (5 - len(known)))
             names = (service, model, release, project, key_id)
             for step in kept.steps(at):
-                added.setdefault((step, level, floor(at, step), names), RowSum()).add(row)
+                added.setdefault((step, level, floor(at, step), names), []).append(row)
     return added

@@ -22,7 +22,9 @@ from penstock.store.forgetful_requests import ForgetfulRequests
 from penstock.store.forgetful_series import ForgetfulSeries
 from tests.control.timing import ManualTime
 
-PACE = RecordingPace(tick_s=0.002, records=6, rest_least_s=0.0, idle_s=0.0, backoff_s=0.001, backoff_most_s=0.01)
+PACE = RecordingPace(
+    tick_s=0.002, series_s=0.0, records=6, rest_least_s=0.0, idle_s=0.0, backoff_s=0.001, backoff_most_s=0.01
+)
 
 
 class Killed(BaseException):

@@ -54,7 +54,7 @@ async def test_records_are_logged_counted_and_exported_and_their_segments_go(hou
 
 
 async def test_a_real_spool_is_in_the_log_half_a_second_later(tmp_path: Path) -> None:
-    house = House(tmp_path / "spool", pace=RecordingPace())
+    house = House(tmp_path / "spool", pace=RecordingPace(series_s=0.0))
     house.living.add("w")
     spool = Spool(house.folder, "w", limit_bytes=64 << 20)
     async with running(house.recorder):
@@ -72,7 +72,7 @@ async def test_whoever_is_killed_anywhere_loses_nothing_and_tells_nothing_twice(
 ) -> None:
     """Between any two effects, in this life or already in the next."""
     kills = 0
-    for first in range(0, 200, 3 if sql else 1):
+    for first in range(0, 200, 7 if sql else 3):
         house = House(tmp_path / f"spool{first}", SqlSeries(database) if sql else None)
         before = house.counted()
         house.living = {"b"}
@@ -106,7 +106,7 @@ async def test_whoever_is_killed_anywhere_loses_nothing_and_tells_nothing_twice(
             with database.begin() as connection:
                 connection.exec_driver_sql("DELETE FROM series_fed")
                 connection.exec_driver_sql("DELETE FROM series")
-    assert kills > (20 if sql else 60)
+    assert kills > (8 if sql else 20)
 
 
 async def test_a_store_whose_answer_is_lost_anywhere_is_told_nothing_twice(tmp_path: Path) -> None:
@@ -210,6 +210,28 @@ async def test_without_anything_to_tell_it_still_tells_that(house: House) -> Non
         first = house.fed().until
         await house.time.advance(30)
         await comes(lambda: house.fed().until == first + 30, 10)
+
+
+async def test_the_log_has_it_at_once_and_the_series_once_a_second(tmp_path: Path) -> None:
+    house = House(tmp_path / "spool", pace=RecordingPace(tick_s=0.002, series_s=1.0, idle_s=5.0, records=50))
+    house.living.add("a")
+    async with running(house.recorder):
+        await comes(lambda: house.kept.fed())
+        house.write("a", record(1), record(2, traced=True))
+        await comes(lambda: len(house.logged()) == 2)
+        house.write("a", record(3), content(2))
+        await comes(lambda: len(house.logged()) == 3)
+        assert house.counted() == 0
+        assert house.traced == []
+        await house.time.advance(1.1)
+        await comes(lambda: house.traced == [("r2", 1)])
+        assert house.counted() == 3
+        # Many are told sooner, and so is whatever somebody waits for.
+        house.write("a", *(record(n) for n in range(10, 60)))
+        await comes(lambda: house.counted() == 53)
+        house.write("a", record(4))
+        await house.recorder.flush(10)
+        assert house.counted() == 54
 
 
 async def test_a_backlog_leaves_the_event_loop_to_others(tmp_path: Path) -> None:
