@@ -29,36 +29,45 @@ async def show(visit: Visit) -> Page:
 
 
 async def _shown(visit: Visit, error: PenstockError | None = None) -> Page:
-    alerts, objectives, silences = await asyncio.gather(
-        part(visit.api.list("alerts.list", AlertView)),
+    live = await _firing(visit)
+    if visit.ask.fragment:
+        # How objectives stand is summed up over weeks: not every two seconds.
+        return Page("Alerts", "alerts_live.html", live)
+    objectives, silences = await asyncio.gather(
         part(visit.api.list("objectives.list", ObjectiveView)),
         part(visit.api.list("silences.list", SilenceView)),
     )
-    service, severity = visit.asked("service"), visit.asked("severity")
-    found = [
-        each
-        for each in (alerts.value.data if alerts.value is not None else ())
-        if service in ("", each.service) and severity in ("", each.severity)
-    ]
+    promised = objectives.value.data if objectives.value is not None else ()
     values = {
-        "alerts": alerts,
-        "firing": [each for each in found if each.resolved_at is None],
-        "past": [each for each in found if each.resolved_at is not None],
+        **live,
         "objectives": objectives,
-        "promised": [
-            each
-            for each in (objectives.value.data if objectives.value is not None else ())
-            if service in ("", each.service)
-        ],
+        "promised": [each for each in promised if visit.asked("service") in ("", each.service)],
         "silences": silences,
-        "service": service,
-        "severity": severity,
         "pattern": visit.filled("pattern") or visit.asked("silence"),
         "lengths": LENGTHS,
         "typed": visit.ask.form,
         "error": error,
     }
     return Page("Alerts", "alerts.html", values, status=200 if error is None else error.fault.status)
+
+
+async def _firing(visit: Visit) -> dict[str, object]:
+    """All that is live of the page, and what was over before."""
+    alerts = await part(visit.api.list("alerts.list", AlertView))
+    service, severity, id = visit.asked("service"), visit.asked("severity"), visit.asked("id")
+    found = [
+        each
+        for each in (alerts.value.data if alerts.value is not None else ())
+        if service in ("", each.service) and severity in ("", each.severity) and id in ("", each.id)
+    ]
+    return {
+        "alerts": alerts,
+        "firing": [each for each in found if each.resolved_at is None],
+        "past": [each for each in found if each.resolved_at is not None],
+        "service": service,
+        "severity": severity,
+        "id": id,
+    }
 
 
 async def silence(visit: Visit) -> Shown:

@@ -14,6 +14,8 @@ WIDTH, HEIGHT = 1000, 220
 LEFT, BOTTOM, TOP = 56, 192, 10
 _NAMED = TONES - 1
 OTHERS = "all others"
+_LEAST = 1e-9
+"""Dollars in the smallest cost there is."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -118,7 +120,7 @@ def _height(each: Column, paid: bool) -> float:
 
 def _rounded(most: float) -> Sequence[float]:
     """From 0 up to at least ``most``, in round steps."""
-    if most <= 0:
+    if most < _LEAST:
         return ()
     raw = most / 4
     size = 10.0 ** math.floor(math.log10(raw))

@@ -51,6 +51,10 @@ async def one(visit: Visit) -> Page:
 
 async def _shown(visit: Visit, error: PenstockError | None = None) -> Page:
     view = await visit.api.get("rollouts.get", RolloutView, visit.place)
+    title, live = f"Rollout at {view.service}", {"view": view, "stands": stands(view)}
+    if visit.ask.fragment:
+        # The pictures are made of all scores: not every two seconds.
+        return Page(title, "rollout_live.html", live)
     metric = visit.asked("metric", view.gates[0].metric if view.gates else "")
     course, pairs, diff = await asyncio.gather(
         part(visit.api.get("rollouts.course", CourseView, view.id)),
@@ -58,10 +62,9 @@ async def _shown(visit: Visit, error: PenstockError | None = None) -> Page:
         part(visit.api.get("releases.diff", DiffView, view.candidate, from_=view.champion)),
     )
     values = {
-        "view": view,
+        **live,
         "pictures": pictures(view, course.value.gates if course.value is not None else (), visit.now),
         "course": course,
-        "stands": stands(view),
         "pairs": pairs,
         "metric": metric,
         "paired": view.preset in PAIRED,
@@ -71,7 +74,7 @@ async def _shown(visit: Visit, error: PenstockError | None = None) -> Page:
         "error": error,
     }
     status = 200 if error is None else error.fault.status
-    return Page(f"Rollout at {view.service}", "rollout.html", values, status=status)
+    return Page(title, "rollout.html", values, status=status)
 
 
 def may_decide(visit: Visit) -> bool:

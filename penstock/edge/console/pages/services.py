@@ -80,6 +80,8 @@ def _services(
 
 async def one(visit: Visit) -> Page:
     name, window = visit.place, visit.asked("window", "1h")
+    if visit.ask.fragment:
+        return Page(name, "service_live.html", await _figures(visit, name, window))
     releases = await visit.api.list("releases.list", ReleaseView, service=name, limit=_RELEASES)
     split, history, rollouts, objectives = await asyncio.gather(
         part(visit.api.get("splits.get", SplitView, name)),
@@ -87,17 +89,15 @@ async def one(visit: Visit) -> Page:
         part(visit.api.list("rollouts.list", RolloutView, service=name, limit=10)),
         part(visit.api.list("objectives.list", ObjectiveView)),
     )
-    models, replicas, overview, versions = await asyncio.gather(
+    models, replicas, figures, versions = await asyncio.gather(
         part(visit.api.all("models.list", ModelVersionView)),
         part(visit.api.all("replicas.list", ReplicaView)),
-        part(visit.api.get("overview.get", OverviewView, window=window)),
+        _figures(visit, name, window),
         _versions(visit, releases.data),
     )
-    served = overview.value.services if overview.value is not None else ()
     shares = split.value.shares if split.value is not None else {each.id: each.share for each in releases.data}
     values = {
-        "name": name,
-        "window": window,
+        **figures,
         "windows": WINDOWS,
         "split": split,
         "parts": slices(shares),
@@ -114,11 +114,17 @@ async def one(visit: Visit) -> Page:
         else [],
         "models": _models(releases.data, models),
         "replicas": replicas,
-        "now": next((each for each in served if each.service == name), None),
-        "overview": overview,
         "decides": may_decide(visit),
     }
     return Page(name, "service.html", values)
+
+
+async def _figures(visit: Visit, name: str, window: str) -> dict[str, object]:
+    """All that is live of the page."""
+    overview = await part(visit.api.get("overview.get", OverviewView, window=window))
+    served = overview.value.services if overview.value is not None else ()
+    now = next((each for each in served if each.service == name), None)
+    return {"name": name, "window": window, "overview": overview, "now": now}
 
 
 async def _versions(visit: Visit, releases: Sequence[ReleaseView]) -> Sequence[Version]:

@@ -271,3 +271,24 @@ async def test_usage_that_cannot_be_added_up_is_refused(query: str) -> None:
 async def test_what_there_is_not_is_not_found(path: str) -> None:
     gone = PenstockError(NOT_FOUND, "There is none of this name.")
     assert (await shown(path, dict.fromkeys(told(), gone))).status == 404
+
+
+LIVE = (
+    ("/services/chat", {"figures"}, {"overview.get"}),
+    ("/rollouts/roll_1", {"standing", "decisions"}, {"rollouts.get"}),
+    ("/alerts", {"firing"}, {"alerts.list"}),
+    ("/models", {"replicas"}, None),
+    ("/services", {"services"}, None),
+    ("/rollouts", {"rollouts"}, None),
+    ("/rollbacks/roll_2", {"ticks"}, None),
+)
+
+
+@pytest.mark.parametrize(("path", "regions", "needs"), LIVE)
+async def test_what_is_live_asks_for_no_more_than_it_shows(
+    path: str, regions: set[str], needs: set[str] | None
+) -> None:
+    admin = Admin(told())
+    answer = await stage().answer(admin, ask(path, fragment=True))
+    assert set(json.loads(answer.body)["regions"]) == regions
+    assert needs is None or {each.operation for each in admin.asked} == needs
