@@ -60,6 +60,7 @@ from penstock.edge.http.admin import Admin, ReplicaLive
 from penstock.edge.http.app import App
 from penstock.edge.http.config import Drain, ServerSettings
 from penstock.edge.http.console import ConsoleSide
+from penstock.edge.http.console_live import Streams
 from penstock.edge.http.console_sessions import Sessions
 from penstock.edge.http.console_sign_in import Refuse, SignIn
 from penstock.edge.http.server import serve
@@ -104,6 +105,7 @@ class Worker:
         self._newest: Update | None = None
         self._told = asyncio.Event()
         self._app: App | None = None
+        self._streams = Streams()
         self._trials: Trials | None = None
         self._spool: Spool | None = None
         self._announce: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -230,7 +232,7 @@ class Worker:
                 base_url=begin.observe.alerts.console_url,
             )
 
-        return ConsoleSide(control, sessions, sign_in, shipped())
+        return ConsoleSide(control, sessions, sign_in, shipped(), self._streams)
 
     def _recording(self) -> Recording | None:
         assert self._begin is not None
@@ -315,7 +317,7 @@ class Worker:
     def _stand(self) -> Stand:
         """What is under way, but for those who ask just this."""
         listening = None if self._app is None else self._app.listening
-        watching = self._control.watching
+        watching = self._control.watching + self._streams.waiting
         used, idle = self._snapshots.sockets()
         return Stand(
             tasks=0 if listening is None else listening.exchanges - watching,

@@ -32,7 +32,8 @@ class _Live(msgspec.Struct):
 
 
 class Streams:
-    """All of one worker. ``pace`` waits between two looks."""
+    """All of one worker. ``pace`` waits between two looks. ``open`` are those that are watched, ``waiting`` those of
+    them that ask for nothing just now."""
 
     def __init__(
         self, every_s: float = EVERY_S, most: int = MOST, pace: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -40,7 +41,7 @@ class Streams:
         self._every_s = every_s
         self._most = most
         self._pace = pace
-        self.open = 0
+        self.open = self.waiting = 0
 
     async def run(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool]) -> None:
         """Sends what changes until the client leaves, the session ends or the gateway stops.
@@ -54,6 +55,7 @@ class Streams:
                 retry_after=10.0,
             )
         self.open += 1
+        self.waiting += 1
         try:
             start_stream(exchange, [])
             exchange.silent = lambda: exchange.write(_PING)
@@ -62,12 +64,13 @@ class Streams:
         finally:
             exchange.silent = None
             self.open -= 1
+            self.waiting -= 1
 
     async def _sent(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool]) -> None:
         known: dict[str, bytes] = {}
         while not ending():
             try:
-                answer = await ask()
+                answer = await self._asked(ask)
             except PenstockError as error:
                 if error.fault.status in (401, 403):
                     exchange.write(_BYE, more=False)
@@ -80,6 +83,13 @@ class Streams:
                 await exchange.room()
             await self._pace(self._every_s)
         exchange.write(b"", more=False)
+
+    async def _asked(self, ask: Ask) -> Answer:
+        self.waiting -= 1
+        try:
+            return await ask()
+        finally:
+            self.waiting += 1
 
 
 def _changed(answer: Answer, known: dict[str, bytes]) -> bytes | None:

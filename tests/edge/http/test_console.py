@@ -250,6 +250,7 @@ async def test_a_page_that_is_looked_at_tells_what_changes() -> None:
         async with asyncio.timeout(10):
             while front.side.streams.open:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
+        assert front.side.streams.waiting == 0
 
 
 async def _data(lines: object, wanted: str) -> str:
