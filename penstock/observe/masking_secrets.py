@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 
 # By the forms that issuers give their keys: Penstock; OpenAI, Anthropic and those who imitate them; AWS; Google;
 # GitHub; GitLab; Hugging Face; Groq; Replicate; npm; PyPI; Slack; Stripe; SendGrid; DigitalOcean; xAI; Perplexity.
@@ -29,14 +30,13 @@ _KEYS = (
     r"xai-[A-Za-z0-9]{20,}+",
     r"pplx-[A-Za-z0-9]{20,}+",
 )
-_SIGNS = tuple(
-    sign.encode()
-    for sign in (
-        "pk-", "sk-", "sk_", "rk_", "AKIA", "ASIA", "AIza", "ya29.", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
-        "github_pat_", "glpat-", "hf_", "gsk_", "r8_", "npm_", "pypi-", "xox", "whsec_", "SG.", "dop_v1_", "xai-",
-        "pplx-", "eyJ", "EARER ",
-    )
+_SIGNS = (
+    "pk-", "sk-", "sk_", "rk_", "AKIA", "ASIA", "AIza", "ya29.", "ghp_", "gho_", "ghu_", "ghs_", "ghr_",
+    "github_pat_", "glpat-", "hf_", "gsk_", "r8_", "npm_", "pypi-", "xox", "whsec_", "SG.", "dop_v1_", "xai-",
+    "pplx-", "eyJ",
 )  # fmt: skip
+_BEARERS = ("earer ", "EARER ")
+_SIGNS_BYTES = tuple(sign.encode() for sign in (*_SIGNS, *_BEARERS))
 _SECRET = re.compile(
     rf"(?P<key>(?<![A-Za-z0-9])(?:{'|'.join(_KEYS)}))"
     r"|(?P<token>(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{8,}+(?:\.[A-Za-z0-9_-]*+)*)"
@@ -60,14 +60,21 @@ _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f
 
 def signed(data: bytes) -> bool:
     """Whether there is anything in it by which keys and tokens begin."""
-    return any(sign in data for sign in _SIGNS)
+    return any(sign in data for sign in _SIGNS_BYTES)
 
 
 def secrets(text: str) -> str:
     """Without keys, tokens and private keys."""
     if "PRIVATE KEY" in text:
         text = _PEM.sub("[PRIVATE KEY]", text)
-    return _SECRET.sub(_named, text)
+    out: list[str] = []
+    kept = 0
+    # To look only where one begins takes a tenth of the time.
+    for at in sorted({*_places(text, _SIGNS, 0), *_places(text, _BEARERS, 1)}):
+        if at >= kept and (found := _SECRET.match(text, at)) is not None:
+            out += (text[kept:at], _named(found))
+            kept = found.end()
+    return "".join(out) + text[kept:] if out else text
 
 
 def logins(text: str) -> str:
@@ -84,6 +91,15 @@ def networks(text: str) -> str:
     """Without the addresses of machines, but for those that are every machine's own."""
     text = _IPV4.sub(_ipv4, text)
     return _IPV6.sub(_ipv6, text) if ":" in text else text
+
+
+def _places(text: str, signs: tuple[str, ...], before: int) -> Iterator[int]:
+    for sign in signs:
+        at = text.find(sign)
+        while at >= 0:
+            if at >= before:
+                yield at - before
+            at = text.find(sign, at + 1)
 
 
 def _named(found: re.Match[str]) -> str:
