@@ -18,8 +18,6 @@ ENTRIES: Mapping[str, str] = {
     "counters.redis.link": "penstock.access.counters_redis_link:RedisLink",
     "tokens.jwt": "penstock.access.tokens:Tokens",
     "issuers.documents": "penstock.control.issuer_documents:Documents",
-    "alerts.webhook": "penstock.control.objectives.webhook:Webhook",
-    "alerts.mail": "penstock.control.objectives.mail:Mail",
     "console": "penstock.edge.console.console:Console",
     "substrate.process": "penstock.fleet.process:ProcessSubstrate",
     "receiver.webhook": "penstock.control.objectives.webhook:Webhook",
