@@ -78,10 +78,10 @@ async def test_a_silence_from_begin_to_end(here: Office) -> None:
     assert (made["until"], made["by"]) == (NOW + 600, ABOVE.key_id)
     assert await ids(here, state="silenced") == ["slo/a/availability/page", "slo/a/availability/ticket"]
     assert (await here.do("alerts.list"))["data"][0]["silenced_until"] == NOW + 600
-    assert (await here.do("silences.list"))["data"] == [made]
+    assert made in (await here.do("silences.list"))["data"]
     gone = await here.do("silences.delete", made["id"], as_=ABOVE)
     assert gone == {"object": "silence", "id": made["id"], "deleted": True}
-    assert (await here.do("silences.list"))["data"] == []
+    assert made not in (await here.do("silences.list"))["data"]
     assert await ids(here, state="silenced") == []
     ended, begun = here.acts()[:2]
     assert (ended.action, begun.action, begun.actor, begun.target) == (
