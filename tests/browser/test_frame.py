@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import msgspec
+import pytest
 from playwright.async_api import expect
 
 from penstock.core.chat import Call
@@ -14,6 +15,8 @@ from tests.browser.looking import looker
 from tests.edge.console.canned import NOW, alert, content, detail, overview, told
 from tests.edge.http.console_site import console_site, text_of
 from tests.edge.http.serving import USAGE, Answer, chunk
+
+pytestmark = pytest.mark.slow
 
 WORDS = ["A penstock ", "is a sluice ", "or gate ", "that controls ", "how water flows."]
 
@@ -121,6 +124,34 @@ async def test_the_keyboard_leads_everywhere() -> None:
         await page.keyboard.press("p")
         await page.wait_for_url(re.compile("/console/playground"))
         assert await page.evaluate("document.documentElement.dataset.theme") != theme
+
+
+async def test_a_narrow_screen_has_the_whole_menu_behind_one_button() -> None:
+    async with console_site() as front, chromium() as browser, looker(browser, front.url, NOW) as one:
+        await one.sign_in(text_of("owner"))
+        await one.page.set_viewport_size({"width": 390, "height": 844})
+        await expect(one.page.locator("#menu")).to_be_hidden()
+        await one.page.click("[data-toggle-menu]")
+        await expect(one.page.locator("[data-toggle-menu]")).to_have_attribute("aria-expanded", "true")
+        await one.look("menu", widths=(390,))
+        await one.page.set_viewport_size({"width": 390, "height": 844})
+        await one.page.click("text=Playground")
+        await one.page.wait_for_url(re.compile("/console/playground"))
+
+
+async def test_a_chart_is_read_by_pointing_at_it_and_leads_to_its_requests() -> None:
+    async with console_site() as front, chromium() as browser, looker(browser, front.url, NOW) as one:
+        await one.sign_in(text_of("owner"))
+        chart = one.page.locator(".chart").first
+        described = await chart.locator("[role=img]").get_attribute("aria-label")
+        assert described is not None
+        assert re.search(r"chat: last \d", described)
+        over = chart.locator(".u-over")
+        await over.hover(position={"x": 120, "y": 40})
+        await expect(chart.locator(".legend b").first).to_have_text(re.compile(r"\d/s$"))
+        one.expected = ("404",)
+        await over.click(position={"x": 120, "y": 40})
+        await one.page.wait_for_url(re.compile(r"/console/requests\?since=\d+&until=\d+"))
 
 
 async def test_what_goes_wrong_is_said_in_its_place() -> None:
