@@ -22,6 +22,7 @@ from penstock.assembly.serving import Serving
 from penstock.assembly.state import State
 from penstock.control import metrics
 from penstock.control.accounts.administration import Administration
+from penstock.control.accounts.deployment import Deployed
 from penstock.control.accounts.operation import Sources
 from penstock.control.directories import Directories
 from penstock.control.heads import Heads
@@ -111,11 +112,12 @@ async def keeping(
     holding: Callable[[], Coroutine[object, object, Open]],
     serving: Serving,
     sight: Sight,
+    deployed: Deployed | None = None,
 ) -> AsyncIterator[Books]:
     """Keeps the books for the time of the block; what is in the journals then is brought to the store, and how the
     audit ends then is signed, as far as the store answers. ``alone``: there is one worker. ``tell`` and ``holding``
     are those of ``WorkerLoop``; ``serving`` hears what the store says of releases; ``sight`` tells what is seen
-    beside."""
+    beside, ``deployed`` the file that is served."""
     folder = home / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
     spool = home / "spool"
@@ -156,7 +158,7 @@ async def keeping(
             directory=state.store.directory, ledger=state.ledger, audit=state.audit, scores=state.scores,
             evidence=rollouts.evidence, proof=Evidence, live=sight.live, replicas=sight.replicas,
             objectives=sight.objectives, flush=sight.flush,
-            requests=sight.requests, series=sight.series, alerts=sight.alerts,
+            requests=sight.requests, series=sight.series, alerts=sight.alerts, deployment=deployed,
         )  # fmt: skip
         acts = Administration(
             state=state.store, sources=sources, peppers=state.peppers, clock=clock.wall,

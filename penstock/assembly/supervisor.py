@@ -16,6 +16,7 @@ from penstock import catalog
 from penstock.assembly import admin, ground
 from penstock.assembly.apply import Applying
 from penstock.assembly.books import keeping
+from penstock.assembly.explaining import Explaining
 from penstock.assembly.fetching import Fetching
 from penstock.assembly.link import Update
 from penstock.assembly.pages import Pages
@@ -131,6 +132,7 @@ async def supervise(
             keeping(
                 state, home, file.access, file.state, file.observe, alone=file.server.workers == 1, clock=clock,
                 tell=crowd.tell, holding=crowd.holding, serving=serving, sight=sight,
+                deployed=Explaining(applying, asyncio.get_running_loop()),
             )
         )  # fmt: skip
         workers = WorkerLoop(
