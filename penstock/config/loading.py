@@ -26,6 +26,7 @@ from penstock.core.releases import PromptVersion
 from penstock.edge.http.config import ServerSettings
 from penstock.engines.config import EngineSettings
 from penstock.gateway.config import ServiceSettings
+from penstock.observe.config import ObserveSettings
 from penstock.store.config import StateSettings
 
 EMBEDDED = "the built-in deployment"
@@ -100,10 +101,12 @@ def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool, besid
         raise ConfigErrors(source, [*reading.mistakes, *prompts.mistakes])
     state = cast("StateSettings", values.get("state", StateSettings()))
     access = cast("AccessSettings", values.get("access", AccessSettings()))
+    observe = cast("ObserveSettings", values.get("observe", ObserveSettings()))
     file = DeploymentFile(
         server=server,
         state=state,
         access=access,
+        observe=observe,
         prompts=cast("str | None", values.get("prompts")),
         models=models,
         services=services,

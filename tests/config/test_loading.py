@@ -42,6 +42,23 @@ def test_without_a_file_the_embedded_default_is_served() -> None:
     assert (file.server.host, file.server.port, file.server.max_body_bytes) == ("127.0.0.1", 8080, 16 << 20)
 
 
+def test_every_section_arrives() -> None:
+    written = {
+        "server": "{port: 9}",
+        "state": "{store: 'sqlite:/tmp/elsewhere.db'}",
+        "access": "{stale_after_s: 77}",
+        "observe": "{requests: {content: masked}}",
+        "prompts": "some/folder",
+        "models": "{m: {engine: fake}}",
+        "services": "{a: {model: m}}",
+    }
+    assert set(written) == set(DeploymentFile.__struct_fields__)
+    file = good("".join(f"{name}: {text}\n" for name, text in written.items()))
+    plain = DeploymentFile(models={}, services={})
+    for name in written:
+        assert getattr(file, name) != getattr(plain, name), name
+
+
 def test_text_fields_take_text_that_yaml_takes_for_something_else() -> None:
     file = good(
         "models: {m: {engine: anthropic, version: 2023-06-01, api_key: no, headers: {a: 12:30, b: 0x1F}}}\n"
