@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 class SupervisorControl:
     """Each raises ``PenstockError`` when the supervisor is gone or does not answer in time. ``watching`` are those
-    who ask what is under way right now; they do not count as that."""
+    who ask what is under way right now, in a page of the console say; they do not count as that."""
 
     def __init__(self, asker: Asker[ToldOfSupervisor]) -> None:
         self._asker = asker
@@ -51,11 +51,7 @@ class SupervisorControl:
 
     async def live(self) -> Live:
         """What is under way in all workers."""
-        self.watching += 1
-        try:
-            return await self._ask(LiveState(), Live, _WITHIN_S)
-        finally:
-            self.watching -= 1
+        return await self._watched(LiveState(), Live, _WITHIN_S)
 
     async def deployment(self) -> str:
         """The text of the deployment file that is served."""
@@ -67,11 +63,11 @@ class SupervisorControl:
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries out an administrative request."""
-        return await self._ask(Administer(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
+        return await self._watched(Administer(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
 
     async def page(self, ask: PageAsk) -> administration.Answer:
         """A page of the console."""
-        return await self._ask(Page(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
+        return await self._watched(Page(ask), administration.Answer, _ADMINISTERED_WITHIN_S)
 
     async def authorize_at(self, number: int) -> str:
         """Where a browser goes to sign in by an issuer, called by its place in ``access.oidc``."""
@@ -90,6 +86,13 @@ class SupervisorControl:
         measured = await self._ask(Metrics(), Sum, _WITHIN_S)
         # With thousands of label sets the page takes long enough for streams to stutter.
         return await asyncio.to_thread(exposed, ROWS, measured.report, measured.processes, accept)
+
+    async def _watched(self, question: ToldOfSupervisor, answer: type[T], within_s: float) -> T:
+        self.watching += 1
+        try:
+            return await self._ask(question, answer, within_s)
+        finally:
+            self.watching -= 1
 
     async def _ask(self, question: ToldOfSupervisor, answer: type[T], within_s: float) -> T:
         try:
