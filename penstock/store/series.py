@@ -29,6 +29,8 @@ PATIENCE_S = 60.0
 """How long a statement may take."""
 FORGET = 5000
 """About how many rows go in one transaction, so that others get their turn."""
+GONE_S = 86400
+"""How much longer than there are fine rows of a gateway these are looked for."""
 ROLL_S = 600
 """How much time is rolled in one transaction."""
 
@@ -114,14 +116,20 @@ class SqlSeries:
         middle_from = max(floor(middle_before, COARSE), forgotten)
         fine_from = max(floor(fine_before, MIDDLE), middle_from)
         with self._database.read() as connection:
-            gateways = connection.execute(sql.select(FED.c.gateway).order_by(FED.c.gateway)).scalars().all()
-        for gateway in gateways:
-            while self._grown_old(gateway, fine_from, middle_from):
-                pass
-            for step, before in ((FINE, fine_from), (MIDDLE, middle_from), (COARSE, forgotten)):
+            gateways = connection.execute(sql.select(FED).order_by(FED.c.gateway)).all()
+        for noted in gateways:
+            steps = [(COARSE, forgotten)]
+            # Of a gateway that has gone long ago there is nothing else left.
+            if max(noted.last_at, noted.until) >= noted.middle_from - GONE_S:
+                steps += ((FINE, fine_from), (MIDDLE, middle_from))
+                while self._grown_old(noted.gateway, fine_from, middle_from):
+                    pass
+            for step, before in steps:
                 for level in range(len(LEVELS)):
-                    while self._drop(gateway, step, level, before):
+                    while self._drop(noted.gateway, step, level, before):
                         pass
+        with self._database.begin() as connection:
+            connection.execute(sql.delete(FED).where(FED.c.last_at < forgotten, FED.c.until < forgotten))
 
     def _grown_old(self, gateway: str, fine_from: int, middle_from: int) -> bool:
         """Rolls what is not, as far as it grows old, and notes from when there will be rows; whether it is to be

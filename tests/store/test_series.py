@@ -20,7 +20,7 @@ from penstock.store.migrations import migrate
 from penstock.store.observed_tables import FED, SERIES
 from penstock.store.series import SqlSeries
 from penstock.store.series_tiles import Kept, tiles
-from tests.contracts.series import NOON, SeriesContract, asked, fed, key, row
+from tests.contracts.series import DAY_S, NOON, SeriesContract, asked, fed, key, row
 from tests.postgres import postgres, postgres_url
 
 __all__ = ["postgres", "postgres_url"]
@@ -96,6 +96,27 @@ class InDatabase(SeriesContract):
         with self.database.read() as connection:
             counted = sql.select(SERIES.c.step, sql.func.count()).where(SERIES.c.level == 0).group_by(SERIES.c.step)
             assert sorted(connection.execute(counted).all()) == [(10, 180), (60, 60), (3600, 1)]
+
+    def test_a_gateway_that_has_gone_is_forgotten_with_its_last_row(self) -> None:
+        series = self.make()
+        series.append_series([row()], fed(NOON))
+        series.append_series([], fed(NOON + 100 * DAY_S, "idle"))
+        for day in range(30):
+            at = NOON + day * DAY_S
+            series.coarsen(at - 10_800, at - 7 * DAY_S, at - 20 * DAY_S)
+            assert len(series.series(asked())) == (day <= 20)
+            assert [each.gateway for each in series.fed()] == (["gw", "idle"] if day <= 20 else ["idle"])
+        with self.database.read() as connection:
+            assert connection.execute(sql.select(SERIES)).all() == []
+
+    def test_going_back_and_forth_keeps_every_row(self) -> None:
+        series = self.make()
+        series.append_series([row(), row(NOON + 20)], fed(NOON + 600, mark=b"m"))
+        migrate(self.database, now=0.0, to="0005")
+        migrate(self.database, now=0.0)
+        assert [each.requests for each in series.series(asked())] == [2]
+        series.append_series([row()], fed(NOON + 600, mark=b"m"))
+        assert [each.requests for each in series.series(asked())] == [2]
 
 
 class TestSqlite(InDatabase):
