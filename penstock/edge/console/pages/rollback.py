@@ -60,11 +60,19 @@ async def _asked(visit: Visit, error: PenstockError | None = None) -> Page:
         "chosen": chosen,
         "releases": releases.data,
         "diff": diff,
-        "reach": await reach(visit, service=name, spared=(back.to,) if back.to is not None else ()),
+        "reach": await reach(visit, service=name, spared=_had(back, split)),
         "error": error,
     }
     status = 200 if error is None else error.fault.status
     return Page(f"Roll {name} back?", "rollback.html", values, status=status)
+
+
+def _had(back: BackView, split: SplitView) -> tuple[str, ...]:
+    """The releases of requests that nothing changes for. Before the store took a service over, none is told: they
+    had what the deployment file made of it."""
+    if back.to is None:
+        return ()
+    return (back.to, "") if back.to == split.origin else (back.to,)
 
 
 async def act(visit: Visit) -> Page | Redirect:

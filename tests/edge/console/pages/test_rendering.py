@@ -292,3 +292,20 @@ async def test_what_is_live_asks_for_no_more_than_it_shows(
     answer = await stage().answer(admin, ask(path, fragment=True))
     assert set(json.loads(answer.body)["regions"]) == regions
     assert needs is None or {each.operation for each in admin.asked} == needs
+
+
+async def test_requests_from_before_the_first_split_had_what_the_file_says() -> None:
+    def told_of(ask: Ask) -> object:
+        found = told()["usage.sums"]
+        assert callable(found)
+        rows = found(ask)
+        assert isinstance(rows, list)
+        groups = ({"release": "", "user": "bo", "key": "k1"}, {"release": NEW, "user": "ann", "key": "k2"})
+        return [
+            msgspec.structs.replace(row, group=group, requests=count)
+            for row, group, count in zip(rows, groups, (70, 7), strict=False)
+        ]
+
+    body = (await shown("/services/chat/rollback", told() | {"usage.sums": told_of})).body.decode()
+    assert ">7</a> in the last day got another release" in body
+    assert "1 user</a>" in body
