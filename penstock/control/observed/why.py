@@ -9,6 +9,10 @@ from penstock.core.requests import AttemptMade, RequestRecord
 from penstock.core.usage import Entry
 
 
+WAITED_S = 0.001
+"""Less than that is no wait, but the way through the queue."""
+
+
 def why(record: RequestRecord, rows: Sequence[Entry] = ()) -> tuple[str, ...]:
     """In the order in which it happened. ``rows`` are those of the ledger."""
     return tuple(_told(record, rows))
@@ -47,7 +51,7 @@ def _cache(record: RequestRecord) -> Iterator[str]:
 
 
 def _waited(record: RequestRecord) -> Iterator[str]:
-    if record.queued_s is not None:
+    if record.queued_s is not None and record.queued_s >= WAITED_S:
         got = "for a place at a replica" if record.attempts else "for a place at a replica, and got none"
         yield f"It waited {duration(record.queued_s)} {got}."
 

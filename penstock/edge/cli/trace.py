@@ -30,20 +30,23 @@ def trace(desk: Desk, request_id: str, at: str | None, content: bool) -> None:
     penstock logs --status 5xx --since 1h
     """
     told = desk.ask.one("requests.get", RequestDetail, request_id, query={"at": at})
-    said = desk.ask.one("requests.content", ContentView, request_id, query={"at": at}) if content else None
     if desk.as_json:
         click.echo(json_of(told.raw))
-        if said is not None:
-            click.echo(json_of(said.raw))
+    else:
+        for line in course(told.value, shutil.get_terminal_size().columns):
+            click.echo(line)
+    if not content:
         return
-    for line in course(told.value, shutil.get_terminal_size().columns):
-        click.echo(line)
-    if said is not None:
-        click.echo()
-        click.echo("What was said" + (", with personal data masked:" if said.value.masked else ":"))
-        for part in (said.value.request, said.value.reply):
-            for line in json_of(part).splitlines():
-                click.echo(_indented(line))
+    # After its course: that is shown, too, where nothing of what was said was kept.
+    said = desk.ask.one("requests.content", ContentView, request_id, query={"at": str(told.value.at)})
+    if desk.as_json:
+        click.echo(json_of(said.raw))
+        return
+    click.echo()
+    click.echo("What was said" + (", with personal data masked:" if said.value.masked else ":"))
+    for part in (said.value.request, said.value.reply):
+        for line in json_of(part).splitlines():
+            click.echo(_indented(line))
 
 
 def course(view: RequestDetail, width: int) -> Iterator[str]:
