@@ -34,7 +34,18 @@ WINDOW_S: Mapping[str, float] = {
 _STEPS = (10.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 14400.0, 43200.0, 86400.0)
 _MOST_STEPS = 240
 _COUNTS = frozenset(
-    {"requests", "failed", "refused", "left", "internal", "retries", "fallbacks", "cache_hits", "cache_misses", "cost"}
+    {
+        "requests",
+        "failed",
+        "refused",
+        "left",
+        "internal",
+        "retries",
+        "fallbacks",
+        "cache_hits",
+        "cache_misses",
+        "cost",
+    }
     | {"input_tokens", "cached_tokens", "output_tokens"}
 )
 _SPREADS = frozenset(("duration", "first_chunk", "between", "queued", "overhead"))

@@ -311,7 +311,9 @@ async def test_the_playground_asks_as_the_api_does() -> None:
 
 
 def test_a_worker_writes_no_pages() -> None:
-    script = "import sys, penstock.edge.http.console; print(*(each for each in sys.modules if 'edge.console' in each))"
+    script = (
+        "import sys, penstock.edge.http.console; print(*(each for each in sys.modules if 'edge.console' in each))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"penstock.edge.console", "penstock.edge.console.assets"}
 
