@@ -8,7 +8,6 @@ from penstock.core.money import dollars
 from penstock.core.requests import AttemptMade, RequestRecord
 from penstock.core.usage import Entry
 
-
 WAITED_S = 0.001
 """Less than that is no wait, but the way through the queue."""
 

@@ -23,13 +23,14 @@ from penstock.core.errors import PenstockError
 from penstock.core.requests import AttemptMade, RequestContent, RequestRecord
 from penstock.core.series import Silence
 from penstock.core.usage import Act, AuditQuery, Entry, Tokens
+from penstock.store.alerts import SqlAlerts
 from penstock.store.audit import SqlAudit
 from penstock.store.database import open_database, sqlite_url
 from penstock.store.forgetful_requests import ForgetfulRequests
-from penstock.store.forgetful_series import ForgetfulAlerts, ForgetfulSeries
 from penstock.store.ledger import SqlLedger
 from penstock.store.migrations import migrate
 from penstock.store.scores import SqlScores
+from penstock.store.series import SqlSeries
 from penstock.store.sql import SqlStore
 
 NOW = 1_795_000_000.0
@@ -61,8 +62,8 @@ class Office:
         self.ledger = SqlLedger(self.database)
         self.scores = SqlScores(self.database)
         self.requests = ForgetfulRequests()
-        self.series = ForgetfulSeries()
-        self.alerts = ForgetfulAlerts()
+        self.series = SqlSeries(self.database)
+        self.alerts = SqlAlerts(self.database)
         self.live = Live()
         self.changes = 0
         self._names = itertools.count(1)
