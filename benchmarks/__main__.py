@@ -16,6 +16,7 @@ from benchmarks import (
     memory,
     observed,
     prefix,
+    request_log,
     rollouts,
     servers,
     shipping,
@@ -23,11 +24,23 @@ from benchmarks import (
 )
 from benchmarks.gateways import GATEWAYS
 
+_BY_ITSELF = (
+    "accounting",
+    "batching",
+    "client",
+    "json",
+    "prefix",
+    "request-log",
+    "rollouts",
+    "servers",
+    "shipping",
+)
+
 
 def main() -> None:
     """Reads the command line and prints a table."""
     asked = _parsed()
-    if asked.command not in ("accounting", "batching", "client", "json", "prefix", "rollouts", "servers", "shipping"):
+    if asked.command not in _BY_ITSELF:
         print(f"{datetime.date.today().isoformat()}; {machine.described()}")
         print("one core for a gateway with all its processes, another for the load and the mock engine", flush=True)
     match asked.command:
@@ -43,6 +56,8 @@ def main() -> None:
             json_layer.main()
         case "servers":
             servers.main()
+        case "request-log":
+            request_log.main(asked)
         case "prefix":
             prefix.main(asked.trace)
         case "rollouts":
@@ -86,6 +101,7 @@ def _parsed() -> argparse.Namespace:
     commands.add_parser("accounting", help="admission by key, limits, a budget and the ledger: CPU a request")
     commands.add_parser("shipping", help="journals brought into the ledger: the supervisor's CPU a request")
     commands.add_parser("client", help="the upstream client by itself, beside aiohttp")
+    request_log.parse(commands.add_parser("request-log", help="ten million rows: bytes and CPU a row, and searches"))
     command = commands.add_parser("prefix", help="how often each balancing policy finds a prefix cache, on a trace")
     command.add_argument("trace", type=Path, help="a trace of Mooncake's, as a file of JSON lines")
     rollouts.parse(commands.add_parser("rollouts", help="how often gates err, and how soon they see a drop"))

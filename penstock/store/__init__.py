@@ -168,32 +168,41 @@ class RequestStore(Protocol):
     old. ``tests/contracts/requests.py`` is its law."""
 
     def append_requests(self, records: Sequence[RequestRecord], contents: Sequence[RequestContent]) -> int:
-        """Writes those that are not there yet, by arrival and id, in one transaction; how many were new."""
+        """Writes those that are not there yet, by arrival and id, and returns how many records were new. All of a
+        UTC day or none of it; whoever is interrupted, or gets an error, hands in the same again. Lengths of time are
+        kept to the microsecond."""
 
     def find(self, query: RequestQuery, before: Place | None, most: int) -> Sequence[RequestRecord]:
-        """A page, newest first, archived days included. ``query.text`` is looked for in at most the newest
-        ``TEXT_LOOKED_AT`` contents that the rest of the query leaves."""
+        """A page, newest first, archived days included. ``query.text`` is looked for, case folded, in the texts of at
+        most the newest ``TEXT_LOOKED_AT`` requests that the rest of the query leaves and whose facts say that
+        contents were kept; the next page looks at as many again. When the archive is needed and cannot be reached,
+        this raises; what does not reach back to archived days never asks it."""
 
     def request(self, request_id: str) -> Sequence[RequestRecord]:
-        """All that have this id, newest first."""
+        """Those that have this id, newest first: of the days that are not in the archive, and only where there are
+        none, of those that are."""
 
     def content(self, request_id: str, at: float) -> RequestContent | None:
         """What was said, None: it was not kept, or no longer is."""
 
     def archive(self, before: float) -> int:
         """Moves whole days that ended before then to the archive, as Parquet; how many. Does one at a time, and goes
-        on after an interruption where it stopped; no row is lost or told twice meanwhile."""
+        on after an interruption where it stopped; no row is lost or told twice meanwhile. Of several gateways one
+        moves a day. What comes late for a day goes to the archive by itself, the next time."""
 
     def forget_requests(self, before: float, contents_before: float) -> int:
-        """Drops facts, and contents, of requests that arrived before then, as retention has it, archived ones
-        included; how many days or rows."""
+        """Drops facts, and contents, of whole UTC days that ended before then, as retention has it, archived ones
+        included; how many days, files or rows. Contents go with their facts at the latest."""
 
     def about(self, subject: str, project: str | None) -> tuple[int, int, float | None, float | None]:
-        """Of a subject: how many requests, how many contents, the first's and the last's arrival."""
+        """Of a subject: how many requests, how many contents, the first's and the last's arrival. Reads the archive,
+        too."""
 
     def erase(self, subject: str, project: str | None) -> Erased:
-        """Drops the contents of a subject's requests, and its name from their facts, archived ones included. Rows
-        that are on their way when this is called are not seen; whoever calls it waits for them first."""
+        """Drops the contents of a subject's requests, and its name from their facts, archived ones included, and
+        leaves no copy of either. Rows that are on their way when this is called are not seen; whoever calls it waits
+        for them first. Raises when the archive cannot be reached, or another gateway is writing there; called again,
+        it ends what it began."""
 
 
 TEXT_LOOKED_AT = 20_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 
 import pyarrow as arrow  # type: ignore[import-untyped]
@@ -34,20 +34,22 @@ def may_have(group: parquet.RowGroupMetaData, query: RequestQuery, before: Place
     return float(last)
 
 
-def wanted(read: _Read, query: RequestQuery, before: Place | None) -> tuple[arrow.ChunkedArray, arrow.Table]:
-    """Which rows of a group are what the query asks for, and their arrivals and ids. ``read`` reads columns of it."""
+def wanted(read: _Read, query: RequestQuery, before: Place | None) -> Sequence[int]:
+    """The numbers of a group's rows that are what the query asks for, in order. ``read`` reads columns of it."""
     ranges = [*_named(query), *_measured(query)]
-    others = {"purpose"} if query.purpose else set()
-    others |= {"stream"} if query.stream is not None else set()
-    others |= {"content"} if query.text is not None else set()
-    rows = read(["at", "request_id", *sorted({column for column, _, _ in ranges} | others)])
-    at, request_id = rows["at"], rows["request_id"]
-    parts = [compute.greater_equal(at, query.since)]
+    columns = {"at", *(column for column, _, _ in ranges)}
+    columns |= {"request_id"} if before is not None else set()
+    columns |= {"purpose"} if query.purpose else set()
+    columns |= {"stream"} if query.stream is not None else set()
+    columns |= {"content"} if query.text is not None else set()
+    rows = read(sorted(columns))
+    parts = [compute.greater_equal(rows["at"], query.since)]
     if query.until is not None:
-        parts.append(compute.less(at, query.until))
+        parts.append(compute.less(rows["at"], query.until))
     if before is not None:
-        same = compute.and_(compute.equal(at, before.at), compute.less(request_id, storable(before.request_id)))
-        parts.append(compute.or_(compute.less(at, before.at), same))
+        earlier_name = compute.less(rows["request_id"], storable(before.request_id))
+        same = compute.and_(compute.equal(rows["at"], before.at), earlier_name)
+        parts.append(compute.or_(compute.less(rows["at"], before.at), same))
     for column, low, high in ranges:
         parts += _within(rows[column], column, low, high)
     if query.purpose:
@@ -56,7 +58,8 @@ def wanted(read: _Read, query: RequestQuery, before: Place | None) -> tuple[arro
         parts.append(compute.equal(rows["stream"], query.stream))
     if query.text is not None:
         parts.append(compute.invert(compute.is_in(rows["content"], arrow.array(["", "none"]))))
-    return reduce(compute.and_, parts), rows.select(["at", "request_id"])
+    found: list[int] = compute.indices_nonzero(compute.fill_null(reduce(compute.and_, parts), False)).to_pylist()
+    return found
 
 
 _Range = tuple[str, object, object]

@@ -1,7 +1,8 @@
 """Parts of the request log as Parquet, by pyarrow (``pip install 'penstock[parquet]'``).
 
-Facts are sorted by service and then newest first, in groups of rows whose least and greatest values say which of them
-a search must read; contents newest first, in a file of their own. Both are for other readers, too.
+Facts and, in a file of their own, contents are sorted newest first, in groups of rows whose least and greatest values
+say which of them a search must read: one of times reads those alone, and the next only when the page is not full yet.
+Both are for other readers, too.
 """
 
 from __future__ import annotations
@@ -188,9 +189,7 @@ class ParquetArchive:
 def _rows(
     file: parquet.ParquetFile, group: int, query: RequestQuery, before: Place | None
 ) -> Iterator[RequestRecord]:
-    mask, keys = wanted(partial(file.read_row_group, group), query, before)
-    chosen = keys.append_column("number", arrow.array(range(keys.num_rows), arrow.int32())).filter(mask)
-    order = chosen.sort_by([("at", "descending"), ("request_id", "descending")])["number"].to_pylist()
+    order = wanted(partial(file.read_row_group, group), query, before)
     if not order:
         return
     rows = file.read_row_group(group, columns=list(COLUMNS)).select(list(COLUMNS))

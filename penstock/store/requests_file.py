@@ -161,20 +161,6 @@ class FactsReader:
         for number, at, request_id in self._connection.execute(open_rows, (*filters.values, full * postings.RUN)):
             yield number, (at, request_id)
 
-    def all_by_service(self) -> Iterator[RequestRecord]:
-        """Everything, by service and then newest first."""
-        numbers = self._connection.execute(
-            "SELECT facts.rowid FROM facts LEFT JOIN words ON words.id = facts.service"
-            " AND typeof(service) = 'integer' ORDER BY coalesce(words.word, facts.service), at DESC, request_id DESC"
-        )
-        while chosen := [number for (number,) in numbers.fetchmany(_MANY)]:
-            rows = self._connection.execute(
-                f"SELECT rowid, {', '.join(COLUMNS)} FROM facts WHERE rowid IN (SELECT value FROM json_each(?))",  # noqa: S608
-                (str(chosen),),
-            )
-            found = {number: row for number, *row in rows}
-            yield from self._records([found[number] for number in chosen])
-
     def _run(self, run: int, wanted: Sequence[Listed], filters: Filters) -> Iterator[RequestRecord]:
         begin = run * postings.RUN
         numbers = postings.places(self._connection, run, wanted)

@@ -33,7 +33,7 @@ class Copying(Protocol):
     """The rows of a part, for its copy in the archive."""
 
     def facts(self) -> Iterator[RequestRecord]:
-        """By service and then newest first."""
+        """Newest first."""
 
     def contents(self) -> Iterator[RequestContent]:
         """Newest first."""

@@ -242,7 +242,7 @@ class _Copying:
 
     def facts(self) -> Iterator[RequestRecord]:
         table = _table("requests", self._day)
-        order = (table.c.service, table.c.at.desc(), table.c.request_id.desc())
+        order = (table.c.at.desc(), table.c.request_id.desc())
         for row in self._connection.execute(sql.select(table).order_by(*order)):
             yield record_of(row, str, str)
 

@@ -239,7 +239,7 @@ class _Copying:
         self._contents = contents
 
     def facts(self) -> Iterator[RequestRecord]:
-        return iter(()) if self._facts is None else FactsReader(self._facts).all_by_service()
+        return iter(()) if self._facts is None else FactsReader(self._facts).rows(RequestQuery(), None)
 
     def contents(self) -> Iterator[RequestContent]:
         return iter(()) if self._contents is None else said.rows(self._contents)
