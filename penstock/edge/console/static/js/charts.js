@@ -16,7 +16,9 @@ function draws(text) {
 }
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const colour = (index) => css(`--series-${(index % 8) + 1}`);
+// What goes wrong has its own colours wherever it is drawn.
+const WRONG = { failed: "--bad", refused: "--warn" };
+const colour = (index, label) => css(WRONG[label] || `--series-${(index % 8) + 1}`);
 
 function lines(chart, data) {
   const asked = draws(chart.dataset.draw);
@@ -39,17 +41,18 @@ function describe(chart, shown, unit) {
   }).join(". ");
 }
 
-function legend(box, shown, unit) {
+function legend(box, shown, unit, more) {
   const node = document.createElement("div");
   node.className = "legend";
   shown.forEach(({ label }, index) => {
     const item = document.createElement("span");
     const line = document.createElement("i");
-    line.style.background = colour(index);
+    line.style.background = colour(index, label);
     const value = document.createElement("b");
     item.append(line, document.createTextNode(label), value);
     node.append(item);
   });
+  if (more) node.append(`and ${more} more`);
   const at = document.createElement("span");
   at.className = "legend-at";
   node.append(at);
@@ -86,6 +89,7 @@ function nearest(plot, shown, index) {
 
 function draw(chart, data) {
   const unit = chart.dataset.unit || "count";
+  const bars = chart.dataset.bars !== undefined;
   const shown = lines(chart, data);
   const before = made.get(chart);
   before?.plot?.destroy();
@@ -94,7 +98,7 @@ function draw(chart, data) {
   const frame = document.createElement("div");
   frame.setAttribute("role", "img");
   frame.setAttribute("aria-label", `${chart.dataset.heading || "Chart"}, ${moment(data.since)} to ${moment(data.until)}. ${describe(chart, shown, unit)}`);
-  const tell = legend(chart, shown, unit);
+  const tell = legend(chart, shown, unit, data.left_out);
   chart.append(frame);
   const grid = css("--grid");
   const ink = css("--muted");
@@ -118,10 +122,11 @@ function draw(chart, data) {
       {},
       ...shown.map((line, index) => ({
         label: line.label,
-        stroke: colour(index),
-        width: 1.5,
-        fill: shown.length === 1 ? css("--accent-soft") : undefined,
-        points: { show: (plot, series, from, to) => lone(plot.data[series], from, to), size: 4 },
+        stroke: colour(index, line.label),
+        width: bars ? 0 : 1.5,
+        fill: bars ? colour(index, line.label) + (line.label in WRONG ? "" : "99") : shown.length === 1 ? css("--accent-soft") : undefined,
+        paths: bars ? window.uPlot.paths.bars({ size: [0.82, 28], align: 1 }) : undefined,
+        points: bars ? { show: false } : { show: (plot, series, from, to) => lone(plot.data[series], from, to), size: 4 },
         spanGaps: false,
       })),
     ],
@@ -144,7 +149,7 @@ function draw(chart, data) {
   if (!known) {
     const none = document.createElement("p");
     none.className = "chart-none";
-    none.textContent = data.unknown.length ? "Unknown for all of this time" : "Nothing was measured in this time";
+    none.textContent = dark(data) ? "Unknown for all of this time" : "Nothing was measured in this time";
     frame.append(none);
   }
   made.set(chart, { plot, data });
@@ -155,6 +160,9 @@ const day = (at, data) => {
   const long = data.until - data.since > 2 * 86400;
   return long ? date.toLocaleDateString(undefined, { month: "short", day: "numeric" }) : clock(at).slice(0, data.until - data.since <= 900 ? 8 : 5);
 };
+
+/** Whether nothing is known of any of the time. */
+const dark = (data) => data.unknown.reduce((sum, [from, to]) => sum + to - from, 0) >= data.until - data.since;
 
 /** A value between two gaps has no line; show it as a point. */
 function lone(values) {
