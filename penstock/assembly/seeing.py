@@ -146,7 +146,8 @@ class Sight:
         return Live(
             gateway=self._state.gateway,
             services=services,
-            in_flight=None if under_way is None else under_way.tasks,
+            # Attempts and not tasks, of which whoever looks at this has some.
+            in_flight=None if under_way is None else sum(each.attempts for each in under_way.replicas.values()),
             queued=None if under_way is None else under_way.queued,
             stale_since=None if self._recorder is None else self._recorder.stale_since(),
         )
