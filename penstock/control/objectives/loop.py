@@ -211,7 +211,7 @@ class Alerting:
             stored = None
         said: list[Message] = []
         own = by_id(self._of_this(now, failing, lost))
-        self._own_memory = self._carry(
+        self._own_memory, _ = self._carry(
             now, self._own.alerts, own, self._own_memory, self._own.put, told, flying, said
         )
         noted = {known for known in told if owner_of(known[0]) == self._gateway}
@@ -222,7 +222,7 @@ class Alerting:
         alien = {id for id in stored if (owner := owner_of(id)) and (owner == self._gateway or owner in standing)}
         self._open = {id: alert for id, alert in stored.items() if id not in alien}
         try:
-            self._memory = self._carry(
+            self._memory, self._open = self._carry(
                 now, self._open, shared, self._memory, self._store.put_alerts, told, flying, said
             )
         except PenstockError as error:
@@ -241,8 +241,9 @@ class Alerting:
         told: Iterable[Known],
         flying: Collection[Known],
         said: list[Message],
-    ) -> Memory:
-        """One step of some alerts. Whatever another gateway has changed meanwhile is left for the next tick."""
+    ) -> tuple[Memory, Mapping[str, Alert]]:
+        """One step of some alerts, and those that are not over then. Whatever another gateway has changed meanwhile
+        is left for the next tick."""
         current = dict(alerts)
 
         def written(changed: Sequence[Alert], expected: Mapping[str, float]) -> bool:
@@ -278,7 +279,7 @@ class Alerting:
             taken, expected = claim(fresh, now)
             if taken and written(taken, expected):
                 said.append(self._message("firing", taken, now))
-        return turned.memory
+        return turned.memory, current
 
     def _reworded(self, alert: Alert, found: Mapping[str, Condition]) -> Alert:
         """With what is so now, as far as it is known."""

@@ -129,7 +129,7 @@ def sentence(standing: Stood, rule: Rule) -> str:
     text = f"{standing.service}: in the last {over} {said}"
     if of_means(objective):
         return text
-    text += f", {burnt:.3g} times what the objective allows ({_percent(allowed(objective))})."
+    text += f", {_figure(burnt)} times what the objective allows ({_percent(allowed(objective))})."
     days = f"{objective.window_days:g} days"
     if left is None:
         return text
@@ -141,7 +141,11 @@ def sentence(standing: Stood, rule: Rule) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %" if abs(share) >= 1 else f"{share * 100:.3g} %"
+    return f"{_figure(share * 100)} %"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 _SAID: Mapping[str, Callable[[Objective, float], str]] = {
