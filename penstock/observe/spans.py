@@ -41,7 +41,7 @@ _WAITED = frozenset(fault.code for fault in (QUEUE_FULL, SHED, QUEUE_TIMEOUT, DE
 
 class Bar(msgspec.Struct, frozen=True):
     """A bar of the waterfall, in seconds after the request's arrival. ``depth`` 0 is the request, 1 a room, 2 an
-    attempt. ``error`` is a fault's code, empty: it did not fail."""
+    attempt. ``error`` is a fault's code, empty: it did not fail; ``message`` is what an attempt said of it."""
 
     name: str
     begin: float
@@ -49,6 +49,7 @@ class Bar(msgspec.Struct, frozen=True):
     depth: int
     about: str = ""
     error: str = ""
+    message: str = ""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -160,7 +161,7 @@ def _rooms(record: RequestRecord) -> list[Bar]:
 
 
 def _bar(attempt: AttemptMade) -> Bar:
-    return Bar(attempt.model, attempt.began_s, attempt.ended_s, 2, attempt.replica, attempt.code)
+    return Bar(attempt.model, attempt.began_s, attempt.ended_s, 2, attempt.replica, attempt.code, attempt.message)
 
 
 def _how(record: RequestRecord) -> str:

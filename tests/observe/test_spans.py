@@ -23,7 +23,7 @@ def test_the_waterfall_has_every_room_and_each_attempt_below_the_one_that_made_i
         Bar("prepare", 0.001, 0.002, 1),
         Bar("reserve", 0.002, 0.003, 1),
         Bar("dispatch", 0.003, 0.5, 1),
-        Bar("first", 0.003, 0.2, 2, "first-0", "upstream_failed"),
+        Bar("first", 0.003, 0.2, 2, "first-0", "upstream_failed", "it said 500"),
         Bar("second", 0.2, 2.0, 2, "second-0"),
         Bar("reply", 0.5, 2.0, 1),
     )

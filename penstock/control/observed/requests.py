@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from penstock.control.accounts.operation import Sources
@@ -56,7 +58,8 @@ def listed(sources: Sources, turn: Turn, _: object, __: Ask) -> Page:
 
 def one(sources: Sources, turn: Turn, _: object, __: Ask) -> RequestDetail:
     """Raises ``PenstockError(NOT_FOUND)``, too when it is another's."""
-    record = _record(sources, turn)
+    seen = _records(sources, turn)
+    record = _chosen(seen, turn)
     rows = [each for each in sources.ledger.request(record.request_id) if _of(record, each)]
     scores: dict[str, float] = {}
     if sources.scores is not None:
@@ -72,12 +75,13 @@ def one(sources: Sources, turn: Turn, _: object, __: Ask) -> RequestDetail:
         usage=tuple(map(shown_entry, rows)),
         scores=scores,
         rollout=record.rollout,
+        others=tuple(each.at for each in seen if each is not record),
     )
 
 
 def content(sources: Sources, turn: Turn, _: object, ask: Ask) -> ContentView:
     """What was said; the audit hears who has read it. Raises ``PenstockError(NOT_FOUND)``."""
-    record = _record(sources, turn)
+    record = _chosen(_records(sources, turn), turn)
     found = _log(sources).content(record.request_id, record.at)
     if found is None:
         raise PenstockError(NOT_FOUND, _nothing_kept(record))
@@ -111,6 +115,7 @@ def spans(record: RequestRecord) -> tuple[SpanView, ...]:
             depth=bar.depth,
             about=bar.about,
             error=bar.error,
+            message=bar.message,
         )
         for bar in waterfall(record)
     )
@@ -122,12 +127,17 @@ def _log(sources: Sources) -> RequestStore:
     return sources.requests
 
 
-def _record(sources: Sources, turn: Turn) -> RequestRecord:
+def _records(sources: Sources, turn: Turn) -> Sequence[RequestRecord]:
+    """All of the id that exist for the actor."""
     log = _log(sources)
     known = log.request(turn.target) if storable(turn.target) and len(turn.target) <= _LONGEST_ID else ()
+    return [record for record in known if sees(turn.actor, record)]
+
+
+def _chosen(seen: Sequence[RequestRecord], turn: Turn) -> RequestRecord:
     at = _at(turn)
-    for record in known:
-        if sees(turn.actor, record) and (at is None or abs(record.at - at) < 1e-6):
+    for record in seen:
+        if at is None or abs(record.at - at) < 1e-6:
             return record
     name = turn.target if len(turn.target) <= _LONGEST_ID else turn.target[:_LONGEST_ID] + "..."
     raise PenstockError(

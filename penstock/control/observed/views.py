@@ -53,7 +53,7 @@ class RequestView(msgspec.Struct, frozen=True, kw_only=True):
 
 class SpanView(msgspec.Struct, frozen=True, kw_only=True):
     """A bar of the waterfall: `begin_ms` after the request's arrival. `depth` 0 is the request, 1 its rooms, 2
-    attempts. `error` is a fault's code."""
+    attempts. `error` is a fault's code, `message` what an attempt that failed said of it."""
 
     name: str
     begin_ms: float
@@ -61,17 +61,19 @@ class SpanView(msgspec.Struct, frozen=True, kw_only=True):
     depth: int
     about: str = ""
     error: str = ""
+    message: str = ""
 
 
 class RequestDetail(RequestView, frozen=True, kw_only=True):
     """A request and why it went as it did: `why` are sentences for people, `usage` its rows of the ledger, `scores`
-    by metric."""
+    by metric. `others` are the times of further requests of the same id, which clients choose: `at` asks for one."""
 
     spans: tuple[SpanView, ...]
     why: tuple[str, ...]
     usage: tuple[EntryView, ...]
     scores: dict[str, float]
     rollout: str
+    others: tuple[float, ...] = ()
 
 
 class ContentView(msgspec.Struct, frozen=True, kw_only=True):
