@@ -3,7 +3,7 @@ that fell most behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -15,7 +15,7 @@ from penstock.core.administration import Ask
 from penstock.core.releases import Rollout, Score
 
 POINTS = 40
-"""Of one course, at most."""
+"""Of one course, but for the last."""
 READ = 60_000
 """Scores of which a course is made at most: the first."""
 PAIRS = 50
@@ -68,7 +68,7 @@ class PairView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def course(sources: Sources, turn: Turn, _: None, __: Ask) -> CourseView:
-    """Reads all scores of the rollout, which takes up to a second. Raises ``PenstockError(NOT_FOUND)``."""
+    """Reads the scores of the rollout, which takes up to three seconds where there are most of them. Raises ``PenstockError(NOT_FOUND)``."""
     rollout = found(sources.directory(), turn)
     plan = rollout.plan
     if sources.scores is None or sources.proof is None:
@@ -78,15 +78,28 @@ def course(sources: Sources, turn: Turn, _: None, __: Ask) -> CourseView:
     evidence = sources.proof(plan)
     points: dict[str, list[CoursePoint]] = {gate.metric: [] for gate in plan.gates}
     begin = 0
-    for end in sorted({len(read) * each // POINTS for each in range(1, POINTS + 1)}):
+    for end in _looked_at(read, rollout):
         evidence.take(read[begin:end])
-        if end > begin:
-            _look(evidence, rollout, read[end - 1].arrived_at, points)
+        _look(evidence, rollout, read[end - 1].arrived_at, points)
         begin = end
     gates = tuple(
         GateCourse(metric=each.metric, margin=each.margin, points=tuple(points[each.metric])) for each in plan.gates
     )
     return CourseView(id=rollout.id, gates=gates, whole=whole)
+
+
+def _looked_at(scores: Sequence[Score], rollout: Rollout) -> Sequence[int]:
+    """After how many scores there is a point: evenly over those of the candidate. Beyond the most units that count
+    scores only amend what there is, so half of the points lie before."""
+    plan = rollout.plan
+    first = plan.gates[0].metric if plan.gates else ""
+    ends = [place for place, each in enumerate(scores, 1) if each.release == plan.candidate and each.metric == first]
+    counted = min(len(ends), plan.max_samples)
+    before = POINTS if counted == len(ends) else POINTS // 2
+    chosen = {ends[counted * each // before - 1] for each in range(1, before + 1) if counted * each // before}
+    rest = ends[counted:]
+    chosen |= {rest[len(rest) * each // before - 1] for each in range(1, before + 1) if len(rest) * each // before}
+    return sorted(chosen | ({len(scores)} if ends else set()))
 
 
 def _look(evidence: Proof, rollout: Rollout, at: float, points: dict[str, list[CoursePoint]]) -> None:

@@ -61,7 +61,7 @@ def test_a_course_narrows_and_ends_with_what_the_gates_know() -> None:
     view = msgspec.json.decode(msgspec.json.encode(view), type=CourseView)
     (gate,) = view.gates
     assert view.whole
-    assert 10 < len(gate.points) <= POINTS
+    assert 10 < len(gate.points) <= POINTS + 1
     assert [each.units for each in gate.points] == sorted({each.units for each in gate.points})
     assert all(each.low <= each.difference <= each.high for each in gate.points)
     assert gate.points[-1].high - gate.points[-1].low < gate.points[0].high - gate.points[0].low
@@ -75,6 +75,16 @@ def test_a_course_narrows_and_ends_with_what_the_gates_know() -> None:
         standing.low,
         standing.high,
     )
+
+
+def test_the_way_to_the_most_units_that_count_is_seen_however_much_comes_after() -> None:
+    few = replace(ROLLOUT, plan=replace(ROLLOUT.plan, max_samples=60))
+    there = replace(THERE, rollouts=(few,))
+    scores = [score(each, candidate=bool(each % 2), value=float(each % 5 > 0)) for each in range(2000)]
+    known = replace(sources(*scores), directory=lambda: there)
+    (gate,) = course(known, asked(), None, ASK).gates
+    assert len(gate.points) >= POINTS // 2
+    assert gate.points[-1].units == 60
 
 
 def test_without_scores_there_is_a_gate_and_no_point() -> None:
