@@ -10,9 +10,7 @@ from penstock.core.administration import Answer
 from penstock.core.errors import PenstockError
 from penstock.edge.http.exchange import Exchange, Headers, encoded
 
-_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'{forms}"
-)
+_POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'{forms}"
 _GUARDS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
