@@ -39,7 +39,9 @@ def test_a_project_is_made_listed_changed_archived_and_restored(gateway_accounts
     ]
     gateway_accounts.list("projects.list", RED, replace(RED, id="old", archived_at=0.0))
     assert main(["projects", "list"]) == 0
-    assert "old  Team Red  normal    -        -    1970-01-01T00:00:00Z  1970-01-01T00:00:00Z" in capsys.readouterr().out
+    assert (
+        "old  Team Red  normal    -        -    1970-01-01T00:00:00Z  1970-01-01T00:00:00Z" in capsys.readouterr().out
+    )
     gateway_accounts.answer("projects.change", RED)
     assert main(["projects", "update", "red", "--capture", "gateway"]) == 0
     gateway_accounts.answer("projects.change", RED)
