@@ -22,6 +22,8 @@ STEPS = (10.0, 60.0, 3600.0)
 
 Dimension = Literal["service", "model", "release", "project", "key", "gateway"]
 
+Measure = Literal["duration", "first_chunk", "between", "queued", "overhead"]
+
 
 class SeriesKey(msgspec.Struct, frozen=True, array_like=True):
     """What a row is about. Beyond a bound of keys in one step a value is ``other``."""
@@ -78,12 +80,14 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class SeriesQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Rows that begin from ``since`` (included) to ``until`` (not), added up to steps of ``step_s``, a multiple of
-    the finest that there still is, and by ``by``; None: any."""
+    the finest that there still is, and by ``by``; None: any. Only these ``sketches`` are wanted, the others come
+    empty; None: all. They are most of the work."""
 
     since: float
     until: float
     step_s: float
     by: tuple[Dimension, ...] = ()
+    sketches: tuple[Measure, ...] | None = None
     service: str | None = None
     model: str | None = None
     release: str | None = None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import msgspec
 
-from penstock.core.series import STEPS, Alert, Fed, SeriesKey, SeriesQuery, SeriesRow, Silence
+from penstock.core.series import STEPS, Alert, Fed, Measure, SeriesKey, SeriesQuery, SeriesRow, Silence, Sketch
 from penstock.core.series_sums import RowSum
 
 _FINE, _MIDDLE, _COARSE = STEPS
@@ -41,7 +42,11 @@ class ForgetfulSeries:
                 group = (at // query.step_s * query.step_s, group_of(query, key))
                 found.setdefault(group, RowSum()).add(kept.row(at, step_s, key))
         ordered = sorted(found, key=lambda each: (each[0], msgspec.structs.astuple(each[1])))
-        return [found[at, key].row(at, query.step_s, key) for at, key in ordered]
+        rows = [found[at, key].row(at, query.step_s, key) for at, key in ordered]
+        if query.sketches is None:
+            return rows
+        unwanted: dict[str, Sketch] = {name: () for name in get_args(Measure) if name not in query.sketches}
+        return [msgspec.structs.replace(row, **unwanted) for row in rows]
 
     def fed(self) -> Sequence[Fed]:
         with self._lock:

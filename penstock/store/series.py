@@ -15,7 +15,7 @@ import sqlalchemy as sql
 from penstock.core.series import Dimension, Fed, SeriesKey, SeriesQuery, SeriesRow
 from penstock.store.database import Database
 from penstock.store.observed_tables import FED, SERIES
-from penstock.store.series_rows import PackedRow, Sums, row_of, unpacked
+from penstock.store.series_rows import SKETCHES, PackedRow, Sums, row_of, unpacked
 from penstock.store.series_tiles import COARSE, FINE, MIDDLE, Kept, floor, tiles
 from penstock.store.words import storable
 
@@ -104,7 +104,8 @@ class SqlSeries:
                         group = (at // step * step, groups.key(names))
                         found.setdefault(group, []).append(unpacked(sums))
         ordered = sorted(found, key=lambda each: (each[0], _names_of(each[1])))
-        return [row_of(found[at, key], float(at), query.step_s, key) for at, key in ordered]
+        shown = SKETCHES if query.sketches is None else query.sketches
+        return [row_of(found[at, key], float(at), query.step_s, key, shown) for at, key in ordered]
 
     def fed(self) -> Sequence[Fed]:
         with self._database.read() as connection:

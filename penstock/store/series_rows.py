@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from penstock.core.series import SeriesKey, SeriesRow, Sketch
+from penstock.core.series import Measure, SeriesKey, SeriesRow, Sketch
 from penstock.store.series_sketches import Buckets, Packed, sketch_of
 
 # The order of members in the database: new ones come last.
@@ -16,10 +16,10 @@ _INTS = (
     "streamed_tokens", "cost_nano", "retries", "fallbacks", "cache_hits", "cache_misses",
 )  # fmt: skip
 _FLOATS = ("output_s", "duration_s", "first_chunk_s", "between_s", "queued_s", "overhead_s")
-_SKETCHES = ("duration", "first_chunk", "between", "queued", "overhead")
+SKETCHES: tuple[Measure, ...] = ("duration", "first_chunk", "between", "queued", "overhead")
 _ints = operator.attrgetter(*_INTS)
 _floats = operator.attrgetter(*_FLOATS)
-_sketches = operator.attrgetter(*_SKETCHES)
+_sketches = operator.attrgetter(*SKETCHES)
 
 
 class PackedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -45,7 +45,7 @@ class Sums:
         self._ints = [0] * len(_INTS)
         self._floats = [0.0] * len(_FLOATS)
         self._codes: dict[str, int] = {}
-        self._sketches = [Buckets() for _ in _SKETCHES]
+        self._sketches = [Buckets() for _ in SKETCHES]
 
     def add(self, row: SeriesRow | PackedRow) -> None:
         """One that was told, or that was there."""
@@ -76,8 +76,12 @@ class Sums:
         return _row(at, step_s, key, self._ints, self._floats, self._codes, sketches)
 
 
-def row_of(packed: Sequence[PackedRow], at: float, step_s: float, key: SeriesKey) -> SeriesRow:
-    """These, one at least, added up."""
+def row_of(
+    packed: Sequence[PackedRow], at: float, step_s: float, key: SeriesKey, wanted: Collection[Measure]
+) -> SeriesRow:
+    """These, one at least, added up, of their sketches those that are ``wanted``."""
+    if len(wanted) < len(SKETCHES):
+        packed = [_without(each, wanted) for each in packed]
     if len(packed) > 1:
         sums = Sums()
         for each in packed:
@@ -85,6 +89,11 @@ def row_of(packed: Sequence[PackedRow], at: float, step_s: float, key: SeriesKey
         return sums.row(at, step_s, key)
     (one,) = packed
     return _row(at, step_s, key, one.ints, one.floats, one.codes, map(sketch_of, one.sketches))
+
+
+def _without(row: PackedRow, wanted: Collection[Measure]) -> PackedRow:
+    some = [each if name in wanted else [] for name, each in zip(SKETCHES, row.sketches, strict=True)]
+    return PackedRow(row.ints, row.floats, row.codes, some)
 
 
 def _row(
@@ -103,5 +112,5 @@ def _row(
         codes=codes,
         **dict(zip(_INTS, ints, strict=True)),  # type: ignore[arg-type]
         **dict(zip(_FLOATS, floats, strict=True)),  # type: ignore[arg-type]
-        **dict(zip(_SKETCHES, sketches, strict=True)),  # type: ignore[arg-type]
+        **dict(zip(SKETCHES, sketches, strict=True)),  # type: ignore[arg-type]
     )

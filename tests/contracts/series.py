@@ -122,6 +122,15 @@ class SeriesContract:
         assert [each.requests for each in store.series(asked(gateway="gw2"))] == [1]
         assert list(store.series(asked(gateway="none"))) == []
 
+    def test_sketches_that_nobody_wants_are_left_out(self, store: SeriesStore) -> None:
+        store.append_series([FULL, row(NOON + 600)], fed())
+        for step in (10.0, 3600.0):
+            (whole, *_), (some, *_), (none, *_) = (
+                store.series(asked(step_s=step, sketches=each)) for each in (None, ("duration", "between"), ())
+            )
+            assert some == msgspec.structs.replace(whole, first_chunk=(), queued=(), overhead=())
+            assert none == msgspec.structs.replace(some, duration=(), between=())
+
     def test_texts_that_no_database_takes(self, store: SeriesStore) -> None:
         odd = key(service="a\0\ud800日本")
         store.append_series([row(of=odd), row(of=key(service="b"))], fed())
