@@ -68,7 +68,8 @@ class PairView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def course(sources: Sources, turn: Turn, _: None, __: Ask) -> CourseView:
-    """Reads the scores of the rollout, which takes up to three seconds where there are most of them. Raises ``PenstockError(NOT_FOUND)``."""
+    """Reads the scores of the rollout, which takes up to three seconds where there are many. Raises
+    ``PenstockError(NOT_FOUND)``."""
     rollout = found(sources.directory(), turn)
     plan = rollout.plan
     if sources.scores is None or sources.proof is None:
