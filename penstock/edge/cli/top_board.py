@@ -140,10 +140,10 @@ def _service(each: ServiceNow) -> Sequence[str]:
         each.service,
         each.state,
         rate(now.requests / now.step_s),
-        time_taken(first and first.p50),
-        time_taken(first and first.p95),
-        time_taken(took and took.p50),
-        time_taken(took and took.p95),
+        time_taken(None if first is None else first.p50),
+        time_taken(None if first is None else first.p95),
+        time_taken(None if took is None else took.p50),
+        time_taken(None if took is None else took.p95),
         rate(now.output_tokens / now.step_s),
         share(now.failed, now.requests),
         share(now.refused, now.requests),
@@ -169,10 +169,11 @@ def _chosen(rows: Sequence[ServiceNow], wish: Wish) -> Iterator[Line]:
         codes = sorted(found.now.codes.items(), key=lambda each: -each[1])
         yield Line("errors: " + ", ".join(f"{line_of(code)} {count}" for code, count in codes), "dim")
     if found.now is not None and found.before is not None:
+        took = found.before.duration
         yield Line(
             f"before: {rate(found.before.requests / found.before.step_s)} req/s, "
             f"{share(found.before.failed, found.before.requests)} errors, "
-            f"p95 {time_taken(found.before.duration and found.before.duration.p95)}",
+            f"p95 {time_taken(None if took is None else took.p95)}",
             "dim",
         )
 
