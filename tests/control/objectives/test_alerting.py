@@ -146,7 +146,7 @@ async def test_one_gateway_of_many_tells_people_once_from_begin_to_end() -> None
         (ticket, page) = sorted(world.alerts.alerts(world.now), key=lambda a: a.severity, reverse=True)
         assert page.notified_at is not None
         assert ticket.notified_at is None
-        await passing(world, 4 * 3600, *gateways, good=10_000)
+        await passing(world, 3600, *gateways, good=10_000)
         said = [each for _, phone in made for each in phone.said]
         assert said.count(("resolved", ["slo/assistant/availability/page"])) == 1
 
