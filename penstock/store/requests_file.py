@@ -37,6 +37,7 @@ _PLACES = "SELECT rowid, at, request_id FROM facts"
 _ORDER = " ORDER BY at DESC, request_id DESC"
 _UNINDEXED = " ORDER BY +at DESC, request_id DESC"
 _FEW, _MANY = 64, 1024
+_HIGHEST = (1 << 63) - 1
 
 
 def opened(path: Path, schema: str) -> sqlite3.Connection:
@@ -226,7 +227,7 @@ class Filters:
         if query.status is not None:
             self._add("status BETWEEN ? AND ?", *(statuses(query.status) or (1, 0)))
         if query.min_cost_nano is not None:
-            self._add("cost_nano >= ?", query.min_cost_nano)
+            self._add("cost_nano >= ?", min(query.min_cost_nano, _HIGHEST))
         # As it is read: the quotient is that of Python.
         if query.min_s is not None:
             self._add("duration_us / 1e6 >= ?", query.min_s)

@@ -24,7 +24,7 @@ from penstock.store.requests_words import ReadWords
 
 BITS = 14
 RUN = 1 << BITS
-BUCKETS = 256
+BUCKETS = 1024
 DENSE = RUN // 3
 """A bucket with more rows has an empty list."""
 
@@ -38,12 +38,12 @@ CREATE TABLE IF NOT EXISTS postings (
 COLUMN = {name: {"user": "user_id"}.get(name, name) for name in WORDS}
 _BUCKETS = {
     **{
-        name: f"iif(typeof({column}) = 'integer', {column} & 255, iif({column} = '', -1, crc({column}) & 255))"
+        name: f"iif(typeof({column}) = 'integer', {column} & 1023, iif({column} = '', -1, crc({column}) & 1023))"
         for name, column in COLUMN.items()
     },
     "status": "status & 1023",
-    "request_id": "tag & 255",
-    # Traces by their last byte, numbers by how many bits they have: both are made of what is read here.
+    "request_id": "tag & 1023",
+    # Buckets of traces and of measures are made of what is read here.
     "trace": "trace",
     "cost": "max(cost_nano, 0)",
     "duration": "max(duration_us, 0)",
@@ -102,10 +102,21 @@ def _note(connection: sqlite3.Connection, run: int) -> None:
 
 def _buckets(name: str, values: Sequence[Any]) -> NDArray[np.int16]:
     if name == "trace":
-        return np.array([trace[-1] if trace else -1 for trace in values], np.int16)
+        return np.array([_trace_bucket(trace) if trace else -1 for trace in values], np.int16)
     if name in ("cost", "duration", "first"):
-        return np.frexp(np.array(values, np.float64))[1].astype(np.int16)
+        return _sizes(values)
     return np.array(values, np.int16)
+
+
+def _trace_bucket(trace: bytes) -> int:
+    # Some who make ids begin them with the time.
+    return int.from_bytes(trace[-2:], "big") & (BUCKETS - 1)
+
+
+def _sizes(values: Sequence[int]) -> NDArray[np.int16]:
+    """A number for how large each is: it grows four times while the value doubles. Below 0 for 0."""
+    mantissa, exponent = np.frexp(np.array(values, np.float64))
+    return (exponent * 4 + np.floor((mantissa - 0.5) * 8)).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -127,15 +138,15 @@ def listed(query: RequestQuery, words: ReadWords, subjects: ReadWords) -> Sequen
     if query.request_id is not None:
         found.append(_one("request_id", tag(query.request_id) & (BUCKETS - 1)))
     if query.trace and (trace := trace_bytes(query.trace)):
-        found.append(_one("trace", trace[-1]))
+        found.append(_one("trace", _trace_bucket(trace)))
     if query.status is not None and (between := statuses(query.status)):
         found.append(Listed(_FIELDS["status"], *between))
     if query.min_cost_nano is not None and query.min_cost_nano > 0:
-        found.append(Listed(_FIELDS["cost"], query.min_cost_nano.bit_length(), 64))
+        found.append(_from("cost", query.min_cost_nano))
     for name, least in (("duration", query.min_s), ("first", query.min_first_s)):
         if least is not None and 0 < least < 9e12:
             # A microsecond less, as what is looked for was rounded.
-            found.append(Listed(_FIELDS[name], max(int(least * 1e6) - 1, 0).bit_length(), 64))
+            found.append(_from(name, max(int(least * 1e6) - 1, 1)))
     if query.text is not None:
         found.append(_one("said", 0))
     return found
@@ -168,6 +179,10 @@ def places(connection: sqlite3.Connection, run: int, wanted: Sequence[Listed]) -
 
 def _one(name: str, bucket: int) -> Listed:
     return Listed(_FIELDS[name], bucket, bucket)
+
+
+def _from(name: str, least: int) -> Listed:
+    return Listed(_FIELDS[name], int(_sizes([least])[0]), BUCKETS)
 
 
 def _bucket(word: Word) -> int:
