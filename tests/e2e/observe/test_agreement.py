@@ -18,7 +18,7 @@ import yaml
 from tests.e2e.observe.upstream import scripted
 from tests.e2e.running import Penstock, running, wait_until
 
-STEP_S = 10.0
+STEP_S = 10
 PER_S = 40.0
 TOLD_WITHIN_S = 15.0
 
@@ -84,21 +84,20 @@ def test_charts_agree_with_the_clients(steps: int) -> None:
             "services": {"chat": {"model": "m", "retry": {"attempts": 1}}},
         }
         with running(yaml.safe_dump(config)) as server:
-            since = math.ceil(time.time() / STEP_S) * STEP_S
-            until = since + steps * STEP_S
-            wait_until(lambda: time.time() > since + 0.2, STEP_S + 1)
+            step = steps * STEP_S
+            since = math.ceil(time.time() / step) * step
+            until = since + step
+            wait_until(lambda: time.time() > since + 0.2, step + 1)
             seen = asyncio.run(load(server, until))
             wait_until(lambda: time.time() > until, 10)
             with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.key}"}) as client:
 
                 def asked() -> dict[str, object] | None:
-                    found = client.get(
-                        "/admin/v1/series",
-                        params={"since": since, "until": until, "step": (until - since), "service": "chat"},
-                    )
+                    window = {"since": since, "until": until, "step": step, "service": "chat"}
+                    found = client.get("/admin/v1/series", params=window)
                     assert found.status_code == 200, found.text
-                    points = found.json()["data"]
-                    return points[0] if points and points[0]["known"] else None
+                    (point,) = found.json()["data"]
+                    return point if point["known"] else None
 
                 point = wait_until(asked, TOLD_WITHIN_S, server.said)
                 overview = client.get("/admin/v1/overview", params={"window": "15m"}).json()

@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 WAIT_S = 10.0
 
 
 @contextlib.contextmanager
-def scripted() -> Iterator[str]:
+def scripted(says: str = "") -> Iterator[str]:
     """Its base URL. A prompt is JSON: ``first_s`` until the first token, ``rest_s`` for the others, ``tokens``, and
-    ``status``, of which any but 200 is an error that comes after ``first_s``."""
+    ``status``, of which any but 200 is an error that comes after ``first_s``. With ``says`` it is anything, and the
+    answer this, a word at a time."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -27,10 +28,12 @@ def scripted() -> Iterator[str]:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while head := (await reader.readuntil(b"\r\n\r\n")).lower():
-                    length = next(
-                        int(each[15:]) for each in head.split(b"\r\n") if each.startswith(b"content-length:")
-                    )
-                    await _answer(writer, json.loads(await reader.readexactly(length)))
+                    lengths = (each[15:] for each in head.split(b"\r\n") if each.startswith(b"content-length:"))
+                    body = await reader.readexactly(int(next(lengths, 0)))
+                    if body:
+                        await _answer(writer, json.loads(body), says.split())
+                    else:
+                        _whole(writer, 404, {"error": {"message": "nothing here"}})
         finally:
             talks.discard(task)
             writer.close()
@@ -52,20 +55,24 @@ def scripted() -> Iterator[str]:
         loop.close()
 
 
-async def _answer(writer: asyncio.StreamWriter, asked: dict[str, object]) -> None:
+async def _answer(writer: asyncio.StreamWriter, asked: dict[str, object], says: Sequence[str]) -> None:
     messages = asked["messages"]
     assert isinstance(messages, list)
-    script = json.loads(messages[-1]["content"])
+    script = {"first_s": 0.05, "rest_s": 0.4, "tokens": len(says), "status": 200}
+    if not says:
+        script = json.loads(messages[-1]["content"])
     await asyncio.sleep(script["first_s"])  # pace: the prompt is read
     if script["status"] != 200:
         _whole(writer, script["status"], {"error": {"message": "as scripted", "type": "server_error", "code": "x"}})
         return
     tokens = script["tokens"]
+    words = [f"{word} " for word in says or ["word"] * tokens]
+    words[-1] = words[-1].rstrip()
     usage = {"prompt_tokens": 7, "completion_tokens": tokens, "total_tokens": 7 + tokens}
     base = {"id": "chatcmpl-1", "created": 1, "model": "mock"}
     if not asked.get("stream"):
         await asyncio.sleep(script["rest_s"])  # pace: the rest is made
-        message = {"role": "assistant", "content": "word " * tokens}
+        message = {"role": "assistant", "content": "".join(words)}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         _whole(writer, 200, {**base, "object": "chat.completion", "choices": [choice], "usage": usage})
         return
@@ -73,7 +80,7 @@ async def _answer(writer: asyncio.StreamWriter, asked: dict[str, object]) -> Non
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
     for number in range(tokens):
         finish = "stop" if number == tokens - 1 else None
-        choice = {"index": 0, "delta": {"content": "word "}, "finish_reason": finish}
+        choice = {"index": 0, "delta": {"content": words[number]}, "finish_reason": finish}
         _event(writer, json.dumps({**base, "choices": [choice]}))
         await writer.drain()
         if finish is None:
