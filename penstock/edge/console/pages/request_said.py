@@ -214,11 +214,12 @@ class _Reading:
     def _contents(self, value: object) -> Iterator[Piece]:
         if isinstance(value, str):
             yield self._piece("words", value)
-        elif isinstance(value, list):
-            for each in value:
+        elif isinstance(value, list) and any(isinstance(each, dict) for each in value):
+            for each in value[:MOST]:
                 yield self._part(each)
         elif value is not None:
-            yield self._piece("other", _lines(value))
+            # Tokens, say: thousands of numbers are one thing.
+            yield self._piece("other", msgspec.json.encode(value).decode())
 
     def _part(self, value: object) -> Piece:
         try:

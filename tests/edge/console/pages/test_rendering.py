@@ -42,6 +42,7 @@ PATHS = tuple(
 _WORDS = {
     "object", "state", "kind", "what", "preset", "severity", "period", "per", "metric", "scorer", "sticky", "fault",
     "on_deadline", "promote", "priority", "cost", "spent", "amount", "breaker", "mirror_budget", "day", "hour",
+    "purpose",
 }  # fmt: skip
 
 

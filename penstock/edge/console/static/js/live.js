@@ -39,6 +39,8 @@ function write(id, html) {
 
 function open() {
   close();
+  // Not every way to look at a page is live: an older page of a list stands still.
+  if (pulse && !wanted()) pulse.hidden = true;
   if (paused || document.hidden || !wanted()) return;
   const path = document.body.dataset.path || "/";
   source = new EventSource(`/console/live${path}${location.search}`);
