@@ -20,6 +20,7 @@ TEXTS_SEARCHED = 20_000
 _CHARTED = frozenset(("service", "model", "release", "project", "key"))
 """What charts can be narrowed by."""
 _USUAL = "24h"
+_FOLLOWED_S = WINDOW_S[_USUAL]
 # Where nothing is known of what is usual.
 _SLOW_MS = 5000.0
 _DEAR = 0.01
@@ -100,13 +101,15 @@ class Question(msgspec.Struct, frozen=True):
 
     @property
     def follows(self) -> bool:
-        """Whether what arrives now is among it."""
-        return not self.until and not self.after
+        """Whether what arrives now is among it, and can be looked for every other second: words cannot, nor what is
+        rare in a long time."""
+        soon = bool(self.since) or WINDOW_S[self.window] <= _FOLLOWED_S
+        return soon and not self.until and not self.after and "text" not in self.filters
 
     @property
     def day(self) -> bool:
         """Whether it is about one day, so that the time of day says when."""
-        return not self.since and not self.until and WINDOW_S[self.window] <= WINDOW_S["24h"]
+        return not self.since and not self.until and WINDOW_S[self.window] <= _FOLLOWED_S
 
 
 def question(query: Mapping[str, str]) -> Question:
@@ -191,7 +194,7 @@ def chips(asked: Question, usual: PointView | None) -> Sequence[Chip]:
         _chip(asked, "Refused", "The caller's own fault or limit: any status of 4xx.", status="4xx"),
         _chip(asked, f"Slow, over {ms(slow)}", "One in twenty takes this long.", min_ms=_plain(slow)),
         _chip(asked, f"Dear, over {money(dear)}", "Ten times what one costs on average.", min_cost=_plain(dear)),
-        _chip(asked, "Left", "The client went away before the end.", ending="client_gone"),
+        _chip(asked, "Client left", "It went away before the end.", ending="client_gone"),
         _chip(asked, "Last hour", "", window="1h"),
     )
 

@@ -46,7 +46,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def listed(visit: Visit) -> Shown:
-    if text := visit.asked("find"):
+    if (text := visit.asked("find")) and not visit.ask.fragment:
         return await _sought(visit, text[:300])
     return await _shown(visit, question(visit.ask.query))
 

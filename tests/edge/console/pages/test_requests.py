@@ -99,11 +99,13 @@ async def test_what_was_typed_stays_where_it_cannot_be_asked() -> None:
 async def test_what_arrives_now_is_followed_and_an_older_page_stands_still() -> None:
     answer, _ = await shown("/requests", service="chat")
     assert 'data-live="rows"' in answer.body.decode()
-    for query in ({"until": "2026-09-21"}, {"after": "abc"}):
+    for query in ({"until": "2026-09-21"}, {"after": "abc"}, {"text": "parcel"}, {"window": "7d"}):
         still, _ = await shown("/requests", None, query)
         assert "data-live" not in still.body.decode()
     live, admin = await shown("/requests", fragment=True, service="chat")
     assert set(json.loads(live.body)["regions"]) == {"rows"}
+    assert [each.operation for each in admin.asked] == ["requests.list"]
+    _, admin = await shown("/requests", fragment=True, find="req_7")
     assert [each.operation for each in admin.asked] == ["requests.list"]
 
 
@@ -272,6 +274,12 @@ async def test_who_may_not_read_what_was_said_is_told_so() -> None:
     admin = Admin(told())
     refused = await Console(admin.administer, now=lambda: NOW).answer(page)
     assert (refused.status, admin.asked) == (403, [])
+
+
+async def test_what_cannot_be_replayed_is_not_offered_as_a_replay() -> None:
+    answer, _ = await shown("/requests/req_7", {"requests.get": detail(content="none")})
+    assert "/console/playground?service=chat" in hrefs(answer)
+    assert not any("replay=" in each for each in hrefs(answer))
 
 
 async def test_what_is_gone_and_what_was_never_kept_are_told_apart() -> None:
