@@ -14,6 +14,7 @@ from penstock import catalog
 from penstock.assembly.loops import running
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.serving import Serving
+from penstock.assembly.shared import depths
 from penstock.assembly.state import State
 from penstock.control import metrics as control
 from penstock.control import retention
@@ -38,6 +39,7 @@ from penstock.engines.telemetry_http import MetricsPages
 from penstock.fleet.census import Census
 from penstock.fleet.gpu import Device
 from penstock.gateway.directory import readiness
+from penstock.gateway.metrics import QUEUE_DEPTH
 from penstock.observe import metrics as observe
 from penstock.observe.config import ObserveSettings
 from penstock.observe.otlp import OtlpSender, Tracing, pushing
@@ -45,6 +47,7 @@ from penstock.observe.otlp_form import Sender
 from penstock.observe.spool_reader import SpoolReader
 from penstock.observe.totals import Report, Totals
 from penstock.routing.assignment import shares
+from penstock.routing.places import LocalPlaces
 from penstock.store import AlertStore, RequestStore, SeriesStore
 
 _log = logging.getLogger(__name__)
@@ -69,8 +72,9 @@ class Around:
     """What is looked at, as it is when it is asked; each part is said once, as soon as it is there. Called from any
     thread."""
 
-    def __init__(self, serving: Serving) -> None:
+    def __init__(self, serving: Serving, places: LocalPlaces) -> None:
         self._serving = serving
+        self.places = places
         self.board: Board | None = None
         self.directories: Directories | None = None
         self.workers: Workers | None = None
@@ -110,7 +114,7 @@ class Sight:
         self._spool = home / "spool"
         self._clock = clock
         self._around = around
-        self._meter = Totals((*control.ROWS, *observe.ROWS))
+        self._meter = Totals((*control.ROWS, *observe.ROWS, QUEUE_DEPTH))
         self._loop = asyncio.get_running_loop()
         self._recorder: Recorder | None = None
         self._replicas: Replicas | None = None
@@ -168,6 +172,7 @@ class Sight:
 
     def measured(self) -> Report:
         """What is measured here, beside the workers."""
+        self._meter.levels(QUEUE_DEPTH, depths(self._around.places))
         alerts = {} if self._alerting is None else self._alerting.measured().metrics
         return Report({**self._meter.report().metrics, **alerts})
 

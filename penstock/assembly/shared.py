@@ -6,7 +6,8 @@ ends is given back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from penstock.assembly.asking import Asker
 from penstock.assembly.link import Acquire, Release, ToldOfSupervisor
@@ -52,6 +53,12 @@ class Desk:
             self.release(number)
 
 
+class Waiting(Protocol):
+    """Who knows how many wait."""
+
+    def waiting(self) -> Mapping[str, int]: ...
+
+
 class RemotePlaces:
     """The worker's side. What has no bound is held in ``here`` and never asked for."""
 
@@ -90,3 +97,8 @@ class _Held:
         number, self._number = self._number, None
         if number is not None:
             self._send(Release(number))
+
+
+def depths(places: Waiting) -> Mapping[tuple[str, ...], float]:
+    """How many requests wait in each service, as a gauge tells it."""
+    return {(service,): float(count) for service, count in places.waiting().items()}

@@ -102,7 +102,8 @@ async def supervise(
         for note in filter(None, (key.note, few)):
             show.say(note)
         serving = Serving(source, created_at=state.store.created_at(), wall=clock.wall, say=show.say)
-        around = Around(serving)
+        places = LocalPlaces(clock)
+        around = Around(serving, places)
         sight = Sight(state, file.observe, home, clock, around)
         deployment = await serving.first(first, state.store.directory())
         crew = serving.now.crew
@@ -136,7 +137,7 @@ async def supervise(
             )
         )  # fmt: skip
         workers = WorkerLoop(
-            update, sock, env=inherited, say=show.say, clock=clock, places=LocalPlaces(clock), apply=applying.apply,
+            update, sock, env=inherited, say=show.say, clock=clock, places=places, apply=applying.apply,
             text=applying.text, books=books, page=Pages(books.administer).page,
         )  # fmt: skip
         crowd.workers = around.workers = workers

@@ -48,7 +48,7 @@ from penstock.assembly.link import (
     worker_end,
 )
 from penstock.assembly.metrics import ROWS
-from penstock.assembly.shared import RemotePlaces
+from penstock.assembly.shared import RemotePlaces, depths
 from penstock.assembly.snapshots import Snapshots
 from penstock.core.chat import Call
 from penstock.core.clock import SystemClock
@@ -65,6 +65,7 @@ from penstock.edge.http.console_sessions import Sessions
 from penstock.edge.http.console_sign_in import Refuse, SignIn
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
+from penstock.gateway.metrics import QUEUE_DEPTH
 from penstock.gateway.place import Places
 from penstock.gateway.prepare import Preparing
 from penstock.gateway.recording import Recording
@@ -308,6 +309,7 @@ class Worker:
     async def _answer(self, _: int, question: ToldOfWorker) -> object:
         match question:
             case Measured():
+                self._meter.levels(QUEUE_DEPTH, depths(self._places))
                 return self._meter.report()
             case Standing():
                 return self._stand()
