@@ -105,13 +105,12 @@ async def test_a_request_that_is_on_its_way_comes_by_itself() -> None:
         front.admin.told["requests.get"] = PenstockError(NOT_FOUND, "There is no such request.")
         await one.go("/console/requests/req_fresh")
         await expect(one.page.locator("h1")).to_have_text("No such request")
-        await one.look("request-unknown", widths=(1280,), themes=("light",))
-        front.admin.told["requests.get"] = detail(id="req_fresh")
-        await one.go("/console/requests/req_fresh2")
-        front.admin.told["requests.get"] = PenstockError(NOT_FOUND, "There is no such request.")
-        await one.page.goto(front.url + "/console/requests/req_fresh", wait_until="load")
         front.admin.told["requests.get"] = detail(id="req_fresh")
         await expect(one.page.locator("h1")).to_have_text("req_fresh")
+        front.admin.told["requests.get"] = PenstockError(NOT_FOUND, "There is no such request.")
+        await one.go("/console/requests/req_gone?look=3")
+        await expect(one.page.locator(".looking")).to_have_count(0)
+        await one.look("request-unknown", widths=(1280,), themes=("light",))
 
 
 async def test_what_is_off_failed_or_came_twice_is_looked_at() -> None:

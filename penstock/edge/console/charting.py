@@ -117,8 +117,11 @@ def chart(
     over: Span,
     told: float | None,
     changes: Sequence[ChangeView] = (),
+    *,
+    partly: bool = False,
 ) -> Chart:
-    """``told`` is until when everything is known; None: nothing is."""
+    """``told`` is until when everything is known; None: nothing is. ``partly``: counts of a step that is not known
+    to its end are drawn as far as they go, which is right for bars alone; it stays among the unknown."""
     count = max(0, round((over.until - over.since) / over.step_s))
     at = tuple(over.since + index * over.step_s for index in range(count))
     groups: dict[tuple[tuple[str, str], ...], dict[float, PointView]] = {}
@@ -128,8 +131,14 @@ def chart(
     drawn = busiest[:MOST_LINES] or [()]
     known = {point.at for point in points if point.known}
     clear = [(told is not None and each + over.step_s <= told) or each in known for each in at]
+    begun = {point.at for point in points if partly}
+    some = [is_clear or moment in begun for moment, is_clear in zip(at, clear, strict=True)]
     lines = tuple(
-        Line(draw, dict(group), _values(draw, groups.get(group, {}), at, clear, over.step_s))
+        Line(
+            draw,
+            dict(group),
+            _values(draw, groups.get(group, {}), at, some if draw in _COUNTS else clear, over.step_s),
+        )
         for draw in draws
         for group in sorted(drawn)
     )

@@ -25,6 +25,15 @@ def test_a_step_without_requests_is_nothing_where_all_is_known_and_a_gap_where_n
     assert found.unknown == ((1040.0, 1060.0),)
 
 
+def test_counts_of_a_step_that_is_not_over_are_drawn_partly_where_that_is_asked_for() -> None:
+    points = [point(1050.0, 10.0, requests=30, known=False)]
+    draws = ["requests", "requests/s", "duration.p95"]
+    found = chart(points, draws, OVER, told=1040.0, partly=True)
+    assert [line.values[4:] for line in found.lines] == [(None, 30.0), (None, None), (None, None)]
+    assert found.unknown == ((1040.0, 1060.0),)
+    assert chart(points, draws, OVER, told=1040.0).lines[0].values[5] is None
+
+
 def test_where_nothing_is_told_everything_is_unknown() -> None:
     found = chart([], ["requests"], OVER, told=None)
     assert found.lines[0].values == (None,) * 6

@@ -18,7 +18,7 @@ _MOST_DRAWS = 24
 
 async def series(visit: Visit) -> Data:
     """The address says ``window``, or ``since`` and ``until``; the filters of `series.list`; and what to ``draw``,
-    with commas between."""
+    with commas between; ``partly`` as of ``charting.chart``."""
     draws = [each for each in visit.asked("draw", "requests/s").split(",") if each][:_MOST_DRAWS]
     for draw in draws:
         check(draw)
@@ -43,7 +43,9 @@ async def series(visit: Visit) -> Data:
         _told(visit),
         _changes(visit, over, filters["service"]),
     )
-    return Data(msgspec.json.encode(chart(points.data, draws, over, told, changes)))
+    return Data(
+        msgspec.json.encode(chart(points.data, draws, over, told, changes, partly=visit.asked("partly") == "true"))
+    )
 
 
 async def _told(visit: Visit) -> float | None:

@@ -233,7 +233,7 @@ class Chart(msgspec.Struct, frozen=True):
 def chart(asked: Question) -> Chart:
     charted = {name: value for name, value in asked.filters.items() if name in _CHARTED}
     return Chart(
-        link("/data/series", window=asked.window, since=asked.since, until=asked.until, **charted),
+        link("/data/series", window=asked.window, since=asked.since, until=asked.until, partly="true", **charted),
         link("/requests", **asked.filters),
         [_LABELS[name].lower() for name in asked.filters if name not in _CHARTED],
     )

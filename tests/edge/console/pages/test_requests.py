@@ -133,7 +133,7 @@ async def test_shortcuts_follow_what_is_usual_and_take_back_what_they_gave() -> 
 async def test_the_chart_narrows_the_time_and_says_what_it_cannot() -> None:
     answer, _ = await shown("/requests", service="chat", status="5xx", window="1h")
     html = answer.body.decode().replace("&amp;", "&")
-    assert 'data-series="/console/data/series?window=1h&service=chat"' in html
+    assert 'data-series="/console/data/series?window=1h&partly=true&service=chat"' in html
     assert 'data-requests="/console/requests?service=chat&status=5xx"' in html
     assert "It counts what the list leaves out by status, too." in words(answer)
 
