@@ -159,7 +159,9 @@ def banner(file: DeploymentFile, deployment: Deployment, url: str, place: Path, 
     yield ""
     yield from curl(file, url, place)
     yield ""
-    yield "Ctrl-C stops it. `penstock chat` talks to it from another terminal."
+    if file.observe.console:
+        yield f"See everything at {url}/console: sign in with the key in {credentials.path_in(place)}."
+    yield "Ctrl-C stops it. `penstock chat` talks to it from another terminal; `penstock top` watches it."
 
 
 def curl(file: DeploymentFile, url: str, place: Path) -> Iterator[str]:
