@@ -43,11 +43,23 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """One line."""
-        first, more = self.alerts[0], len(self.alerts) - 1
-        about = self.service or first.id.split("/")[1]
+        more = len(self.alerts) - 1
         word = "Resolved" if self.status == "resolved" else "Page" if self.severity == "page" else "Ticket"
-        still = "still " if self.repeat and self.status == "firing" else ""
-        return f"{word}: {still}{first.kind}: {about}" + (f" and {more} more" if more else "")
+        still = ", still" if self.repeat and self.status == "firing" else ""
+        return f"{word}{still}: {_about(self.alerts[0])}" + (f" and {more} more" if more else "")
+
+
+def _about(alert: Alert) -> str:
+    """What it is about, as its id has it: ``assistant: availability``, ``replica small-0``."""
+    kind, _, rest = alert.id.partition("/")
+    if kind == "slo":
+        objective = rest.removeprefix(f"{alert.service}/").rpartition("/")[0]
+        return f"{alert.service}: {objective}"
+    if kind == "replica":
+        return f"replica {rest.partition('/')[2].rpartition('/')[0]}"
+    if kind == "delivery":
+        return f"receiver {rest.partition('/')[2]}"
+    return f"{kind} {rest.partition('/')[0]}"
 
 
 def claimed(alert: Alert) -> bool:

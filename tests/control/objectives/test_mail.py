@@ -94,7 +94,7 @@ async def test_plain(plain: Controller, box: Box) -> None:
     (got,) = box.got
     assert got["To"] == "a@example.com, b@example.com"
     assert got["From"] == "Gateway <gw@example.com>"
-    assert got["Subject"] == "Page: burn: assistant"
+    assert got["Subject"] == "Page: assistant: availability"
     assert got["Auto-Submitted"] == "auto-generated"
     text = got.get_content()
     assert "日本" in text

@@ -172,16 +172,29 @@ def test_only_what_was_told_of_is_told_to_be_over() -> None:
 @pytest.mark.parametrize(
     ("message", "title"),
     [
-        (Message(status="firing", service="a", alerts=(alert(),), at=NOW), "Page: burn: a"),
+        (Message(status="firing", service="a", alerts=(alert(),), at=NOW), "Page: a: b"),
         (
             Message(status="firing", service="a", alerts=(alert(),) * 3, at=NOW, repeat=True),
-            "Page: still burn: a and 2 more",
+            "Page, still: a: b and 2 more",
         ),
         (
             Message(
                 status="resolved", service="", alerts=(alert("store/gw", kind="store", severity="ticket"),), at=NOW
             ),
-            "Resolved: store: gw",
+            "Resolved: store gw",
+        ),
+        (
+            Message(
+                status="firing",
+                service="org/a",
+                alerts=(alert("slo/org/a/latency-2s/page", service="org/a"),),
+                at=NOW,
+            ),
+            "Page: org/a: latency-2s",
+        ),
+        (
+            Message(status="firing", service="", alerts=(alert("replica/gw/small-0/page", kind="replica"),), at=NOW),
+            "Page: replica small-0",
         ),
     ],
 )

@@ -143,7 +143,7 @@ async def test_a_template_of_ones_own(receiving: Receiving) -> None:
     receiver = webhook(receiving, own, headers={"x-token": "t"})
     async with closing(receiver):
         await receiver.send(message())
-    assert json.loads(receiving.bodies[0]) == {"content": f"Page: burn: assistant: {NASTY}", "n": 1}
+    assert json.loads(receiving.bodies[0]) == {"content": f"Page: assistant: availability: {NASTY}", "n": 1}
     assert receiving.headers[0]["x-token"] == "t"
 
 
