@@ -113,7 +113,11 @@ def logs(desk: Desk, /, most: int, follow: bool, failed: bool, **filters: str | 
             # How one leaves what has no end.
             return
     elif not found and not desk.as_json:
-        note("There is no such request. The log has one a second or so after its reply has ended.")
+        kept = " Only what a policy keeps of what was said can be found (observe: requests: content)."
+        note(
+            "There is no such request. The log has one a second or so after its reply has ended."
+            + (kept if filters.get("text") else "")
+        )
 
 
 def _following(
@@ -207,7 +211,8 @@ def _row(view: RequestView) -> Sequence[str]:
         time_taken(view.first_chunk_ms),
         time_taken(view.duration_ms),
         "" if tokens is None else str(tokens.input),
-        "" if tokens is None else str(tokens.output),
+        # Where the upstream did not say, it is at most so much.
+        "" if tokens is None else f"{'≤' if view.estimated else ''}{tokens.output}",
         money(view.cost),
         view.key_id,
         _note(view),
