@@ -52,6 +52,7 @@ def objective_shown(each: Stood) -> ObjectiveView:
         total=None if whole is None else whole.total,
         budget_left=each.budget_left,
         burn=each.burns,
+        within_s=objective.within_s,
     )
 
 

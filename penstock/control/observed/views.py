@@ -171,7 +171,7 @@ class ReplicaView(msgspec.Struct, frozen=True, kw_only=True):
 class ObjectiveView(msgspec.Struct, frozen=True, kw_only=True):
     """An objective of a service and how it stands: `good` of `total` in its window, `budget_left` as a share of the
     error budget (below 0: overspent; null: nothing was asked yet), `burn` the rate by window (`5m`, `1h`, ...), where
-    1 spends the budget just in the window."""
+    1 spends the budget just in the window. `within_s` is the bound of a `latency` or a `first_chunk`."""
 
     service: str
     object: Literal["objective"] = "objective"
@@ -184,6 +184,7 @@ class ObjectiveView(msgspec.Struct, frozen=True, kw_only=True):
     total: float | None
     budget_left: float | None
     burn: dict[str, float | None]
+    within_s: float | None = None
 
 
 class AlertView(msgspec.Struct, frozen=True, kw_only=True):

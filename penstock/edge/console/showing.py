@@ -64,8 +64,10 @@ def seconds(value: float | None) -> Markup | str:
         return UNKNOWN
     if value < 1:
         return ms(value * 1000)
-    if value < 60:
+    if value < 59.95:
         return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    # What would be written as 60.0 s is a minute.
+    value = max(value, 60.0)
     for unit, small, of in (("min", "s", 60), ("h", "min", 60), ("d", "h", 24)):
         size = {"min": 60.0, "h": 3600.0, "d": 86400.0}[unit]
         if value < size * {"min": 60, "h": 24, "d": 1e9}[unit]:

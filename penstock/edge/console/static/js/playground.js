@@ -72,7 +72,7 @@ function told() {
   const reading = body.stream
     ? 'for chunk in answer:\n    if chunk.choices:\n        print(chunk.choices[0].delta.content or "", end="", flush=True)'
     : "print(answer.choices[0].message.content)";
-  $("as-python").textContent = `import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="${location.origin}/v1", api_key=os.environ["PENSTOCK_API_KEY"])\nanswer = client.chat.completions.create(\n${given.join("\n")}\n)\n${reading}\n`;
+  $("as-python").textContent = `import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(\n    base_url="${location.origin}/v1",\n    api_key=os.environ["PENSTOCK_API_KEY"],\n)\nanswer = client.chat.completions.create(\n${given.join("\n")}\n)\n${reading}\n`;
   for (const button of document.querySelectorAll("[data-copy-from]")) button.dataset.copy = $(button.dataset.copyFrom).textContent;
 }
 
