@@ -6,7 +6,7 @@ import pytest
 
 from penstock.core.errors import INVALID_VALUE, NOT_FOUND, PERMISSION_DENIED
 from penstock.core.requests import AttemptMade, Marks
-from tests.contracts.scores import score
+from tests.contracts.scores import feedback, score
 from tests.control.accounts.office import NOW, Office, actor, entry, record, said
 
 RED = actor("owner")
@@ -149,21 +149,33 @@ async def test_one_request_says_all_that_is_known_of_it(full: Office) -> None:
         [],
     )
     full.ledger.append([entry("red", "r", at=NOW - 5), entry("blue", "r", at=NOW - 5, attempt=7)])
-    full.scores.append_scores([score("r", at=NOW - 5)])
+    full.scores.append_scores(
+        [
+            score("r", at=NOW - 5),
+            # Another project has chosen the same id.
+            score("r", at=NOW - 900, metric="of-another"),
+            feedback("r", at=NOW, note='{"project": "blue"}'),
+        ]
+    )
     found = await full.do("requests.get", "r")
     assert found["attempts"] == 2
     assert [each["attempt"] for each in found["usage"]] == [0]
     assert found["scores"] == {"format": 0.5}
     assert found["spans"][0]["ms"] == pytest.approx(1000.0)
-    assert [each["depth"] for each in found["spans"]].count(2) == 2
+    assert [each["message"] for each in found["spans"] if each["depth"] == 2] == [failed.message, ""]
     assert any("fallback 'n' (n-0)" in each for each in found["why"])
     assert (found["duration_ms"], found["first_chunk_ms"], found["queued_ms"]) == (1000.0, 400.0, 20.0)
 
 
 async def test_of_two_with_one_id_the_newest_is_meant_unless_its_time_is_said(here: Office) -> None:
     here.requests.append_requests([record("red", "r", at=NOW - 9, model="old"), record("red", "r", at=NOW - 1)], [])
-    assert (await here.do("requests.get", "r"))["model"] == "m"
-    assert (await here.do("requests.get", "r", at=str(NOW - 9)))["model"] == "old"
+    newest = await here.do("requests.get", "r")
+    assert (newest["model"], newest["others"]) == ("m", [NOW - 9])
+    older = await here.do("requests.get", "r", at=str(NOW - 9))
+    assert (older["model"], older["others"]) == ("old", [NOW - 1])
+    # What another project has asked by this id does not exist for it.
+    here.requests.append_requests([record("blue", "r", at=NOW - 4)], [])
+    assert (await here.do("requests.get", "r", as_=RED))["others"] == [NOW - 9]
     assert (await here.refused("requests.get", "r", at="1")).fault is NOT_FOUND
     assert (await here.refused("requests.get", "r", at="now")).param == "at"
 
