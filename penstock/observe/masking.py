@@ -32,6 +32,8 @@ _HEXADECIMAL = b"0123456789abcdefABCDEF"
 _PARTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|(?<![0-9.eE+-])[2-6][0-9]{12,18}(?![0-9.eE])', re.DOTALL)
 # Escapes of characters that need none, behind which anything might hide.
 _HIDDEN = re.compile(rb"\\u00[2-7]")
+# Of JSON that a text holds, as the arguments of a tool call do.
+_ESCAPE = re.compile(r"(\\[bfnrt]|\\u00[0-7][0-9A-Fa-f])")
 _INLINE = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]+\Z")
 _UNREADABLE = b'"[UNREADABLE]"'
 
@@ -87,10 +89,21 @@ def _signs(data: bytes) -> _Signs | None:
 
 
 def _once(text: str, signs: _Signs) -> str:
+    # What may go over lines first.
     if signs.secret:
         text = secrets(text)
     if signs.at:
-        text = emails(logins(text))
+        text = logins(text)
+    if "\\" in text:
+        # The letter of an escape is no letter of what stands behind it.
+        parts = _ESCAPE.split(text)
+        return "".join([_in_line(secrets(part) if signs.secret else part, signs) for part in parts])
+    return _in_line(text, signs)
+
+
+def _in_line(text: str, signs: _Signs) -> str:
+    if signs.at:
+        text = emails(text)
     if signs.number:
         text = phones(ids(cards(ibans(text))))
     if signs.address:

@@ -88,6 +88,28 @@ def test_what_stands_behind_an_escape_is_found_and_the_escape_stays_whole() -> N
     assert masked(rb'{"t":"+49\/171\/2345678"}') == b'{"t":"[PHONE]"}'
 
 
+@pytest.mark.parametrize("escape", ["\\n", "\\t", "\\r", "\\u003c", "\\u0020", "\\\\n"])
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ("sk-proj-abcdefghijklmnop1234", "[KEY]"),
+        ("Bearer abcdefghijklmnop1234", "Bearer [TOKEN]"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln", "[TOKEN]"),
+        ("4111111111111111", "[CARD]"),
+        ("DE89370400440532013000", "[IBAN]"),
+        ("123-45-6789", "[SSN]"),
+        ("+49 171 2345678", "[PHONE]"),
+        ("0171 2345678", "[PHONE]"),
+        ("(212) 555-0142", "[PHONE]"),
+        ("192.168.17.4", "[IP]"),
+        ("2001:db8::7", "[IP]"),
+    ],
+)
+def test_what_stands_behind_an_escape_of_json_in_a_text_is_found(escape: str, found: str, wanted: str) -> None:
+    # The arguments of a tool call are JSON as a text, and their escapes are two characters of it.
+    assert masked_text(f'{{"a": "line{escape}{found}"}}') == f'{{"a": "line{escape}{wanted}"}}'
+
+
 @pytest.mark.parametrize("one", [b'"plain"', b'"jane@example.com"'])
 @pytest.mark.parametrize("other", [b'["sunny"]', b'["+49 171 2345678"]'])
 def test_two_at_once_are_masked_as_each_by_itself(one: bytes, other: bytes) -> None:
