@@ -5,6 +5,7 @@ Times are seconds: ``at`` since the epoch, the rest since the request's arrival 
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -14,6 +15,18 @@ from penstock.core.usage import Tokens
 ContentPolicy = Literal["", "none", "masked", "sampled", "all"]
 """What is kept of prompts and replies: nothing, all with personal data masked, all of a share of requests, all;
 empty: nothing is said here."""
+
+
+LONGEST_SUBJECT = 128
+
+
+def subject_named(id: str) -> str:
+    """The id of a person as the log has it: of one that is longer than ``LONGEST_SUBJECT`` the beginning and a hash,
+    so that two of one beginning stay two. What is named already stays as it is."""
+    if len(id) <= LONGEST_SUBJECT:
+        return id
+    digest = hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{id[: LONGEST_SUBJECT - 33]}~{digest}"
 
 
 class AttemptMade(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from penstock.core.chat import Call, Kind
-from penstock.core.requests import AttemptMade, ContentPolicy, Marks, RequestRecord
+from penstock.core.requests import AttemptMade, ContentPolicy, Marks, RequestRecord, subject_named
 from penstock.core.trail import (
     Admitted,
     Arrived,
@@ -26,7 +26,6 @@ from penstock.gateway.snapshot import Admission
 from penstock.gateway.tracing import Tracing
 from penstock.observe.masking import masked_text
 
-LONGEST_SUBJECT = 128
 LONGEST_MESSAGE = 512
 _LONGEST_NAME = 256
 _DIALECTS = {kind: kind.value[1:] for kind in Kind}
@@ -94,7 +93,7 @@ def record(
         user=principal.user,
         team=principal.team,
         subject=subject(call),
-        asked=call.service[:_LONGEST_NAME],
+        asked=summary.service if call.service == summary.service else _name(call.service),
         service=summary.service,
         release=summary.release,
         rollout=rollout,
@@ -133,15 +132,21 @@ def subject(call: Call) -> str:
     if given is not None:
         try:
             if found := _text.decode(given):
-                return found[:LONGEST_SUBJECT]
+                return subject_named(found)
         except (msgspec.DecodeError, UnicodeDecodeError):
             pass
-    return (call.user or "")[:LONGEST_SUBJECT]
+    return subject_named(call.user or "")
+
+
+def _name(text: str) -> str:
+    """Of a service that there is not: it is whatever a client has written there."""
+    return masked_text(text[: 4 * _LONGEST_NAME])[:_LONGEST_NAME]
 
 
 def said(message: str) -> str:
     """What of an error's message is kept: they repeat values that clients send, and words of upstreams."""
-    return masked_text(message[:LONGEST_MESSAGE])
+    # Cut last: half of a key has no form to be found by.
+    return masked_text(message[: 4 * LONGEST_MESSAGE])[:LONGEST_MESSAGE]
 
 
 def _made(

@@ -35,6 +35,7 @@ from penstock.gateway import metrics
 from penstock.gateway.lease import Lease
 from penstock.gateway.refused import Limited
 from penstock.gateway.tries import Try
+from penstock.observe.masking import masked_text
 
 _log = logging.getLogger("penstock.gateway")
 
@@ -118,7 +119,7 @@ class Settling:
             self._meter.record(Sample(metrics.LIMITED, 1.0, (summary.service, about.kind, metric)))
         if summary.attempts > 1 or error is not None:
             for fact in _failures(trail.facts):
-                _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, fact.message)
+                _log.warning("request %s attempt %d: %s", summary.request_id, fact.number, masked_text(fact.message))
         return summary
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from penstock.core.errors import (
+    BAD_REQUEST,
     INVALID_JSON,
     MODEL_NOT_FOUND,
     RATE_LIMITED,
@@ -18,9 +19,10 @@ from penstock.core.errors import (
     PenstockError,
 )
 from penstock.core.policy import Hedge, Policy, Queue, Retry
-from penstock.core.requests import Marks, RequestRecord
+from penstock.core.requests import Marks, RequestRecord, subject_named
 from penstock.core.serving import Service
 from penstock.core.usage import Tokens
+from penstock.gateway.record import LONGEST_MESSAGE
 from penstock.gateway.recording import Recording
 from tests.gateway.doubles import ROLE, USAGE, ScriptedEngine, piece
 from tests.gateway.leasing import Turned, limit
@@ -231,7 +233,8 @@ async def test_a_rollout_goes_in_and_its_copies_are_internal() -> None:
         (b'{"safety_identifier":""}', "u-1", "u-1"),
         (b'{"safety_identifier":7}', "u-1", "u-1"),
         (b"{}", None, ""),
-        (b"{}", "x" * 500, "x" * 128),
+        (b"{}", "x" * 128, "x" * 128),
+        (b"{}", "x" * 500, subject_named("x" * 500)),
     ],
 )
 async def test_whom_a_client_asks_for(more: bytes, user: str | None, subject: str) -> None:
@@ -239,6 +242,24 @@ async def test_whom_a_client_asks_for(more: bytes, user: str | None, subject: st
     log = Log(clock, {"main": answering(clock)})
     await log.ask(asked(user=user, more=more))
     assert log.record.subject == subject
+
+
+async def test_secrets_in_messages_and_in_names_of_services_that_are_not_are_masked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    key = "sk-proj-abcdefghijklmnop1234"
+    clock = Turned()
+    # A key that the end of what is kept would cut in two.
+    log = Log(clock, {"main": ScriptedEngine(PenstockError(BAD_REQUEST, f"{'x' * (LONGEST_MESSAGE - 10)} {key}"))})
+    with pytest.raises(PenstockError):
+        await log.ask()
+    assert "sk-" not in log.record.message
+    assert "sk-" not in log.record.attempts[0].message
+    assert "[KEY]" in caplog.text
+    assert "sk-" not in caplog.text
+    with pytest.raises(PenstockError):
+        await log.ask(msgspec.structs.replace(asked(), service=f"chat {key} for jane@example.com"))
+    assert log.records[-1].asked == "chat [KEY] for [EMAIL]"
 
 
 async def test_the_dialect_is_that_of_the_route() -> None:

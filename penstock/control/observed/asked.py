@@ -13,7 +13,7 @@ from penstock.control.accounts.turn import Turn, denied, invalid, near, time_of
 from penstock.core.administration import Actor
 from penstock.core.errors import NOT_FOUND, PenstockError
 from penstock.core.money import NANO
-from penstock.core.requests import RequestQuery, RequestRecord
+from penstock.core.requests import RequestQuery, RequestRecord, subject_named
 
 ENDINGS = ("complete", "failed", "client_gone")
 
@@ -78,7 +78,7 @@ def request_query(turn: Turn) -> RequestQuery:
         key_id=of.key_id,
         user=of.user,
         team=given.get("team"),
-        subject=given.get("subject"),
+        subject=subject_named(given["subject"]) if "subject" in given else None,
         service=given.get("service"),
         release=given.get("release"),
         model=given.get("model"),

@@ -17,7 +17,7 @@ from penstock.control.observed.views import SubjectErased, SubjectView
 from penstock.core.accounts import EVERYWHERE
 from penstock.core.administration import Ask
 from penstock.core.errors import INVALID_VALUE, NOT_FOUND, PenstockError
-from penstock.core.requests import Place, RequestQuery, RequestRecord
+from penstock.core.requests import Place, RequestQuery, RequestRecord, subject_named
 from penstock.core.usage import Act
 from penstock.store import RequestStore
 
@@ -28,7 +28,7 @@ TOLD_WITHIN_S = 15.0
 _AT_ONCE = 1000
 _COUNTED = 200
 _LOOK_S = 0.25
-_LONGEST_ID = 512
+_LONGEST_ID = 2048
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,16 +44,16 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
 def one(sources: Sources, turn: Turn, _: object, __: Ask) -> SubjectView:
     """Raises ``PenstockError(NOT_FOUND)`` where nothing is known of it."""
     log, project = _log(sources), _project(turn)
-    subject = _subject(turn)
+    subject = subject_named(_given(turn))
     requests, contents, first, last = log.about(subject, project)
     if not requests and not contents:
         raise PenstockError(
             NOT_FOUND,
-            f"Nothing is known of the subject '{subject[:80]}' that this key may see. A subject is what clients send "
-            "as 'user' or 'safety_identifier'.",
+            f"Nothing is known of the subject '{turn.target[:80]}' that this key may see. A subject is what clients "
+            "send as 'user' or 'safety_identifier'.",
         )
     return SubjectView(
-        id=subject,
+        id=turn.target,
         requests=requests,
         contents=contents,
         feedback=_feedback(sources, log, subject, project),
@@ -66,13 +66,13 @@ def erase(sources: Sources, turn: Turn, _: object, ask: Ask) -> SubjectErased:
     """Erases what has happened until it was asked for; of what is unknown there is nothing to erase, and that is no
     error. Raises ``PenstockError``; asking again goes on where it stopped."""
     log, project = _log(sources), _project(turn)
-    subject = _subject(turn)
+    subject = subject_named(_given(turn))
     untold = _told(sources, turn)
     # Before the log forgets whose requests they were.
     scores = _scores(sources, log, subject, project)
     erased = log.erase(subject, project)
     erasure = Erasure(
-        subject_sha256=hashlib.sha256(subject.encode()).hexdigest(),
+        subject_sha256=hashlib.sha256(turn.target.encode()).hexdigest(),
         requests=erased.requests,
         contents=erased.contents,
         feedback=scores,
@@ -89,7 +89,7 @@ def erase(sources: Sources, turn: Turn, _: object, ask: Ask) -> SubjectErased:
     )
     sources.audit.append_acts([(turn.new_id("act"), act)])
     return SubjectErased(
-        id=subject,
+        id=turn.target,
         requests=erased.requests,
         contents=erased.contents,
         feedback=scores,
@@ -150,7 +150,7 @@ def _log(sources: Sources) -> RequestStore:
     return sources.requests
 
 
-def _subject(turn: Turn) -> str:
+def _given(turn: Turn) -> str:
     if not turn.target or len(turn.target) > _LONGEST_ID or not storable(turn.target):
         raise PenstockError(INVALID_VALUE, f"A subject is 1 to {_LONGEST_ID} characters, as clients send it.")
     return turn.target

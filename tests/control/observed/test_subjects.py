@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from penstock.control.observed import subjects
 from penstock.core.errors import INVALID_VALUE, NOT_FOUND
+from penstock.core.requests import subject_named
 from penstock.core.series import Fed
 from tests.contracts.scores import feedback, score
 from tests.control.accounts.office import NOW, Office, actor, record, said
@@ -59,7 +60,7 @@ async def test_a_project_finds_and_erases_its_own_alone(full: Office) -> None:
     assert (await full.do("subjects.erase", "ada", as_=red))["requests"] == 1
     assert (await full.do("subjects.get", "ada"))["requests"] == 1
     assert (await full.do("subjects.erase", "ada", project="blue"))["requests"] == 1
-    assert (await full.refused("subjects.erase", "a" * 600)).fault is INVALID_VALUE
+    assert (await full.refused("subjects.erase", "a" * 2049)).fault is INVALID_VALUE
 
 
 async def test_it_waits_for_what_is_on_its_way_and_names_who_is_late(
@@ -84,3 +85,16 @@ async def test_it_waits_for_what_is_on_its_way_and_names_who_is_late(
     here.series.append_series((), Fed(gateway="g2", until=NOW + 1))
     here.administration._sources = replace(here.sources(), flush=slow)
     assert (await here.do("subjects.erase", "ada"))["untold"] == []
+
+
+async def test_a_long_id_is_found_as_the_client_sends_it(full: Office) -> None:
+    # Tokens of one issuer begin alike.
+    long, other = "x" * 600, "x" * 601
+    for each in (long, other):
+        named = subject_named(each)
+        full.requests.append_requests([record("red", each[-1] + str(len(each)), subject=named)], [])
+    assert (await full.do("subjects.get", long))["requests"] == 1
+    assert len((await full.do("requests.list", subject=long))["data"]) == 1
+    erased = await full.do("subjects.erase", long)
+    assert (erased["id"], erased["requests"]) == (long, 1)
+    assert (await full.do("subjects.get", other))["requests"] == 1
