@@ -9,13 +9,16 @@ the epoch; shares are whole millionths.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
 
 WHOLE = 1_000_000
 """All of the traffic, in millionths."""
+
+_SAME_S = 1.0
+"""Times of one request, as they are noted in several places, are nearer than that."""
 
 
 # -- versions and releases ---------------------------------------------------------------------------------------
@@ -305,6 +308,30 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     unit: str
     copied: bool = False
     note: str = ""
+
+
+class _Given(msgspec.Struct, frozen=True):
+    """What the note of a client's score says of the client."""
+
+    project: str = ""
+
+
+def giver(score: Score) -> str:
+    """The project of the client that gave it; empty: it was made here."""
+    if not score.note.startswith("{"):
+        return ""
+    try:
+        return msgspec.json.decode(score.note, type=_Given).project
+    except msgspec.DecodeError:
+        return ""
+
+
+def belongs(score: Score, requests: Iterable[tuple[float, str]]) -> bool:
+    """Whether it is of one of these requests, by arrival and project, that all have the id which it names."""
+    given_by = giver(score)
+    if given_by:
+        return any(given_by == project for _, project in requests)
+    return any(abs(score.at - at) < _SAME_S for at, _ in requests)
 
 
 class Scored(msgspec.Struct, frozen=True, tag="scored", array_like=True, gc=False):

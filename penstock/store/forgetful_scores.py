@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from penstock.core.releases import Decision, Score
+from penstock.core.releases import Decision, Score, belongs
 from penstock.core.usage import Entry
 from penstock.store import LATE_S, ScoreSum
-from penstock.store.scores import belongs, foreign, kept
+from penstock.store.scores import foreign, kept
 from penstock.store.words import storable
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sql
 
-from penstock.core.releases import Decision, Score
+from penstock.core.releases import Decision, Score, belongs, giver
 from penstock.store import LATE_S, ScoreSum
 from penstock.store.database import Database
 from penstock.store.ledger_table import LEDGER, RUNS
@@ -25,8 +25,6 @@ PATIENCE_S = 300.0
 
 _LOOKED_UP = 500
 """Requests in one statement."""
-_SAME_S = 1.0
-"""Times of one request, as they are noted in several places, are nearer than that."""
 _LOCK = int.from_bytes(b"PENSCORE", "big")
 _COLUMNS = Score.__struct_fields__
 _NAMES = ", ".join(_COLUMNS)
@@ -51,12 +49,6 @@ class Assigned(msgspec.Struct, frozen=True):
     release: str
     rollout: str = ""
     unit: str = ""
-    project: str = ""
-
-
-class Given(msgspec.Struct, frozen=True):
-    """What the note of a client's score says of the client."""
-
     project: str = ""
 
 
@@ -252,25 +244,7 @@ def _with(score: Score, known: Mapping[str, Assigned]) -> Score:
 def foreign(score: Score, project: str) -> bool:
     """Whether a client says something of a request that is not of its own project; ``project`` is that of the
     request, empty where nobody knows. A score whose note names no project was made here."""
-    return bool(project) and _giver(score) not in ("", project)
-
-
-def belongs(score: Score, requests: Iterable[tuple[float, str]]) -> bool:
-    """Whether it is of one of these requests, by arrival and project, that all have the id which it names."""
-    giver = _giver(score)
-    if giver:
-        return any(giver == project for _, project in requests)
-    return any(abs(score.at - at) < _SAME_S for at, _ in requests)
-
-
-def _giver(score: Score) -> str:
-    """The project of the client that gave it; empty: it was made here."""
-    if not score.note.startswith("{"):
-        return ""
-    try:
-        return msgspec.json.decode(score.note, type=Given).project
-    except msgspec.DecodeError:
-        return ""
+    return bool(project) and giver(score) not in ("", project)
 
 
 def _some(all_of_them: Iterable[_T]) -> Iterable[Sequence[_T]]:

@@ -33,6 +33,7 @@ LONGEST_PAGE = 200
 
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _LATEST = 1e11
+_MOST_ROWS = 1 << 63
 
 T = TypeVar("T")
 Place = TypeVar("Place")
@@ -219,7 +220,10 @@ def after_of(query: Mapping[str, str], form: type[Place]) -> Place | None:
         return None
     try:
         padded = given.encode("ascii") + b"=" * (-len(given) % 4)
-        return msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=form)
+        found = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=form)
+        if isinstance(found, int) and abs(found) >= _MOST_ROWS:
+            raise ValueError(f"no row has the number {found}")
+        return found
     except (ValueError, msgspec.DecodeError):
         raise invalid(
             "after", "'after' must be what 'next' of the page before said; leave it out for the first page."

@@ -15,6 +15,7 @@ from penstock.control.observed.why import why
 from penstock.core.administration import Ask
 from penstock.core.errors import NOT_FOUND, PenstockError
 from penstock.core.money import dollars
+from penstock.core.releases import belongs
 from penstock.core.requests import Place, RequestRecord
 from penstock.core.usage import Act, Entry
 from penstock.observe.spans import waterfall
@@ -64,7 +65,9 @@ def one(sources: Sources, turn: Turn, _: object, __: Ask) -> RequestDetail:
     scores: dict[str, float] = {}
     if sources.scores is not None:
         for score in sources.scores.of_request(record.request_id):
-            if not score.copied and score.service in ("", record.service):
+            if score.copied or score.service not in ("", record.service):
+                continue
+            if belongs(score, [(record.at, record.project)]):
                 scores[score.metric] = score.value
     view = shown(record)
     facts = {name: getattr(view, name) for name in view.__struct_fields__}

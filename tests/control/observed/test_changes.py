@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from penstock.control.accounts.turn import cursor
 from penstock.control.observed.change_words import told
 from penstock.control.observed.changes import LOOKED_AT
+from penstock.core.errors import INVALID_VALUE
 from penstock.core.usage import Act
 from tests.control.accounts.office import NOW, Office, actor
 
@@ -136,3 +138,9 @@ async def test_one_page_reads_no_whole_audit(here: Office) -> None:
     found = await here.do("changes.list")
     assert (found["data"], found["has_more"]) == ([], True)
     assert not (await here.do("changes.list", after=found["next"]))["has_more"]
+
+
+@pytest.mark.parametrize("place", [10**30, -(10**30), 2**63])
+async def test_a_place_that_no_row_has_is_refused(here: Office, place: int) -> None:
+    for operation in ("changes.list", "audit.list"):
+        assert (await here.refused(operation, after=cursor(place))).fault is INVALID_VALUE
