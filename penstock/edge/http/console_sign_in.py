@@ -137,7 +137,9 @@ class SignIn:
             identity = await self._identity(exchange, query, errand)
             principal, cookie = self._sessions.begin_by_identity(exchange, identity)
         except PenstockError as error:
-            self._attempts.failed(exchange.client)
+            # Nobody guesses without an errand, and any page can have a browser come here without one.
+            if errand is not None:
+                self._attempts.failed(exchange.client)
             await self._refuse(exchange, error, then)
             return
         self._tell(exchange, principal, identity.issuer)

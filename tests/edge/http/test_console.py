@@ -169,6 +169,14 @@ async def test_who_guesses_keys_has_to_wait_and_others_do_not() -> None:
         assert (await client.post("/console/sign-in", data={"key": text_of("owner")})).status_code == 303
 
 
+async def test_another_site_cannot_make_somebody_wait() -> None:
+    async with console_site() as front, front.client() as client:
+        for _ in range(20):
+            # As an image of a foreign page is fetched.
+            await client.get("/console/sign-in/callback?code=a&state=b", headers={"sec-fetch-site": "cross-site"})
+        assert (await client.post("/console/sign-in", data={"key": text_of("owner")})).status_code == 303
+
+
 async def test_the_audit_hears_who_signed_in() -> None:
     async with console_site() as front:
         await (await front.signed_in()).aclose()
