@@ -25,7 +25,7 @@ function lines(chart, data) {
   const found = [];
   for (const { label, expression } of asked) {
     for (const line of data.lines.filter((each) => each.draw === expression)) {
-      const name = Object.values(line.group).map((each) => each || "none").join(" · ");
+      const name = Object.entries(line.group).map(([by, each]) => each || (by === "release" ? "the only one" : "none")).join(" · ");
       const shown = [name, asked.length > 1 || !name ? label : ""].filter(Boolean).join(" ") || expression.replace(/\/s$/, "");
       found.push({ label: shown, values: line.values, group: line.group });
     }
