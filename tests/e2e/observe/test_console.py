@@ -114,7 +114,7 @@ async def keys(one: Looker, server: Penstock) -> None:
     await one.look("live-keys")
     await page.click("tr:has-text('from the console') a")
     await page.click("a:has-text('Revoke')")
-    await page.click("button.danger")
+    await page.click("main button.danger")
     await expect(page.locator("main")).to_contain_text("revoked")
     deadline = time.monotonic() + 2
     while (await asyncio.to_thread(wire.get, "/v1/models")).status != 401:
@@ -128,9 +128,12 @@ async def rolls_back(one: Looker, server: Penstock, left: str, right: str) -> No
     await expect(page.locator("main")).to_contain_text(right)
     await one.look("live-service")
     await page.click("a:has-text('Roll back')")
-    await expect(page.locator("button.danger")).to_contain_text(left)
+    # Who has rolled back a moment ago must say to what.
+    await page.select_option("#f-to", left)
+    await page.wait_for_url(f"**to={left}*")
+    await expect(page.locator("main button.danger")).to_contain_text(left)
     await one.look("live-rollback")
-    await page.click("button.danger")
+    await page.click("main button.danger")
     await page.wait_for_url("**/console/rollbacks/**")
     await expect(page.locator(".ticks")).to_contain_text("1")
     await one.look("live-rolled-back", widths=(1280,), themes=("light",))
