@@ -19,6 +19,8 @@ Sleep = Callable[[float], Awaitable[None]]
 
 _AGAIN = frozenset({429, 502, 503, 504})
 _SAY_EVERY_S = 60.0
+# Beyond it a fifth less is sent for twice the time.
+_LEVEL = 1
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Pace(msgspec.Struct, frozen=True):
     its first try a batch is dropped. ``first_s`` is the wait after the first failure, doubled up to ``longest_s``."""
 
     linger_s: float = 1.0
-    batch_spans: int = 512
+    batch_spans: int = 2048
     batch_bytes: int = 1 << 20
     most_bytes: int = 32 << 20
     answer_s: float = 10.0
@@ -115,7 +117,7 @@ class Delivery:
     async def __call__(self, batch: Batch, outdated: Callable[[], bool]) -> None:
         """Returns when it is over. A batch that is ``outdated`` is not tried again, and is no loss."""
         began, failures = self._clock.now(), 0
-        packed = await asyncio.to_thread(gzip.compress, batch.body, 5)
+        packed = await asyncio.to_thread(gzip.compress, batch.body, _LEVEL)
         while True:
             try:
                 reply = await self._wire.post(batch.url, packed, self._headers, self._pace.answer_s)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -270,4 +271,9 @@ def _ns(seconds: float) -> int:
 
 
 def _id(span: bytes, name: str) -> bytes:
-    return hashlib.blake2b(span + name.encode(), digest_size=8).digest()
+    return (int.from_bytes(span, "big") ^ _mark(name)).to_bytes(8, "big")
+
+
+@lru_cache(64)
+def _mark(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
