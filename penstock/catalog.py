@@ -23,6 +23,8 @@ ENTRIES: Mapping[str, str] = {
     "receiver.webhook": "penstock.control.objectives.webhook:Webhook",
     "receiver.email": "penstock.control.objectives.mail:Mail",
     "devices.nvml": "penstock.fleet.gpu_nvml:Nvml",
+    "tier.redis": "penstock.caches.tier_redis:RedisTier",
+    "tier.s3": "penstock.caches.tier_s3:S3Tier",
     "otlp.http": "penstock.observe.otlp_http:OtlpHttp",
 }
 

@@ -1,0 +1,106 @@
+"""The chain of tiers: each key is looked for in the nearest first, and what is found is put into those before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from penstock.caches import TierFailed
+from penstock.caches.guarded import GuardedTier
+from penstock.caches.metrics import READS
+from penstock.caches.tier_memory import MemoryTier
+from penstock.core.clock import Clock
+from penstock.core.metrics import Meter, Sample
+
+Dead = Callable[[bytes, bytes], bool]
+"""Tells of a key and its value whether they may go."""
+
+
+class Chain:
+    """Bytes under keys in ``memory`` (None: none) and the ``tiers`` behind, the fastest first; owns them all. Nothing
+    here raises because of a tier. For one event loop."""
+
+    def __init__(
+        self, memory: MemoryTier | None, tiers: Sequence[GuardedTier] = (), *, clock: Clock, meter: Meter
+    ) -> None:
+        self._memory = memory
+        self._tiers = tuple(tiers)
+        self._wall = clock.wall
+        self._meter = meter
+
+    @property
+    def deep(self) -> bool:
+        """Whether there is more than memory, so that ``get`` may find what ``look`` does not."""
+        return bool(self._tiers)
+
+    def look(self, key: bytes) -> bytes | None:
+        """The value, as far as it is in memory."""
+        value = self._memory.look(key) if self._memory else None
+        self._meter.record(Sample(READS, 1, ("memory", "hit" if value is not None else "miss")))
+        return value
+
+    async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values, in order, from the first tier that has each; waits as long as the tiers' deadlines together."""
+        found: list[bytes | None] = [self.look(key) for key in keys]
+        for depth, tier in enumerate(self._tiers):
+            missing = [index for index, value in enumerate(found) if value is None]
+            if not missing:
+                break
+            opened = await tier.get([keys[index] for index in missing])
+            for index, item in zip(missing, opened, strict=True):
+                if item is not None:
+                    found[index] = item.value
+                    self._fill(keys[index], item.value, item.until, self._tiers[:depth])
+        return found
+
+    def put(self, key: bytes, value: bytes, until: float) -> None:
+        """Keeps ``value`` everywhere, to be served until then (seconds since the epoch): in memory at once, in the
+        others when its turn comes."""
+        self._fill(key, value, until, self._tiers)
+
+    async def delete(self, keys: Sequence[bytes]) -> bool:
+        """Forgets ``keys`` everywhere. Whether each tier has done it: what one still holds may come back."""
+        if self._memory is not None:
+            await self._memory.delete(keys)
+        done = [await tier.delete(keys) for tier in self._tiers]
+        return all(done)
+
+    async def sweep_memory(self, dead: Dead) -> int:
+        """Forgets what is dead and in memory; tells how much. Requests go between."""
+        gone = 0
+        if self._memory is not None:
+            async for batch in self._memory.walk():
+                keys = [key for key, value in batch if dead(key, value)]
+                await self._memory.delete(keys)
+                gone += len(keys)
+        return gone
+
+    async def sweep(self, dead: Dead) -> int:
+        """Forgets what is dead, damaged, or past its time, in every tier behind memory, for one process of all that
+        share them; tells how much. It reads all that lies there. A tier that fails is left as it is: the next sweep
+        finds it."""
+        gone, wall = 0, self._wall()
+        for tier in self._tiers:
+            try:
+                async for batch in tier.walk():
+                    keys = [key for key, item in batch if item is None or item.until <= wall or dead(key, item.value)]
+                    if keys and await tier.delete(keys):
+                        gone += len(keys)
+            except (TierFailed, TimeoutError):
+                continue
+        return gone
+
+    async def aclose(self) -> None:
+        """Closes all tiers. Idempotent."""
+        for tier in self._tiers:
+            await tier.aclose()
+        if self._memory is not None:
+            await self._memory.aclose()
+
+    def _fill(self, key: bytes, value: bytes, until: float, tiers: Sequence[GuardedTier]) -> None:
+        for_s = until - self._wall()
+        if for_s <= 0:
+            return
+        if self._memory is not None:
+            self._memory.keep(key, value, for_s)
+        for tier in tiers:
+            tier.put(key, value, until)

@@ -1,0 +1,101 @@
+"""What the deployment file may say of caches: which answers of a service are kept, and where."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=366 * 86400)]
+Deadline = Annotated[float, msgspec.Meta(gt=0, le=60)]
+RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?|unix)://\S+")]
+Place = Annotated[str, msgspec.Meta(pattern=r"^s3://[^/\s]+(/\S*)?$")]
+
+
+class Exact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Equal requests get the answer that the first of them got. Deterministic ones (`temperature: 0`, or a `seed`)
+    without tools; others only by `sampled` and `tools`."""
+
+    ttl_s: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)] = 3600.0
+    """Seconds for which an answer is fresh, from when its making began."""
+    stale_s: Seconds = 0.0
+    """Seconds longer for which it is served at once, while it is made anew behind."""
+    sampled: bool = False
+    """Whether requests count that the model would answer differently each time. Of several choices (`n`) in one
+    request each differs, so those never do."""
+    tools: bool = False
+    """Whether requests with tools count."""
+    per_caller: bool = False
+    """Whether each user, else each key, has answers of its own. Default: the project shares them."""
+    max_entry_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30, extra={"form": "size"})] = 1 << 20
+    """Answers that are larger are not kept."""
+    wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 60.0
+    """How long a request waits for the answer to an equal one just before it; then it gets one of its own."""
+
+
+class CacheFallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When every attempt fails, an answer that is past its time is better than an error."""
+
+    within_s: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)] = 86400.0
+    """Seconds past its freshness for which an answer may serve so."""
+
+
+class ServiceCache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of a service's answers."""
+
+    exact: Exact | None = None
+    """Answers to equal requests. Default: none are kept."""
+    fallback: CacheFallback | None = None
+    """Whether old answers are served when every attempt fails. Default: the client gets the error."""
+    tags: list[Annotated[str, msgspec.Meta(min_length=1, max_length=128)]] = []
+    """Words that each answer is kept under, by which it can be invalidated."""
+
+    def __post_init__(self) -> None:
+        if self.fallback is not None and self.exact is None:
+            raise ValueError("`fallback` lacks `exact`: no answers are kept that could serve; add `exact: {}`")
+
+
+class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Redis (7 or later) or Valkey that gateways share. Give it `maxmemory` and a policy such as `allkeys-lfu`."""
+
+    url: RedisUrl
+    """Where it is: `redis://HOST:PORT/NUMBER`, `rediss://` with TLS, `unix://`."""
+    namespace: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "penstock"
+    """What its keys begin with. Gateways of one store share it; others need one of their own."""
+    read_s: Deadline = 0.05
+    """How long a request waits for it; then it is a miss."""
+    write_s: Deadline = 1.0
+    """How long a write may take; nobody waits for it."""
+
+    def __repr__(self) -> str:
+        # The URL may hold a password.
+        return f"RedisSettings(namespace={self.namespace!r})"
+
+
+class S3Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An S3-compatible store for what is asked rarely; needs `penstock[s3]`, and the `AWS_*` variables."""
+
+    place: Place
+    """Where: `s3://BUCKET/PREFIX`. Gateways of one store share it; others need one of their own."""
+    read_s: Deadline = 0.5
+    """How long a request waits for it; then it is a miss."""
+    write_s: Deadline = 20.0
+    """How long a write may take; nobody waits for it."""
+
+
+class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where answers and embeddings are kept: each is looked for in memory, then Redis, then S3. What does not answer
+    in time, or gives damaged bytes, is a miss, and is passed over for a while."""
+
+    memory: Annotated[int, msgspec.Meta(ge=0, le=1 << 40, extra={"form": "size"})] = 64 << 20
+    """Bytes of memory in each worker; 0: none."""
+    redis: RedisSettings | None = None
+    """A Redis. Default: none."""
+    s3: S3Settings | None = None
+    """An S3-compatible store. Default: none."""
+    compress_from: Annotated[int, msgspec.Meta(ge=0, le=1 << 30, extra={"form": "size"})] = 1024
+    """Size from which entries in Redis and S3 are compressed."""
+    write_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
+    """Entries that may wait to be written to each of Redis and S3; one more is shed, and counted."""
+    write_queue_bytes: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 40, extra={"form": "size"})] = 32 << 20
+    """How large they may be together."""

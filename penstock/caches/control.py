@@ -1,0 +1,47 @@
+"""What a client says of the cache in ``cache-control``. Source: RFC 9111, section 5.2.1, directives of requests."""
+
+from __future__ import annotations
+
+import msgspec
+
+_MOST_S = 2**31
+
+
+class Control(msgspec.Struct, frozen=True):
+    """``read``: an answer may come from the cache. ``store``: what is made may be kept. An answer may then be
+    ``max_age_s`` old at most, must be fresh for ``min_fresh_s`` more, and may be past its time by ``max_stale_s``,
+    None: as its service has it. ``only_cached``: nothing is to be made."""
+
+    read: bool = True
+    store: bool = True
+    max_age_s: float | None = None
+    min_fresh_s: float = 0.0
+    max_stale_s: float | None = None
+    only_cached: bool = False
+
+
+_NOTHING_SAID = Control()
+
+
+def control(header: str) -> Control:
+    """Reads the header's value, all its lines joined by commas. What nobody knows, or makes no sense, is nothing
+    said (RFC 9111, 5.2.3); of an age that is no number the strictest holds."""
+    if not header:
+        return _NOTHING_SAID
+    said: dict[str, str] = {}
+    for directive in header.split(","):
+        name, _, value = directive.partition("=")
+        said.setdefault(name.strip().lower(), value.strip().strip('"'))
+    stale = said.get("max-stale")
+    return Control(
+        read="no-cache" not in said and "no-store" not in said,
+        store="no-store" not in said,
+        max_age_s=_seconds(said["max-age"], 0) if "max-age" in said else None,
+        min_fresh_s=_seconds(said["min-fresh"], _MOST_S) if "min-fresh" in said else 0.0,
+        max_stale_s=None if stale is None else _seconds(stale, 0) if stale else _MOST_S,
+        only_cached="only-if-cached" in said,
+    )
+
+
+def _seconds(text: str, otherwise: float) -> float:
+    return float(min(int(text), _MOST_S)) if text.isascii() and text.isdigit() and len(text) < 20 else otherwise

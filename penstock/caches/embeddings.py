@@ -1,0 +1,208 @@
+"""Embeddings that were made once: each text of a model's version has one vector.
+
+What is not known is embedded in batches of texts of about one length, short with short: an engine pads a batch to its
+longest text, or reads it in one piece. Vectors lie packed as 32-bit floats, as engines make them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from penstock.caches.chain import Chain
+from penstock.caches.flight import Flights, Seat
+from penstock.core.clock import Clock
+from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
+
+_FORM = b"\x02"
+_TOKENS = struct.Struct("<cI")
+_UNKNOWN = 2**32 - 1
+
+
+class Vector(msgspec.Struct, frozen=True):
+    """An embedding: ``floats`` are 32-bit, little-endian, one after the other; ``tokens`` what the text had, None:
+    nobody said."""
+
+    floats: bytes
+    tokens: int | None = None
+
+    @classmethod
+    def of(cls, values: Sequence[float], tokens: int | None = None) -> Vector:
+        """From numbers. Raises ``struct.error`` or ``OverflowError`` for one that 32 bits do not hold."""
+        return cls(struct.pack(f"<{len(values)}f", *values), tokens)
+
+    def values(self) -> tuple[float, ...]:
+        """Its numbers."""
+        return struct.unpack(f"<{len(self.floats) // 4}f", self.floats)
+
+
+class Embed(Protocol):
+    """Asks a model."""
+
+    async def __call__(self, texts: Sequence[str]) -> Sequence[Vector]:
+        """The vector of each text, in order. Raises ``PenstockError``."""
+
+
+class Embedded(msgspec.Struct, frozen=True):
+    """``vectors`` in the order of the texts; ``made`` says which texts, by index, a model was asked for."""
+
+    vectors: tuple[Vector, ...]
+    made: tuple[int, ...]
+
+
+class Embeddings:
+    """Vectors on a ``chain``, which others may use, too. For one event loop.
+
+    A batch has ``most_texts`` texts at most, and ``most_characters`` when each counts as its longest; ``at_once``
+    batches of one call are asked for at a time. A vector is kept for ``ttl_s`` seconds; a call waits ``wait_s`` at
+    most for one that another call asked for.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        clock: Clock,
+        ttl_s: float,
+        wait_s: float = 60.0,
+        most_texts: int = 64,
+        most_characters: int = 64_000,
+        at_once: int = 4,
+    ) -> None:
+        self._chain = chain
+        self._wall = clock.wall
+        self._ttl_s = ttl_s
+        self._wait_s = wait_s
+        self._most_texts = most_texts
+        self._most_characters = most_characters
+        self._at_once = at_once
+        self._flights: Flights[Vector] = Flights()
+
+    async def get(self, space: str, texts: Sequence[str], embed: Embed) -> Embedded:
+        """The vector of each text. ``space`` names the model's version and all that changes a vector, such as how
+        many dimensions are wanted, and whose texts they are. Equal texts, in one call or several, are embedded once.
+
+        Raises what ``embed`` raises; what came before is kept. Raises ``PenstockError(UPSTREAM_GARBLED)`` when it
+        brings another number of vectors.
+        """
+        keys = [_key(space, text) for text in texts]
+        wanted = dict(zip(keys, texts, strict=True))
+        names = list(wanted)
+        stored = await self._chain.get(names)
+        found = {
+            key: vector
+            for key, value in zip(names, stored, strict=True)
+            if value is not None and (vector := _unpacked(value)) is not None
+        }
+        missing = {key: text for key, text in wanted.items() if key not in found}
+        made = await self._made(missing, embed, found) if missing else set[bytes]()
+        first = {key: index for index, key in reversed(list(enumerate(keys)))}
+        return Embedded(tuple(found[key] for key in keys), tuple(sorted(first[key] for key in made)))
+
+    async def _made(self, missing: Mapping[bytes, str], embed: Embed, found: dict[bytes, Vector]) -> set[bytes]:
+        """Adds the vectors of ``missing`` to ``found``; tells which it asked the model for."""
+        seats: dict[bytes, Seat[Vector]] = {}
+        for key in missing:
+            if (seat := self._flights.lead(key)) is not None:
+                seats[key] = seat
+        made = set(seats)
+        try:
+            await self._ask({key: missing[key] for key in seats}, embed, found, seats)
+        finally:
+            for seat in seats.values():
+                seat.leave()
+        # One after the other, and nothing led meanwhile: two calls that wait for one another would wait for ever.
+        for key in missing:
+            if key in found:
+                continue
+            seat = await self._flights.seat(key, self._wait_s)
+            if seat.value is not None:
+                found[key] = seat.value
+                continue
+            made.add(key)
+            try:
+                await self._ask({key: missing[key]}, embed, found, {key: seat})
+            finally:
+                seat.leave()
+        return made
+
+    async def _ask(
+        self,
+        texts: Mapping[bytes, str],
+        embed: Embed,
+        found: dict[bytes, Vector],
+        seats: Mapping[bytes, Seat[Vector]],
+    ) -> None:
+        turns = asyncio.Semaphore(self._at_once)
+
+        async def ask(batch: Sequence[bytes]) -> None:
+            async with turns:
+                vectors = await embed([texts[key] for key in batch])
+            if len(vectors) != len(batch):
+                raise PenstockError(
+                    UPSTREAM_GARBLED,
+                    f"The engine gave {len(vectors)} embeddings for {len(batch)} texts; see what it serves.",
+                )
+            until = self._wall() + self._ttl_s
+            for key, vector in zip(batch, vectors, strict=True):
+                found[key] = vector
+                self._chain.put(key, _packed(vector), until)
+                seats[key].land(vector)
+
+        work = [asyncio.ensure_future(ask(batch)) for batch in self.batches(texts)]
+        try:
+            await asyncio.gather(*work)
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    def batches(self, texts: Mapping[bytes, str]) -> list[list[bytes]]:
+        """The keys of ``texts`` in batches, each of texts of about one length, the longest last."""
+        batches: list[list[bytes]] = []
+        for key, text in sorted(texts.items(), key=lambda item: len(item[1])):
+            # By length, so that this one is the longest of its batch.
+            last = batches[-1] if batches else []
+            size = (len(last) + 1) * len(text)
+            if (
+                last
+                and len(last) < self._most_texts
+                and size <= self._most_characters
+                and _alike(texts[last[0]], text)
+            ):
+                last.append(key)
+            else:
+                batches.append([key])
+        return batches
+
+
+def _alike(shortest: str, text: str) -> bool:
+    """Whether padding the one to the other's length wastes little."""
+    return len(text) <= 2 * len(shortest) + 64
+
+
+def _key(space: str, text: str) -> bytes:
+    named = space.encode()
+    digest = hashlib.blake2b(len(named).to_bytes(4, "big"), digest_size=20, person=b"penstock embed 1")
+    digest.update(named)
+    # A client's JSON may hold half of a surrogate pair; it is one text like another.
+    digest.update(text.encode("utf-8", "surrogatepass"))
+    return digest.digest()
+
+
+def _packed(vector: Vector) -> bytes:
+    return (
+        _TOKENS.pack(_FORM, _UNKNOWN if vector.tokens is None else min(vector.tokens, _UNKNOWN - 1)) + vector.floats
+    )
+
+
+def _unpacked(value: bytes) -> Vector | None:
+    if value[:1] != _FORM or len(value) <= _TOKENS.size or (len(value) - _TOKENS.size) % 4:
+        return None
+    _, tokens = _TOKENS.unpack_from(value)
+    return Vector(value[_TOKENS.size :], None if tokens == _UNKNOWN else tokens)

@@ -1,0 +1,28 @@
+"""What caches say of themselves: a row each."""
+
+from __future__ import annotations
+
+from penstock.core.metrics import Counter, Gauge, Histogram
+
+READS = Counter(
+    "penstock_cache_tier_reads",
+    "Entries looked for in a tier, by what came of it: hit; miss; expired, as their time was over; damaged, as the "
+    "bytes were not those that were put; failed; late, as the tier did not answer in time; resting, as it was passed "
+    "over after failures.",
+    ("tier", "outcome"),
+)
+READ_SECONDS = Histogram(
+    "penstock_cache_tier_read_duration_seconds",
+    "How long a request waited for Redis or S3, in seconds, found or not.",
+    (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
+    ("tier",),
+)
+WRITES = Counter(
+    "penstock_cache_tier_writes",
+    "Entries to be written to a tier, by what came of it: written; failed; late; resting, as the tier was passed "
+    "over after failures; shed, as too many waited; large, as no tier takes such.",
+    ("tier", "outcome"),
+)
+WAITING = Gauge("penstock_cache_tier_waiting_writes", "Entries that wait to be written to a tier.", ("tier",))
+
+ROWS = (READS, READ_SECONDS, WRITES, WAITING)
