@@ -32,6 +32,9 @@ SUFFIX = ".spool"
 SEGMENT_BYTES = 8 << 20
 PACE_S = 0.05
 BEAT_S = 1.0
+LASTS_S = 30.0
+"""How long a segment is written at most: the reader deletes whole ones, and what was said is not to lie about for as
+long as nothing more comes."""
 LAG_S = 0.25
 """How far a beat stays behind its clock: a request that is over may be this long on its way to ``put``."""
 
@@ -81,6 +84,8 @@ class Spool:
         self._said_at = now() - _SAY_EVERY_S
         self._fd: int | None = None
         self._number = self._size = self._folder_bytes = 0
+        self._began_at = 0.0
+        self._holds = False
         self._torn = False
         self._asleep = False
         self._awake = threading.Event()
@@ -162,7 +167,7 @@ class Spool:
 
     def _beat(self, at: float) -> None:
         try:
-            self._look()
+            self._look(at)
         except OSError as error:
             self._lose(0, error.strerror or str(error))
         payload = self._encode(Beat(at - LAG_S, self.shed))
@@ -170,7 +175,7 @@ class Spool:
         # Small enough to be let in beyond the limit: who reads it has to hear how much is lost.
         self._write([frame], len(frame), 0)
 
-    def _look(self) -> None:
+    def _look(self, at: float) -> None:
         """How much there is of all owners."""
         found = 0
         ours = segment_name(self._owner, self._number)
@@ -184,6 +189,8 @@ class Spool:
         self._folder_bytes = found
         if self._fd is not None and not there:
             # Somebody has cleared the folder: what is written into a file without a name reaches nobody.
+            self._leave()
+        elif self._holds and not self._began_at <= at < self._began_at + LASTS_S:
             self._leave()
 
     def _write(self, batch: Sequence[bytes], size: int, records: int) -> None:
@@ -203,6 +210,7 @@ class Spool:
             self._lose(records, error.strerror or str(error))
             return
         self._size += size
+        self._holds = self._holds or records > 0
         self._folder_bytes += size
 
     def _open(self) -> int:
@@ -211,6 +219,7 @@ class Spool:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self._number += 1
         self._fd, self._size, self._torn = fd, 0, False
+        self._began_at, self._holds = self._now(), False
         return fd
 
     def _leave(self) -> None:

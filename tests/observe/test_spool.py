@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.core.requests import Beat, RequestContent, RequestRecord
-from penstock.observe.spool import HEADER, LAG_S, Spool, segment_name
+from penstock.observe.spool import HEADER, LAG_S, LASTS_S, Spool, segment_name
 from penstock.observe.spool_reader import PLACES, Batch, SpoolReader
 
 ALL = 100_000
@@ -150,6 +150,23 @@ def test_segments_that_are_done_are_deleted_while_the_writer_goes_on(
         reader.done(batch)
     assert found == [f"r{number}" for number in range(200)]
     assert sorted(folder.glob("*.spool")) == before[-1:]
+
+
+def test_what_was_read_does_not_lie_about_while_nothing_more_comes(
+    opened: Callable[..., Spool], tmp_path: Path
+) -> None:
+    clock = [1_000.0]
+    spool = opened(now=lambda: clock[0])
+    reader = SpoolReader(tmp_path / "spool")
+
+    def left() -> bool:
+        reader.done(reader.read(ALL, {"w1"}))
+        return any(b"r7" in path.read_bytes() for path in (tmp_path / "spool").glob("*.spool"))
+
+    spool.put(record(7))
+    until(left)
+    clock[0] += LASTS_S
+    until(lambda: not left())
 
 
 @settings(max_examples=60, deadline=None)
