@@ -159,7 +159,7 @@ class Recording:
             of.admission,
             gateway=self._gateway,
             worker=self._worker,
-            message="" if error is None else said(error.message),
+            error=error,
             lease=lease,
             tracing=tracing,
             traced=sampled or (self._errors and tracing is not None and summary.ending is Ending.FAILED),
