@@ -58,7 +58,7 @@ class Marks(msgspec.Struct, frozen=True, array_like=True, gc=False):
     closed: float = 0.0
 
 
-class RequestRecord(msgspec.Struct, frozen=True, tag="request", array_like=True, gc=False, kw_only=True):
+class RequestRecord(msgspec.Struct, frozen=True, tag="request", array_like=True, gc=False):
     """The facts of one request. ``request_id`` and ``at``, its arrival, name it: clients choose ids, and may choose
     one twice.
 
