@@ -76,13 +76,15 @@ def masked_text(text: str) -> str:
 
 
 def _any_signs(data: bytes) -> bool:
-    return bool(_signs(data)) or (b"\\u00" in data and _HIDDEN.search(data) is not None)
+    return bool(_signs(data)) or (b"\\" in data and b"\\u00" in data and _HIDDEN.search(data) is not None)
 
 
 def _signs(data: bytes) -> _Signs | None:
     at = b"@" in data
     number = _NUMBER in data.translate(_DIGITS, _BETWEEN)
-    secret = b"earer " in data or b"PRIVATE KEY" in data or (_TOKEN in data.translate(_WORDS) and signed(data))
+    # A byte by itself is looked for in no time, and V is a rare one.
+    pem = b"V" in data and b"PRIVATE KEY" in data
+    secret = pem or b"earer " in data or (_TOKEN in data.translate(_WORDS) and signed(data))
     marks = data.translate(None, _HEXADECIMAL)
     address = b"..." in marks or b"::" in marks
     return _Signs(at, number, secret, address) if at or number or secret or address else None
