@@ -294,7 +294,8 @@ def _standings(view: RolloutView) -> Iterator[str]:
             (
                 each.metric,
                 f"{each.candidate_mean:.3f}" if each.candidate_units else "",
-                f"{each.champion_mean:.3f}" if each.champion_units else "",
+                # It is that of the champion's side of pairs: before there is one, nobody knows it.
+                f"{each.champion_mean:.3f}" if each.candidate_units and each.champion_units else "",
                 *(
                     (f"{each.difference:+.3f}", f"{each.low:+.3f} to {each.high:+.3f}")
                     if each.candidate_units and each.champion_units

@@ -106,7 +106,7 @@ function draw(chart, data) {
   const options = {
     width: Math.max(120, chart.clientWidth),
     height: Number(chart.dataset.height || 150),
-    padding: [8, 6, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     cursor: { points: { size: 6 }, drag: { x: true, y: false, setScale: false }, sync: { key: "penstock", setSeries: false } },
     select: { show: true },
