@@ -128,9 +128,15 @@ class ConsoleSide:
                 exchange.admission = signed.admission
                 return await self._pages.page(_ask(exchange, signed, place, {}, fragment=True))
 
-            await self.streams.run(exchange, ask, ending)
+            await self.streams.run(exchange, ask, ending, self._whose(exchange))
 
         return live
+
+    def _whose(self, exchange: Exchange) -> str:
+        try:
+            return self._sessions.signed(exchange).principal.key_id
+        except PenstockError:
+            return ""
 
     # -- the door ----------------------------------------------------------------------------------------------------
 

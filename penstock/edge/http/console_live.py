@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -15,6 +16,8 @@ from penstock.edge.http.pump import start_stream
 
 MOST = 256
 """Streams of one worker."""
+MOST_EACH = 32
+"""Of them for one who is signed in, so that nobody takes those of all others."""
 EVERY_S = 2.0
 """How often a page is asked for again."""
 
@@ -36,15 +39,22 @@ class Streams:
     them that ask for nothing just now."""
 
     def __init__(
-        self, every_s: float = EVERY_S, most: int = MOST, pace: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        every_s: float = EVERY_S,
+        most: int = MOST,
+        pace: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        each: int = MOST_EACH,
     ) -> None:
         self._every_s = every_s
         self._most = most
+        self._each = each
         self._pace = pace
         self.open = self.waiting = 0
+        self._whose: Counter[str] = Counter()
 
-    async def run(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool]) -> None:
-        """Sends what changes until the client leaves, the session ends or the gateway stops.
+    async def run(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool], whose: str = "") -> None:
+        """Sends what changes until the client leaves, the session ends or the gateway stops. ``whose`` names who is
+        signed in.
 
         Raises ``PenstockError(OUT_OF_RESOURCES)`` when there are too many.
         """
@@ -54,8 +64,15 @@ class Streams:
                 f"{self._most} pages are live at this worker already. Close some, or reload this one by hand.",
                 retry_after=10.0,
             )
+        if self._whose[whose] >= self._each:
+            raise PenstockError(
+                OUT_OF_RESOURCES,
+                f"{self._each} of your pages are live at this worker already. Close some, or reload this by hand.",
+                retry_after=10.0,
+            )
         self.open += 1
         self.waiting += 1
+        self._whose[whose] += 1
         try:
             start_stream(exchange, [])
             exchange.silent = lambda: exchange.write(_PING)
@@ -65,6 +82,9 @@ class Streams:
             exchange.silent = None
             self.open -= 1
             self.waiting -= 1
+            self._whose[whose] -= 1
+            if not self._whose[whose]:
+                del self._whose[whose]
 
     async def _sent(self, exchange: Exchange, ask: Ask, ending: Callable[[], bool]) -> None:
         known: dict[str, bytes] = {}

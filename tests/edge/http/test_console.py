@@ -284,6 +284,23 @@ async def test_streams_are_bounded_and_end_when_the_gateway_stops() -> None:
         await client.aclose()
 
 
+async def test_one_who_is_signed_in_does_not_take_the_streams_of_others() -> None:
+    async with console_site(("owner", "admin")) as front:
+        front.side.streams._each = 1
+        client, other = await front.signed_in("owner"), await front.signed_in("admin")
+        for _ in range(2):
+            async with client.stream("GET", "/console/live/") as stream:
+                await _data(stream.aiter_lines(), "regions")
+                assert (await client.get("/console/live/")).status_code == 503
+                async with other.stream("GET", "/console/live/") as theirs:
+                    await _data(theirs.aiter_lines(), "regions")
+            async with asyncio.timeout(3):
+                while front.side.streams.open:  # noqa: ASYNC110 - nobody tells of it
+                    await asyncio.sleep(0.01)
+        await client.aclose()
+        await other.aclose()
+
+
 # -- the playground ----------------------------------------------------------------------------------------------
 
 
