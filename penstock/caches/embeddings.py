@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -111,23 +111,25 @@ class Embeddings:
             if (seat := self._flights.lead(key)) is not None:
                 seats[key] = seat
         made = set(seats)
-        try:
-            await self._ask({key: missing[key] for key in seats}, embed, found, seats)
-        finally:
-            for seat in seats.values():
-                seat.leave()
-        # One after the other, and nothing led meanwhile: two calls that wait for one another would wait for ever.
-        for key in missing:
-            if key in found:
-                continue
+
+        async def follow(key: bytes) -> None:
             seat = await self._flights.seat(key, self._wait_s)
             if seat.value is not None:
                 found[key] = seat.value
-                continue
+                return
             made.add(key)
             try:
                 await self._ask({key: missing[key]}, embed, found, {key: seat})
             finally:
+                seat.leave()
+
+        # Each follows on its own: two calls that led while they wait for one another would wait for ever.
+        try:
+            await _all(
+                [self._ask(missing, embed, found, seats), *(follow(key) for key in missing if key not in seats)]
+            )
+        finally:
+            for seat in seats.values():
                 seat.leave()
         return made
 
@@ -138,6 +140,7 @@ class Embeddings:
         found: dict[bytes, Vector],
         seats: Mapping[bytes, Seat[Vector]],
     ) -> None:
+        """Embeds those of ``texts`` that have a seat."""
         turns = asyncio.Semaphore(self._at_once)
 
         async def ask(batch: Sequence[bytes]) -> None:
@@ -154,13 +157,7 @@ class Embeddings:
                 self._chain.put(key, _packed(vector), until)
                 seats[key].land(vector)
 
-        work = [asyncio.ensure_future(ask(batch)) for batch in self.batches(texts)]
-        try:
-            await asyncio.gather(*work)
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+        await _all([ask(batch) for batch in self.batches({key: texts[key] for key in seats})])
 
     def batches(self, texts: Mapping[bytes, str]) -> list[list[bytes]]:
         """The keys of ``texts`` in batches, each of texts of about one length, the longest last."""
@@ -179,6 +176,17 @@ class Embeddings:
             else:
                 batches.append([key])
         return batches
+
+
+async def _all(work: Sequence[Coroutine[object, object, None]]) -> None:
+    """Does all at once. When one fails, or this is cancelled, the rest is stopped, and has ended."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _alike(shortest: str, text: str) -> bool:

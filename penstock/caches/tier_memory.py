@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Sequence
 from penstock.caches import Items, Kept
 from penstock.core.clock import Clock
 
-OVERHEAD = 320
+OVERHEAD = 400
 """Bytes that an entry costs beside its key and value."""
-GHOST = 160
+GHOST = 240
 """Bytes that a ghost costs."""
 SMALL = 10
 """The small queue has one part in so many."""
