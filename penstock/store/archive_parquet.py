@@ -22,7 +22,7 @@ from penstock.store.archive import Objects
 from penstock.store.archive_filter import may_have, wanted
 from penstock.store.requests_live import Moved, Places
 from penstock.store.requests_query import Source, key, merged
-from penstock.store.requests_rows import COLUMNS, WORD_COLUMNS, record_of, row_of
+from penstock.store.requests_rows import COLUMNS, WORD_COLUMNS, Rows, record_of
 from penstock.store.words import storable
 
 ROWS = 1 << 14
@@ -75,7 +75,7 @@ class ParquetArchive:
         self, path: Path, records: Iterable[RequestRecord], alive: Callable[[], None]
     ) -> tuple[int, float]:
         rows, last = 0, 0.0
-        found = (row_of(record, storable, storable) for record in records)
+        found = map(Rows(storable, storable).of, records)
         with parquet.ParquetWriter(path, _FACTS, compression="zstd") as writer:
             while group := list(islice(found, ROWS)):
                 columns = [arrow.array(list(values), field.type) for values, field in zip(zip(*group), _FACTS)]  # noqa: B905

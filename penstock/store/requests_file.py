@@ -14,7 +14,7 @@ from penstock.core.requests import Place, RequestQuery, RequestRecord
 from penstock.store import requests_postings as postings
 from penstock.store.requests_postings import Listed, tag
 from penstock.store.requests_query import WORDS, Source, merged, newest_first, statuses, trace_bytes
-from penstock.store.requests_rows import COLUMNS, Row, record_of, row_of, words_of
+from penstock.store.requests_rows import COLUMNS, Row, Rows, record_of, words_of
 from penstock.store.requests_words import SCHEMA as WORDS_SCHEMA
 from penstock.store.requests_words import ReadWords, Words
 from penstock.store.words import storable
@@ -37,18 +37,20 @@ _PLACES = "SELECT rowid, at, request_id FROM facts"
 _ORDER = " ORDER BY at DESC, request_id DESC"
 _UNINDEXED = " ORDER BY +at DESC, request_id DESC"
 _FEW, _MANY = 64, 1024
+# Who writes comes back to the newest pages only.
+_CACHE_KIB = 2048
 _HIGHEST = (1 << 63) - 1
 
 
 def opened(path: Path, schema: str) -> sqlite3.Connection:
     """For the one who writes; the file is made when it is not there, readable by its owner alone. What is deleted is
-    overwritten."""
+    overwritten. Where the machine dies, not the process, the last rows may be lost, as they may in the spool."""
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA secure_delete=ON")
-    connection.execute("PRAGMA cache_size=-16000")
+    connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
     connection.executescript(f"BEGIN IMMEDIATE; {schema} COMMIT;")
     return connection
 
@@ -88,9 +90,9 @@ class FactsWriter:
 
     def append(self, records: Sequence[RequestRecord]) -> int:
         """Writes those that are not there yet; how many were new."""
-        word, subject = self._words.__getitem__, self._subjects.__getitem__
+        row_of = Rows(self._words.__getitem__, self._subjects.__getitem__).of
         with writing(self._connection):
-            rows = [(*row_of(record, word, subject), tag(storable(record.request_id))) for record in records]
+            rows = [(*(row := row_of(record)), tag(row[1])) for record in records]
             new = self._connection.executemany(_INSERT, rows).rowcount
             self._words.flush()
             self._subjects.flush()

@@ -17,7 +17,7 @@ from penstock.store import requests_rows, requests_said
 from penstock.store.database import Database
 from penstock.store.requests_live import Copying, Moved, Part, Parts, Places, by_day
 from penstock.store.requests_query import DAY_S, WORDS, Source, day_of, statuses, trace_bytes
-from penstock.store.requests_rows import record_of, row_of
+from penstock.store.requests_rows import Rows, record_of
 from penstock.store.requests_said import Said, content_of, said_of
 from penstock.store.requests_tables import CONTENTS, REQUESTS
 from penstock.store.words import storable
@@ -46,7 +46,7 @@ class PostgresRequests:
 
     def append(self, records: Sequence[RequestRecord], contents: Sequence[RequestContent]) -> int:
         # In one order everywhere: two that write some of the same rows then wait for one another only one way.
-        facts = sorted((row_of(record, storable, storable) for record in records), key=lambda row: row[:2])
+        facts = sorted(map(Rows(storable, storable).of, records), key=lambda row: row[:2])
         spoken = sorted(map(said_of, contents), key=lambda row: row[:2])
         days = {day_of(row[0]) for row in (*facts, *spoken)}
         for again in (True, False):

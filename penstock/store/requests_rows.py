@@ -6,10 +6,12 @@ that come again and again. ``Word`` is either.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 import msgspec
+from msgspec.structs import astuple
 
 from penstock.core.requests import AttemptMade, ContentPolicy, Marks, RequestRecord
 from penstock.core.usage import Tokens
@@ -53,6 +55,12 @@ _SUBJECT = WORD_COLUMNS.index("subject")
 _FIRST_WORD = 2
 _AFTER_WORDS = _FIRST_WORD + len(WORD_COLUMNS)
 _ESTIMATED, _TRACED, _KEPT = 1, 2, 4
+_HIGHEST = (1 << 63) - 1
+_KNOWN = 4096
+_words = operator.attrgetter(
+    "project", "key_id", "team", "service", "release", "model", "replica", "ending", "code", "cache", "purpose",
+    "content", "gateway", "asked", "rollout", "kind", "dialect",
+)  # fmt: skip
 
 
 class _Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -93,101 +101,119 @@ _COUNTS = Tokens.__struct_fields__
 _POLICIES: Mapping[str, ContentPolicy] = {policy: policy for policy in get_args(ContentPolicy)}
 
 
-def row_of(record: RequestRecord, word: Callable[[str], Word], subject: Callable[[str], Word]) -> Row:
-    """The row, in the order of ``COLUMNS``. ``word`` gives what stands for a word, ``subject`` for a subject."""
-    try:
-        return _row(record, word, subject)
-    except (ValueError, OverflowError):
-        return _row(kept(record), word, subject)
+class Rows:
+    """Makes rows, in the order of ``COLUMNS``. ``word`` gives what stands for a word, ``subject`` for a subject; both
+    always say the same."""
 
+    def __init__(self, word: Callable[[str], Word], subject: Callable[[str], Word]) -> None:
+        self._word = word
+        self._subject = subject
+        self._known: dict[tuple[str, ...], tuple[Word, ...]] = {}
 
-def _row(record: RequestRecord, word: Callable[[str], Word], subject: Callable[[str], Word]) -> Row:
-    first = record.first_chunk_s
-    return (
-        record.at,
-        storable(record.request_id),
-        word(record.project),
-        word(record.key_id),
-        word(record.user),
-        word(record.team),
-        subject(record.subject),
-        word(record.service),
-        word(record.release),
-        word(record.model),
-        word(record.replica),
-        word(record.ending),
-        word(record.code),
-        word(record.cache),
-        word(record.purpose),
-        word(record.content),
-        record.status,
-        record.stream,
-        record.trace,
-        _number(record.cost_nano),
-        round(record.duration_s * 1e6),
-        None if first is None else round(first * 1e6),
-        _encode(_rest(record, word)),
-    )
+    def of(self, record: RequestRecord) -> Row:
+        """The row of a record."""
+        try:
+            return self._row(record)
+        except (ValueError, OverflowError):
+            return self._row(kept(record))
 
+    def _row(self, record: RequestRecord) -> Row:
+        # Words come again and again, and mostly together.
+        words = _words(record)
+        known = self._known.get(words)
+        if known is None:
+            known = self._learn(words)
+        project, key_id, team, service, release, model, replica, ending, code, cache, purpose, content, *rest = known
+        first = record.first_chunk_s
+        return (
+            record.at,
+            storable(record.request_id),
+            project,
+            key_id,
+            self._word(record.user),
+            team,
+            self._subject(record.subject),
+            service,
+            release,
+            model,
+            replica,
+            ending,
+            code,
+            cache,
+            purpose,
+            content,
+            record.status,
+            record.stream,
+            record.trace,
+            _number(record.cost_nano),
+            round(record.duration_s * 1e6),
+            None if first is None else round(first * 1e6),
+            self._rest(record, *rest),
+        )
 
-def _rest(record: RequestRecord, word: Callable[[str], Word]) -> _Rest:
-    queued, between, marks, tokens = record.queued_s, record.between_s, record.marks, record.tokens
-    return _Rest(
-        word(record.gateway),
-        record.worker,
-        None if record.asked == record.service else word(record.asked),
-        word(record.rollout),
-        word(record.kind),
-        word(record.dialect),
-        record.estimated * _ESTIMATED + record.traced * _TRACED + record.kept * _KEPT,
-        storable(record.message),
-        None if tokens is None else _counts(tokens),
-        None if queued is None else round(queued * 1e6),
-        round(record.overhead_s * 1e6),
-        None if between is None else round(between * 1e6),
-        (
-            None if marks.admitted is None else round(marks.admitted * 1e6),
-            None if marks.assigned is None else round(marks.assigned * 1e6),
-            None if marks.prepared is None else round(marks.prepared * 1e6),
-            None if marks.reserved is None else round(marks.reserved * 1e6),
-            None if marks.placed is None else round(marks.placed * 1e6),
-            None if marks.first is None else round(marks.first * 1e6),
-        ),
-        round(marks.closed * 1e6),
-        tuple(
-            _Attempt(
-                made.number,
-                word(made.model),
-                word(made.replica),
-                round(made.began_s * 1e6),
-                round(made.ended_s * 1e6),
-                None if made.first_s is None else round(made.first_s * 1e6),
-                word(made.code),
-                storable(made.message),
-                made.span,
+    def _learn(self, words: tuple[str, ...]) -> tuple[Word, ...]:
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        found = self._known[words] = tuple(map(self._word, words))
+        return found
+
+    def _rest(
+        self, record: RequestRecord, gateway: Word, asked: Word, rollout: Word, kind: Word, dialect: Word
+    ) -> bytes:
+        queued, between, marks, tokens = record.queued_s, record.between_s, record.marks, record.tokens
+        # As ``_Rest``.
+        return _encode(
+            (
+                gateway,
+                record.worker,
+                None if record.asked == record.service else asked,
+                rollout,
+                kind,
+                dialect,
+                record.estimated * _ESTIMATED + record.traced * _TRACED + record.kept * _KEPT,
+                storable(record.message),
+                None if tokens is None else _counts(tokens),
+                None if queued is None else round(queued * 1e6),
+                round(record.overhead_s * 1e6),
+                None if between is None else round(between * 1e6),
+                (
+                    None if marks.admitted is None else round(marks.admitted * 1e6),
+                    None if marks.assigned is None else round(marks.assigned * 1e6),
+                    None if marks.prepared is None else round(marks.prepared * 1e6),
+                    None if marks.reserved is None else round(marks.reserved * 1e6),
+                    None if marks.placed is None else round(marks.placed * 1e6),
+                    None if marks.first is None else round(marks.first * 1e6),
+                ),
+                round(marks.closed * 1e6),
+                [self._attempt(made) for made in record.attempts],
+                record.span,
+                record.parent,
             )
-            for made in record.attempts
-        ),
-        record.span,
-        record.parent,
-    )
+        )
+
+    def _attempt(self, made: AttemptMade) -> tuple[object, ...]:
+        # As ``_Attempt``.
+        word, first = self._word, made.first_s
+        return (
+            made.number,
+            word(made.model),
+            word(made.replica),
+            round(made.began_s * 1e6),
+            round(made.ended_s * 1e6),
+            None if first is None else round(first * 1e6),
+            word(made.code),
+            storable(made.message),
+            made.span,
+        )
 
 
 def _counts(tokens: Tokens) -> tuple[int, ...]:
-    return (
-        _number(tokens.input),
-        tokens.cached_read,
-        tokens.cached_write,
-        _number(tokens.output),
-        tokens.reasoning,
-        tokens.audio_input,
-        tokens.audio_output,
-        tokens.images,
-    )
+    _number(tokens.input), _number(tokens.output)
+    return astuple(tokens)
 
 
 def _number(value: int) -> int:
-    if -(1 << 63) < value < 1 << 63:
+    if -_HIGHEST <= value <= _HIGHEST:
         return value
     raise OverflowError
 
@@ -205,7 +231,7 @@ def words_of(row: Row) -> tuple[list[Word], Word]:
 
 
 def record_of(row: Sequence[Any], word: Callable[[Word], str], subject: Callable[[Word], str]) -> RequestRecord:
-    """The record of a row. ``word`` and ``subject`` undo those of ``row_of``."""
+    """The record of a row. ``word`` and ``subject`` undo those of ``Rows``."""
     rest = _decode(row[-1])
     words = row[_FIRST_WORD:_AFTER_WORDS]
     project, key_id, user, team, person, service, release, model, replica, ending, code, cache, purpose, content = (

@@ -29,6 +29,9 @@ _INSERT = (
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM contents"  # noqa: S608 - our own names
 _MANY = 256
 _FAST = 1
+_WORTH_IT = 1 << 10
+# How a pair begins in MessagePack; nothing of zlib's does.
+_PLAIN = 0x92
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[bytes, bytes]).decode
 
@@ -38,7 +41,10 @@ Said = tuple[float, str, str, str, str, bool, bytes]
 
 def said_of(content: RequestContent) -> Said:
     """The row of a content, in the order of ``COLUMNS``."""
-    body = zlib.compress(_encode((content.request, content.reply)), _FAST)
+    body = _encode((content.request, content.reply))
+    # Of what is short zlib would spare little, and take longer than all the rest of writing it.
+    if len(body) >= _WORTH_IT:
+        body = zlib.compress(body, _FAST)
     words = (storable(content.request_id), storable(content.project), storable(content.service))
     return (content.at, *words, storable(content.subject), content.masked, body)
 
@@ -46,7 +52,8 @@ def said_of(content: RequestContent) -> Said:
 def content_of(row: Sequence[object]) -> RequestContent:
     """The content of a row."""
     at, request_id, project, service, subject, masked, body = row
-    request, reply = _decode(zlib.decompress(bytes(body)))  # type: ignore[call-overload]
+    packed = bytes(body)  # type: ignore[call-overload]
+    request, reply = _decode(packed if packed[0] == _PLAIN else zlib.decompress(packed))
     return RequestContent(
         request_id=str(request_id),
         at=float(at),  # type: ignore[arg-type]
