@@ -51,6 +51,16 @@ _WRITE_ARRAYS = sql.text(
     f" CAST(:key_id AS text[]), CAST(:sums AS bytea[])) ON CONFLICT ({_COLUMNS}) DO UPDATE SET sums = excluded.sums"
 )
 
+# Made once: it takes longer than what SQLite does with them.
+_NOTED = sql.select(FED).where(FED.c.gateway == sql.bindparam("of"))
+_NOTE = sql.update(FED).where(FED.c.gateway == sql.bindparam("of"))
+_THERE = sql.select(*_SUMS).where(
+    SERIES.c.gateway == sql.bindparam("of"),
+    SERIES.c.step == sql.bindparam("tile"),
+    SERIES.c.level == sql.bindparam("known"),
+    SERIES.c.at.in_(sql.bindparam("ats", expanding=True)),
+)
+
 _Named = tuple[str, str, str, str, str]
 _Place = tuple[int, int, int, _Named]
 """Step, level, begin, and the names."""
@@ -66,7 +76,7 @@ class SqlSeries:
     def append_series(self, rows: Sequence[SeriesRow], fed: Fed) -> None:
         with self._database.begin(PATIENCE_S) as connection:
             self._alone(connection, fed.gateway)
-            noted = connection.execute(sql.select(FED).where(FED.c.gateway == fed.gateway)).one_or_none()
+            noted = connection.execute(_NOTED, {"of": fed.gateway}).one_or_none()
             if noted is not None and fed.mark and noted.mark == fed.mark:
                 rows = ()
             kept = Kept(floor(fed.until, MIDDLE), 0, 0) if noted is None else _kept(noted)
@@ -78,7 +88,7 @@ class SqlSeries:
                 new = sql.insert(FED).values(gateway=fed.gateway, fine_from=0, middle_from=0, **told)
                 connection.execute(new)
             else:
-                connection.execute(sql.update(FED).where(FED.c.gateway == fed.gateway).values(**told))
+                connection.execute(_NOTE, {"of": fed.gateway, **told})
 
     def series(self, query: SeriesQuery) -> Sequence[SeriesRow]:
         wanted = _wanted(query)
@@ -191,13 +201,8 @@ class SqlSeries:
         for step, level, at, _ in added:
             times.setdefault((step, level), set()).add(at)
         for (step, level), ats in times.items():
-            there = sql.select(*_SUMS).where(
-                SERIES.c.gateway == gateway,
-                SERIES.c.step == step,
-                SERIES.c.level == level,
-                SERIES.c.at.in_(ats),
-            )
-            for at, service, model, release, project, key_id, packed in connection.execute(there):
+            place = {"of": gateway, "tile": step, "known": level, "ats": sorted(ats)}
+            for at, service, model, release, project, key_id, packed in connection.execute(_THERE, place):
                 parts = added.get((step, level, at, (service, model, release, project, key_id)))
                 if parts is not None:
                     parts.append(unpacked(packed))
