@@ -14,11 +14,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import msgspec
 
 from penstock.control.recording_batch import Taken, Telling, Told
-from penstock.control.threads import in_thread
+from penstock.control.threads import in_thread_of
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.requests import RequestContent, RequestRecord
@@ -32,12 +33,15 @@ _log = logging.getLogger(__name__)
 
 
 class RecordingPace(msgspec.Struct, frozen=True, kw_only=True):
-    """Spools are looked at every ``tick_s``, and about ``records`` read at once. While there is more it rests as long
-    as the batch before took, and ``rest_least_s`` at least. The log gets each batch; the series get what some come
+    """Spools are looked at every ``tick_s``, or every ``busy_s`` while ``many`` records come in it, and about
+    ``records`` read at once: larger batches are less work. While there is more it rests as long as the batch before
+    took, and ``rest_least_s`` at least. The log gets each batch; the series get what some come
     to, every ``series_s`` or when it is as many records, and every ``idle_s`` that there is nothing. Between tries of
     a store that is away it waits ``backoff_s``, twice as long each time, to ``backoff_most_s``."""
 
     tick_s: float = 0.25
+    busy_s: float = 1.0
+    many: int = 100
     series_s: float = 1.0
     records: int = 2000
     rest_least_s: float = 0.01
@@ -74,6 +78,7 @@ class Recorder:
         self._taken: Taken | None = None
         self._told: Told | None = None
         self._end = False
+        self._came = 0
         self._told_at = -math.inf
         self._waiting = 0
         self._stale_since: float | None = None
@@ -85,19 +90,21 @@ class Recorder:
 
     async def run(self) -> None:
         """Keeps at it until cancelled; what is under way is then at its end."""
+        pace = self._pace
         tries = 0
-        while True:
-            began = time.monotonic()
-            self._woken.clear()
-            more = await self._turn(tries)
-            tries = tries + 1 if more is None else 0
-            if more is None:
-                await self._rest(min(self._pace.backoff_s * 2.0 ** min(tries - 1, 16), self._pace.backoff_most_s))
-            elif more:
-                # The event loop, and the store's other users, get as much of the time.
-                await asyncio.sleep(max(self._pace.rest_least_s, time.monotonic() - began))
-            else:
-                await self._rest(self._pace.tick_s)
+        with ThreadPoolExecutor(1, "recorder") as thread:
+            while True:
+                began = time.monotonic()
+                self._woken.clear()
+                more = await self._turn(thread, tries)
+                tries = tries + 1 if more is None else 0
+                if more is None:
+                    await self._rest(min(pace.backoff_s * 2.0 ** min(tries - 1, 16), pace.backoff_most_s))
+                elif more:
+                    # The event loop, and the store's other users, get as much of the time.
+                    await asyncio.sleep(max(pace.rest_least_s, time.monotonic() - began))
+                else:
+                    await self._rest(pace.tick_s if self._came < pace.many else pace.busy_s)
 
     def waiting(self) -> int:
         """Bytes of the spools that the stores do not have yet, as of the last look."""
@@ -128,7 +135,7 @@ class Recorder:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), seconds)
 
-    async def _turn(self, tries: int) -> bool | None:
+    async def _turn(self, thread: Executor, tries: int) -> bool | None:
         """Whether there is more to do at once; None: a store is away."""
         living = frozenset(self._living())
         if self._taken is None and self._told is None:
@@ -136,7 +143,7 @@ class Recorder:
             self._turns += 1
         turn, hurried = self._turns, self._waiters > 0
         try:
-            told = await in_thread(self._bring, living, hurried)
+            told = await in_thread_of(thread, self._bring, living, hurried)
         except (PenstockError, OSError) as error:
             self._away(tries, error)
             return None
@@ -171,7 +178,7 @@ class Recorder:
                 telling, taken = self._next(living)
                 if taken.records or taken.contents:
                     self._requests.append_requests(taken.records, taken.contents)
-                self._taken, self._end = None, taken.whole
+                self._taken, self._end, self._came = None, taken.whole, len(taken.batch.records)
                 if not (hurried or taken.batch.ended or self._due(telling)):
                     return None
                 self._told = telling.tell(taken.batch)
