@@ -74,6 +74,17 @@ class Database:
                 yield connection
                 transaction.rollback()
 
+    def forget(self) -> None:
+        """Empties the log of changes, which else holds what was deleted until it is written over; what somebody
+        reads from just now stays. Nothing in PostgreSQL, whose log is its own affair."""
+        if self.kind == "postgresql":
+            return
+        with self._said(), self._alone(), self._engine.connect() as connection:
+            # Not within a transaction.
+            driver = connection.connection.driver_connection
+            if isinstance(driver, sqlite3.Connection):
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Ends every connection that is not in use, and refuses new transactions. Idempotent."""
         self._closed = True

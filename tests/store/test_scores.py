@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -159,3 +160,15 @@ class Slow(SqlScores):
         self.inserted.set()
         assert self.commit.wait(10)
         return new
+
+
+def test_what_was_erased_is_in_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    database = open_database(sqlite_url(path))
+    migrate(database, now=0.0)
+    store = SqlScores(database)
+    store.append_scores([feedback("one", note=json.dumps({"project": "red", "comment": f"call me {'Ada ' * 900}"}))])
+    assert store.erase_scores([("one", 0.0, "red")]) == 1
+    for each in tmp_path.iterdir():
+        assert b"Ada Ada" not in each.read_bytes(), each.name
+    database.close()
