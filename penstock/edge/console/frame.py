@@ -36,7 +36,7 @@ _GROUPS: tuple[tuple[str, tuple[Way, ...]], ...] = (
         "Watch",
         (
             Way("Overview", "/", "pulse", "o", ("requests:read",)),
-            Way("Requests", "/requests", "list", "r", ("requests:read",)),
+            Way("Requests", "/requests", "list", "r", ("requests:read", "usage:own")),
             Way("Alerts", "/alerts", "bell", "a", ("alerts:read",)),
         ),
     ),
@@ -75,5 +75,7 @@ def navigation(visit: Visit) -> Sequence[Group]:
 
 def home(visit: Visit) -> str:
     """The first page that they may see, after ``/console``; ``/`` where there is none."""
-    groups = navigation(visit)
-    return groups[0].ways[0].way.path if groups else "/"
+    paths = [shown.way.path for group in navigation(visit) for shown in group.ways]
+    # Who sees no requests but their own has another place to begin at.
+    first = [path for path in paths if path != "/requests"]
+    return (first or paths or ["/"])[0]

@@ -108,7 +108,7 @@ async def test_the_menu_has_what_the_role_may_see_and_nothing_else(role: str) ->
         ("audit", "audit:read"),
         ("deployment", "deployment:read"),
         ("playground", "call"),
-        ("requests", "requests:read"),
+        ("requests", "usage:own"),
     ):
         assert (f'href="/console/{path}" data-go' in html) == who.may(permission), path
 
