@@ -15,7 +15,7 @@ from penstock.core.errors import PenstockError
 from penstock.edge.cli.amounts import money, time_taken
 from penstock.edge.cli.asking import PAGE, Told
 from penstock.edge.cli.desk import Desk, at_gateway
-from penstock.edge.cli.showing import Column, line_of, note, table, time_of
+from penstock.edge.cli.showing import Column, json_line, line_of, note, table, time_of
 from penstock.edge.cli.words import ago
 
 FOLLOW_S = 1.0
@@ -80,7 +80,7 @@ _TEXTS = (
 
 @click.command()
 @_filtered
-@click.option("--failed", is_flag=True, help="Only those that failed.")
+@click.option("--failed", is_flag=True, help="Only those that failed or were refused.")
 @click.option("--purpose", type=click.Choice(["client", "internal"]), help="internal: what the gateway asked itself.")
 @click.option("-n", "--most", type=click.IntRange(1), default=50, show_default=True, help="How many at most.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with those that end from now on.")
@@ -178,7 +178,7 @@ def _name(told: Told[RequestView]) -> tuple[float, str]:
 
 def _print_json(told: Told[RequestView]) -> None:
     # A line each, so that they can be piped on while more come.
-    click.echo(bytes(told.raw))
+    click.echo(json_line(told.raw))
 
 
 def _print_table(found: Sequence[Told[RequestView]], follow: bool) -> None:

@@ -63,7 +63,8 @@ def course(view: RequestDetail, width: int) -> Iterator[str]:
         )
     )
     yield _line(view.id, time_of(view.at), view.service or view.asked, whose)
-    parts = [f"{view.ending} {view.status}", f"took {time_taken(view.duration_ms)}"]
+    ending = "refused" if view.ending == "failed" and 400 <= view.status < 500 else view.ending
+    parts = [f"{ending} {view.status}", f"took {time_taken(view.duration_ms)}"]
     if view.first_chunk_ms is not None:
         parts.append(f"first chunk {time_taken(view.first_chunk_ms)}")
     parts.append(f"overhead {time_taken(view.overhead_ms)}")
