@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from penstock.core.accounts import EVERYWHERE
 from penstock.edge.cli.terminal import harmless
 
 NONE = "-"
+_CONTROL = re.compile("[\x7f-\x9f]")
 _TIMES = ("_at", "_until", "_begin", "_end")
 
 
@@ -102,7 +104,12 @@ def line_of(text: str) -> str:
 
 def json_of(raw: bytes | msgspec.Raw) -> str:
     """JSON as it came, with an indent."""
-    return msgspec.json.format(bytes(raw), indent=2).decode()
+    return json_line(msgspec.json.format(bytes(raw), indent=2))
+
+
+def json_line(raw: bytes | msgspec.Raw) -> str:
+    """JSON as it came. Control characters that JSON lets stand are escaped: some terminals obey them."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", bytes(raw).decode())
 
 
 def note(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from decimal import Decimal
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.edge.cli.showing import Column, line_of, table
+from penstock.edge.cli.showing import Column, json_line, json_of, line_of, table
 from penstock.edge.cli.words import ago, ahead, dollars, duration, rate, subject
 
 
@@ -54,3 +55,11 @@ def test_a_table_has_a_line_for_each_row_and_drives_no_terminal(rows: list[list[
     assert len(lines) == (len(rows) + 1 if rows else 0)
     assert all(line == line_of(line) or "  " in line for line in lines)
     assert not any(ord(char) < 32 or 127 <= ord(char) < 160 for line in lines for char in line)
+
+
+def test_json_drives_no_terminal_and_says_the_same() -> None:
+    # CSI as one character, which JSON lets stand: "clear the screen".
+    raw = '{"user":"\x9b2J\x7f \\u001b[2J ü"}'.encode()
+    for shown in (json_line(raw), json_of(raw)):
+        assert shown.replace("\n", "").isprintable()
+        assert json.loads(shown) == json.loads(raw)
