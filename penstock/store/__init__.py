@@ -60,8 +60,9 @@ class LedgerStore(Protocol):
     def append(self, entries: Sequence[Entry]) -> int:
         """Writes the rows that are not there yet, by request and attempt, in one transaction; how many were new."""
 
-    def request(self, request_id: str) -> Sequence[Entry]:
-        """The rows of one request, by attempt."""
+    def request(self, request_id: str, near: float | None = None) -> Sequence[Entry]:
+        """The rows of one request, by attempt; with ``near`` only those received within a second of then, as clients
+        may call all of their requests alike."""
 
     def sums(self, query: UsageQuery, by: Sequence[GroupBy]) -> Sequence[UsageSum]:
         """Added up, in the order of the groups; one sum when ``by`` is empty."""

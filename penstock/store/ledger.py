@@ -82,8 +82,10 @@ class SqlLedger:
             rows = [dict(zip(COLUMNS, row, strict=True)) for row in rows_of(ordered, 0)]
             return connection.execute(_INSERT_JSON, {"rows": msgspec.json.encode(rows).decode()}).rowcount
 
-    def request(self, request_id: str) -> Sequence[Entry]:
+    def request(self, request_id: str, near: float | None = None) -> Sequence[Entry]:
         query = sql.select(LEDGER).where(LEDGER.c.request_id == storable(request_id), self._runs(0.0, None))
+        if near is not None:
+            query = query.where(LEDGER.c.received_at.between(near - 1.0, near + 1.0))
         with self._database.read() as connection:
             return [
                 entry_of(row) for row in connection.execute(query.order_by(LEDGER.c.attempt, LEDGER.c.received_at))

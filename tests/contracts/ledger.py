@@ -95,6 +95,8 @@ class LedgerContract:
         rows = [entry("a", project="red"), entry("a", project="blue", received_at=NOON + 60)]
         assert ledger.append(rows) == 2
         assert list(ledger.request("a")) == rows
+        assert list(ledger.request("a", NOON + 60.9)) == rows[1:]
+        assert list(ledger.request("a", NOON + 30)) == []
 
     def test_many_at_once(self, ledger: LedgerStore) -> None:
         assert ledger.append([entry(str(n), received_at=NOON + n) for n in range(2345)]) == 2345

@@ -93,9 +93,10 @@ class FakeStore:
             self.scores.update(fresh)
             return len(fresh)
 
-    def request(self, request_id: str) -> Sequence[Entry]:
+    def request(self, request_id: str, near: float | None = None) -> Sequence[Entry]:
         with self._call(1):
-            return [self.rows[key] for key in sorted(self.rows) if key[0] == request_id]
+            found = [self.rows[key] for key in sorted(self.rows) if key[0] == request_id]
+            return [row for row in found if near is None or abs(row.received_at - near) <= 1.0]
 
     # What shipping asks no store for.
     def sums(self, query: UsageQuery, by: Sequence[GroupBy]) -> Sequence[UsageSum]:

@@ -61,7 +61,7 @@ def one(sources: Sources, turn: Turn, _: object, __: Ask) -> RequestDetail:
     """Raises ``PenstockError(NOT_FOUND)``, too when it is another's."""
     seen = _records(sources, turn)
     record = _chosen(seen, turn)
-    rows = [each for each in sources.ledger.request(record.request_id) if _of(record, each)]
+    rows = [each for each in sources.ledger.request(record.request_id, record.at) if _of(record, each)]
     scores: dict[str, float] = {}
     if sources.scores is not None:
         for score in sources.scores.of_request(record.request_id):
