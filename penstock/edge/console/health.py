@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from penstock.control.observed.views import OverviewView, PointView
+from penstock.control.observed.views import AlertView, OverviewView, PointView
 from penstock.edge.console import showing
 
 Kind = Literal["good", "warn", "bad", "unknown", "quiet"]
@@ -46,11 +46,11 @@ def health(overview: OverviewView, window: str) -> Health:
     if failing is not None and failing >= BAD_SHARE:
         return Health("bad", f"{showing.share(failing)} of requests fail.", traffic)
     if paging:
-        return Health("bad", paging[0].text.rstrip(".") + ".", _others(len(paging) - 1, traffic))
+        return Health("bad", _said(paging[0]), _others(len(paging) - 1, traffic))
     if gone:
         return Health("warn", f"Nothing is heard of {_names(gone)}.", traffic)
     if firing:
-        return Health("warn", firing[0].text.rstrip(".") + ".", _others(len(firing) - 1, traffic))
+        return Health("warn", _said(firing[0]), _others(len(firing) - 1, traffic))
     if failing is not None and failing >= WARN_SHARE:
         return Health("warn", f"{showing.share(failing)} of requests fail.", traffic)
     if overview.total is None:
@@ -93,6 +93,14 @@ def _names(names: list[str]) -> str:
 
 def _is(names: list[str]) -> str:
     return "is" if len(names) == 1 else "are"
+
+
+def _said(alert: AlertView) -> str:
+    """What it says. An objective's tells numbers of when it began, which would stand beside those of now."""
+    if alert.kind not in ("burn", "quality"):
+        return alert.text.rstrip(".") + "."
+    objective = alert.id.removeprefix(f"slo/{alert.service}/").rpartition("/")[0]
+    return f"{alert.service} misses its objective {objective}."
 
 
 def _others(count: int, traffic: str) -> str:
