@@ -29,13 +29,18 @@ def test_the_committed_reference_is_up_to_date(
     assert (ROOT / "docs/reference" / path).read_text() == fresh, f"run: penstock schema {' '.join(args)} > {path}"
 
 
+@pytest.fixture(scope="module")
+def page() -> str:
+    return reference.page()
+
+
 @pytest.mark.parametrize("kind", structs(), ids=lambda kind: kind.cls.__name__)
-def test_every_setting_is_documented(kind: inspect.StructType) -> None:
+def test_every_setting_is_documented(kind: inspect.StructType, page: str) -> None:
     described = docs(kind.cls)
     assert kind.cls.__doc__
     for field in kind.fields:
         assert described.get(field.encode_name, "").endswith("."), field.encode_name
-        assert f"`{field.encode_name}`" in reference.page()
+        assert f"`{field.encode_name}`" in page
 
 
 def valid(text: bytes) -> bool:
