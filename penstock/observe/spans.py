@@ -8,7 +8,7 @@ Whom a client asks for is left out: what has left for a collector could not be e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal
@@ -27,15 +27,8 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
 )
 """The conventions' word for a kind of request."""
 
-# The rooms of the path, and the mark at which a request leaves each.
-_ROOMS = (
-    ("admit", "admitted"),
-    ("assign", "assigned"),
-    ("prepare", "prepared"),
-    ("reserve", "reserved"),
-    ("place", "placed"),
-    ("dispatch", "first"),
-)
+# The rooms of the path, in the order of the marks at which a request leaves them.
+_ROOMS = ("admit", "assign", "prepare", "reserve", "place", "dispatch")
 _DISPATCH = "dispatch"
 _WAITED = frozenset(fault.code for fault in (QUEUE_FULL, SHED, QUEUE_TIMEOUT, DEADLINE_EXCEEDED))
 
@@ -144,13 +137,16 @@ def _rooms(record: RequestRecord) -> list[Bar]:
     if not record.attempts and record.code in _WAITED:
         # The mark says when it stopped waiting, with a place or without one.
         marks = msgspec.structs.replace(marks, placed=None)
-    left: Sequence[tuple[str, float | None]] = [(room, getattr(marks, mark)) for room, mark in _ROOMS]
-    came = max((place for place, (_, at) in enumerate(left) if at is not None), default=-1)
+    left = (marks.admitted, marks.assigned, marks.prepared, marks.reserved, marks.placed, marks.first)
+    came = len(left) - 1
+    while came >= 0 and left[came] is None:
+        came -= 1
     if record.attempts:
         # Where a service has no bound nobody waits for a place.
         came = max(came, len(_ROOMS) - 2)
     rooms, begin = [], 0.0
-    for place, (room, at) in enumerate(left):
+    for place, room in enumerate(_ROOMS):
+        at = left[place]
         if at is not None:
             rooms.append(Bar(room, begin, max(begin, at), 1))
             begin = rooms[-1].end
