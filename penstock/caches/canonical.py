@@ -21,7 +21,7 @@ from penstock.core.chat import Call, Kind
 
 IGNORED = frozenset(
     {"user", "stream", "stream_options", "metadata", "store", "safety_identifier", "prompt_cache_key"}
-    | {"prompt_cache_retention", "service_tier", "request_id", "extra_headers", "timeout"}
+    | {"prompt_cache_retention", "service_tier", "request_id"}
 )
 """Members that say who asks, how the answer travels or who keeps it; never what it is."""
 
@@ -38,7 +38,7 @@ Unfit = Literal["off", "sampled", "choices", "tools"]
 and the service has not opted in; it wants several answers that differ; it has tools and the service has not opted
 in."""
 
-_NOTHING = (b"null", b"[]", b"{}", b"false")
+_NOTHING = (b"null", b"[]")
 
 
 def _number(text: str) -> int | float:
@@ -56,7 +56,8 @@ def _finite(value: float) -> float:
 _values = msgspec.json.Decoder(float_hook=_number)
 _sorted = msgspec.json.Encoder(order="sorted")
 _as_given = msgspec.json.Encoder()
-_length = int.to_bytes
+_FORM = "penstock exact 1 "
+"""The version of what a key is of."""
 
 
 def canonical(fields: Mapping[str, msgspec.Raw]) -> bytes | None:
@@ -80,12 +81,9 @@ def key_of(call: Call, *, project: str, release: str, caller: str = "") -> Cache
     text = canonical(call.fields)
     if text is None:
         return None
-    digest = hashlib.blake2b(digest_size=20, person=b"penstock exact 1")
-    for part in (project, release, call.kind.value, caller):
-        encoded = part.encode()
-        digest.update(_length(len(encoded), 4, "big") + encoded)
-    digest.update(text)
-    return CacheKey(digest.digest())
+    # Each part after its length: no two lists of parts are one text.
+    parts = f"{_FORM}{len(project)}:{project}{len(release)}:{release}{call.kind.value}{len(caller)}:{caller}"
+    return CacheKey(hashlib.blake2b(parts.encode("utf-8", "surrogatepass") + b"\0" + text, digest_size=20).digest())
 
 
 def deterministic(fields: Mapping[str, msgspec.Raw]) -> bool:

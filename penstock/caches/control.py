@@ -20,14 +20,11 @@ class Control(msgspec.Struct, frozen=True):
     only_cached: bool = False
 
 
-_NOTHING_SAID = Control()
-
-
 def control(header: str) -> Control:
     """Reads the header's value, all its lines joined by commas. What nobody knows, or makes no sense, is nothing
     said (RFC 9111, 5.2.3); of an age that is no number the strictest holds."""
     if not header:
-        return _NOTHING_SAID
+        return Control()
     said: dict[str, str] = {}
     for directive in header.split(","):
         name, _, value = directive.partition("=")

@@ -7,7 +7,6 @@ so that nobody waits for them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -32,8 +31,11 @@ _THREAD_FROM = 32 << 10
 
 
 class GuardedTier:
-    """Reads and writes of one ``Tier``, sealed, each with a deadline in seconds. Owns the tier. For one event
-    loop."""
+    """Reads and writes of one ``Tier``, sealed, each with a deadline in seconds. Owns the tier. For one event loop.
+
+    For more than ``most_keys`` at once nobody waits: a tier that is asked for each by itself would be late, and be
+    taken for one that is slow.
+    """
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class GuardedTier:
         compress_from: int,
         most_waiting: int,
         most_waiting_bytes: int,
+        most_keys: int = 4096,
         clock: Clock,
         meter: Meter,
     ) -> None:
@@ -53,6 +56,7 @@ class GuardedTier:
         self._compress_from = compress_from
         self._most_waiting = most_waiting
         self._most_waiting_bytes = most_waiting_bytes
+        self._most_keys = most_keys
         self._clock = clock
         self._meter = meter
         self._reading = Breaker()
@@ -68,6 +72,9 @@ class GuardedTier:
     async def get(self, keys: Sequence[bytes]) -> Sequence[Opened | None]:
         """What it has of ``keys``, in order, and may be served. Never raises; waits ``read_s`` at most."""
         nothing: Sequence[Opened | None] = [None] * len(keys)
+        if len(keys) > self._most_keys:
+            self._count("many", len(keys))
+            return nothing
         started = self._clock.now()
         if not self._reading.may(started):
             self._count("resting", len(keys))
@@ -141,8 +148,7 @@ class GuardedTier:
         if self._writer is not None:
             await asyncio.wait((self._writer,), timeout=DRAIN_S)
             self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
+            await asyncio.gather(self._writer, return_exceptions=True)
             self._writer = None
         await self._tier.aclose()
 

@@ -8,7 +8,7 @@ READS = Counter(
     "penstock_cache_tier_reads",
     "Entries looked for in a tier, by what came of it: hit; miss; expired, as their time was over; damaged, as the "
     "bytes were not those that were put; failed; late, as the tier did not answer in time; resting, as it was passed "
-    "over after failures.",
+    "over after failures; many, as it is not asked for so many at once.",
     ("tier", "outcome"),
 )
 READ_SECONDS = Histogram(

@@ -153,7 +153,7 @@ TOOL = [{"type": "function"}]
         (call_of(n=2, seed=1), Exact(), None),
         (call_of(tools=TOOL, seed=1), Exact(sampled=True), "tools"),
         (call_of(functions=TOOL, seed=1), Exact(), "tools"),
-        (call_of(web_search_options={"a": 1}, seed=1), Exact(), "tools"),
+        (call_of(web_search_options={}, seed=1), Exact(), "tools"),
         (call_of(tools=[], seed=1), Exact(), None),
         (call_of(tools=TOOL, seed=1), Exact(tools=True), None),
         (call_of(tools=TOOL), Exact(tools=True), "sampled"),

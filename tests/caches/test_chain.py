@@ -72,6 +72,7 @@ class House:
                 compress_from=100,
                 most_waiting=most_waiting,
                 most_waiting_bytes=most_waiting_bytes,
+                most_keys=10,
                 clock=self.clock,
                 meter=self.sums,
             )
@@ -259,6 +260,14 @@ async def test_large_values_are_packed_beside_the_loop() -> None:
     house.chain.put(b"a", value, house.until)
     await house.written(2)
     assert await house.chain.get([b"a"]) == [value]
+
+
+async def test_for_many_at_once_a_tier_is_not_asked() -> None:
+    house = House()
+    house.near.held[b"1"] = seal(b"1", b"x", house.until, compress_from=0)
+    assert await house.chain.get([b"%d" % number for number in range(11)]) == [None] * 11
+    assert house.near.calls == 0
+    assert (await house.chain.get([b"%d" % number for number in range(10)]))[1] == b"x"
 
 
 async def test_without_any_tier_nothing_is_kept() -> None:
