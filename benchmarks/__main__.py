@@ -18,6 +18,7 @@ from benchmarks import (
     prefix,
     request_log,
     rollouts,
+    semantic,
     servers,
     shipping,
     upstream_client,
@@ -32,6 +33,7 @@ _BY_ITSELF = (
     "prefix",
     "request-log",
     "rollouts",
+    "semantic",
     "servers",
     "shipping",
 )
@@ -62,6 +64,8 @@ def main() -> None:
             prefix.main(asked.trace)
         case "rollouts":
             rollouts.main(asked.runs, asked.chart)
+        case "semantic":
+            semantic.main(asked)
         case "held":
             held.main(asked.streams, asked.seconds, asked.over)
         case "memory":
@@ -105,6 +109,9 @@ def _parsed() -> argparse.Namespace:
     command = commands.add_parser("prefix", help="how often each balancing policy finds a prefix cache, on a trace")
     command.add_argument("trace", type=Path, help="a trace of Mooncake's, as a file of JSON lines")
     rollouts.parse(commands.add_parser("rollouts", help="how often gates err, and how soon they see a drop"))
+    semantic.parse(
+        commands.add_parser("semantic", help="whether the semantic cache keeps its bound, and what it hits")
+    )
     commands.add_parser("json", help="JSON libraries at what the gateway does with it")
     commands.add_parser("servers", help="HTTP servers by themselves: ours, uvicorn, hypercorn, granian")
     commands.add_parser("batching", help="tokens per second of llama.cpp at 1 client and at 8")

@@ -16,6 +16,7 @@ _AIM: Final = 0.93
 _NEAREST: Final = 4000
 _BOLDEST: Final = 1.2
 """The share of wrong hits that is aimed at is at most this much of ``max_error``, however much was saved before."""
+_WORST: Final = 0.5
 _AUDITED: Final = 150.0
 _STEP: Final = 0.9
 _GRACE: Final = 5
@@ -74,7 +75,8 @@ def aim(limits: Limits, at: Standing, optimism: float) -> float:
 
 def threshold(limits: Limits, risks: Numbers, share: float, optimism: float) -> float:
     """The risk up to which requests like these may hit, so that the expected share of wrong hits among all is at most
-    ``share``. -1: none may. ``risks`` are of recent requests, sorted; 1 for those that can never hit."""
+    ``share``. At most a half: what is more likely wrong than right is no hit, whatever the budget. -1: none may.
+    ``risks`` are of recent requests, sorted; 1 for those that can never hit."""
     if not len(risks):
         return -1.0
     wrong = risks.astype(np.float64).cumsum()
@@ -82,7 +84,7 @@ def threshold(limits: Limits, risks: Numbers, share: float, optimism: float) -> 
     if limits.max_wrong_per_hit is not None:
         per_hit = optimism * wrong[:count] / np.arange(1, count + 1)
         count = int((per_hit <= _AIM * limits.max_wrong_per_hit).sum())
-    return float(risks[count - 1]) if count else -1.0
+    return min(_WORST, float(risks[count - 1])) if count else -1.0
 
 
 class Optimism:

@@ -98,6 +98,7 @@ NEGATING_PREFIXES: Final = ("un", "in", "im", "il", "ir", "dis", "non", "mis", "
 """What makes ``unsafe`` of ``safe``."""
 
 CONTRARIES: Final = _pairs(
+    "cheapest/expensive cheaper/expensive best/bad wives/husbands "
     "before/after above/below over/under up/down upstairs/downstairs left/right north/south east/west "
     "northern/southern eastern/western increase/decrease increase/reduce increase/lower raise/lower raise/reduce "
     "raise/cut rise/fall gain/lose more/less more/fewer most/least many/few max/min maximum/minimum highest/lowest "
@@ -259,7 +260,7 @@ UNITS: Final = MappingProxyType(
 )
 """Words of measure, each with its usual name."""
 
-MEASURES: Final = frozenset(UNITS) - _words("second seconds m g l v w min stone stones foot feet day days day cup")
+MEASURES: Final = frozenset(UNITS) - _words("second m g l v w min stone stones foot cup")
 """Those that are a measure even without a number before them."""
 
 _ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "

@@ -55,10 +55,12 @@ class Ring:
 
 
 class Correction(msgspec.Struct):
-    """What labels of one entry say beyond the model: the slope and the curvature of their likelihood."""
+    """What labels of one entry say beyond the model: the slope and the curvature of their likelihood, and how often
+    it did not serve where the model thought that it would."""
 
     slope: float = 0.0
     curve: float = 0.0
+    faults: int = 0
 
 
 class Entries:
@@ -70,16 +72,19 @@ class Entries:
         self.found: OrderedDict[str, Correction] = OrderedDict()
 
     def shift(self, entry: str) -> float:
-        """What is added to the log odds of this entry, in [-4, 1]: distrust comes sooner than trust. The mode of a
-        normal prior of variance 1 and the labels, after one step."""
+        """What is added to the log odds of this entry, in [-12, 1]: the mode of a normal prior of variance 1 and the
+        labels, after one step, and 3 less for each fault. Distrust comes sooner than trust."""
         met = self.found.get(entry)
-        return 0.0 if met is None else max(-4.0, min(1.0, met.slope / (1.0 + met.curve)))
+        if met is None:
+            return 0.0
+        return max(-12.0, min(1.0, met.slope / (1.0 + met.curve)) - 3.0 * met.faults)
 
     def label(self, entry: str, chance: float, same: bool) -> None:
         """One label, where the model (with the correction so far) gave this chance that the same answer serves."""
         met = self.found.pop(entry, None) or Correction()
         met.slope += same - chance
         met.curve += chance * (1.0 - chance)
+        met.faults += chance > 0.5 and not same
         self.found[entry] = met
         if len(self.found) > self._most:
             self.found.popitem(last=False)

@@ -24,6 +24,7 @@ _RIDGE: Final = (3.0, 100.0, 1e-3)
 """Of features and hinges, of the product, of the constant."""
 _CLIPPED: Final = 8.0
 _AT_ONCE: Final = 2048
+_CLOSE: Final = 0.02
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -83,24 +84,34 @@ class Lesson(msgspec.Struct, frozen=True):
         bent = len(scale.middle) - (self.rows.shape[1] - features.COUNT)
         ridge = np.full(len(scale.middle) + 1, _RIDGE[0], np.float32)
         ridge[bent:], ridge[-1] = _RIDGE[1], _RIDGE[2]
-        weights = self.before.weights if self.before else np.zeros(len(ridge), np.float32)
-        for _ in range(3 if self.before else 8):
-            step = self._step(scale, weights, ridge)
-            weights = (weights - np.clip(step, -2.0, 2.0)).astype(np.float32)
-            if np.abs(step).max() < 5e-3:
+        weights: Numbers = self.before.weights if self.before else np.zeros(len(ridge), np.float32)
+        best, kept = np.inf, weights
+        for _ in range(6 if self.before else 12):
+            loss, step = self._step(scale, weights, ridge)
+            if loss > best + 1e-6 * abs(best):
+                # Too far: half the way back to where it was better.
+                weights = ((kept + weights) / 2).astype(np.float32)
+                continue
+            best, kept = loss, weights
+            if np.abs(step).max() < _CLOSE:
                 break
-        return Model(scale, weights, self.labels)
+            weights = (weights - np.clip(step, -2.0, 2.0)).astype(np.float32)
+        return Model(scale, kept, self.labels)
 
-    def _step(self, scale: Scale, weights: Numbers, ridge: Numbers) -> NDArray[np.float64]:
+    def _step(self, scale: Scale, weights: Numbers, ridge: Numbers) -> tuple[float, NDArray[np.float64]]:
+        """The loss here, and Newton's step from here."""
+        loss = float(ridge @ weights**2) / 2
         slope = (ridge * weights).astype(np.float64)
         curve = np.diag(ridge).astype(np.float64)
         for at in range(0, len(self.rows), _AT_ONCE):
             part = slice(at, at + _AT_ONCE)
             inputs = scale.inputs(self.rows[part])
-            chance = chances(inputs @ weights)
+            scores = np.clip(inputs @ weights, -30.0, 30.0)
+            chance = chances(scores)
+            loss += float(self.weights[part] @ np.logaddexp(0.0, np.where(self.same[part], -scores, scores)))
             slope += inputs.T @ (self.weights[part] * (chance - self.same[part]))
             curve += (inputs * (self.weights[part] * chance * (1 - chance) + 1e-6)[:, None]).T @ inputs
-        return np.linalg.solve(curve, slope).astype(np.float64)
+        return loss, np.linalg.solve(curve, slope).astype(np.float64)
 
 
 def chances(scores: Numbers) -> Numbers:

@@ -105,7 +105,7 @@ def profile(text: str) -> Profile:
         numbers=numbers,
         loose=loose,
         units=units,
-        members=_members(words),
+        members=_members(raw, words),
         negated=_negated(words),
         half_negated=not lexicon.HALF_NEGATIONS.isdisjoint(words),
         opening=next((lexicon.QUESTION[word] for word in words[:3] if word in lexicon.QUESTION), ""),
@@ -219,13 +219,14 @@ def _digits(word: str) -> float:
     return float(f"{whole}.{rest.replace('.', '') or 0}")
 
 
-def _members(words: list[str]) -> frozenset[tuple[int, str]]:
-    found = [member for word in words for member in lexicon.MEMBERS.get(word, ())]
+def _members(raw: list[str], words: list[str]) -> frozenset[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
     for at, word in enumerate(words):
-        if word in ("may", "march") and any(
-            near[:1].isdigit() for near in (words[at - 1 : at] + words[at + 1 : at + 2])
-        ):
-            found.append((lexicon.MEMBERS["june"][0][0], word))
+        found += lexicon.MEMBERS.get(word) or lexicon.MEMBERS.get(word.removesuffix("s"), ())
+        if word in ("may", "march"):
+            dated = any(near[:1].isdigit() for near in (words[at - 1 : at] + words[at + 1 : at + 2]))
+            if dated or (at and raw[at][0].isupper() and not raw[at].isupper()):
+                found.append((lexicon.MEMBERS["june"][0][0], word))
     return frozenset(found)
 
 

@@ -56,7 +56,7 @@ class _State(msgspec.Struct, array_like=True):
     labels: _Rows
     window_added: int
     window: _Rows
-    entries: list[tuple[str, float, float]]
+    entries: list[tuple[str, float, float, int]]
     model: _Model | None
 
 
@@ -78,7 +78,7 @@ def saved(desk: Desk) -> bytes:
         labels=_rows(desk.labels),
         window_added=desk.window.added,
         window=_rows(desk.window),
-        entries=[(entry, met.slope, met.curve) for entry, met in desk.entries.found.items()],
+        entries=[(entry, met.slope, met.curve, met.faults) for entry, met in desk.entries.found.items()],
         model=_model(desk.model) if desk.model else None,
     )
     return msgspec.msgpack.encode(state)
@@ -110,8 +110,8 @@ def _fill(desk: Desk, state: _State) -> None:
     desk.optimism = Optimism(state.found, state.predicted)
     _refill(desk.labels, state.labels, state.labels_added)
     _refill(desk.window, state.window, state.window_added)
-    for entry, slope, curve in state.entries:
-        desk.entries.found[entry] = Correction(slope, curve)
+    for entry, slope, curve, faults in state.entries:
+        desk.entries.found[entry] = Correction(slope, curve, faults)
     if (of := state.model) is not None:
         width = COUNT + desk.dimensions
         scale = Scale(_numbers(of.knots).reshape(-1, 5), _numbers(of.middle), _numbers(of.unit))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from penstock.caches.semantic import lexicon
 from penstock.caches.semantic.profile import Link, Profile
+
+_ENDINGS = (
+    *(("s", ""), ("es", ""), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"), ("est", ""), ("est", "e")),
+    *(("iest", "y"), ("er", ""), ("er", "e"), ("ier", "y"), ("ly", ""), ("ies", "y"), ("ied", "y")),
+)
 
 Veto = Literal["script", "language", "number", "unit", "negation", "contrary", "kind", "name", "swap", "question"]
 """Why: other writing or language; other numbers or dates; other units; one says not; one says the contrary
@@ -55,10 +61,24 @@ def _other_member(a: Profile, b: Profile) -> bool:
 
 
 def _contrary(only_a: frozenset[str], only_b: frozenset[str]) -> bool:
-    for word in only_a:
-        if (contraries := lexicon.CONTRARIES.get(word)) and not contraries.isdisjoint(only_b):
-            return True
+    roots = {root for word in only_b if (root := _root(word))}
+    if roots and any((root := _root(word)) and not roots.isdisjoint(lexicon.CONTRARIES[root]) for word in only_a):
+        return True
     return _prefixed(only_a, only_b) or _prefixed(only_b, only_a)
+
+
+@lru_cache(maxsize=65536)
+def _root(word: str) -> str:
+    """The form of a word that has a contrary, ``""`` where none has: ``tenants`` is ``tenant``."""
+    if word in lexicon.CONTRARIES:
+        return word
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending):
+            plain = word[: -len(ending)] + instead
+            for form in (plain, plain[:-1] if plain[-2:-1] == plain[-1:] else plain):
+                if form in lexicon.CONTRARIES:
+                    return form
+    return ""
 
 
 def _prefixed(longer: frozenset[str], plain: frozenset[str]) -> bool:
