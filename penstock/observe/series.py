@@ -89,7 +89,8 @@ def add_record(sums: RowSum, record: RequestRecord) -> None:
         sums.codes[record.code] = sums.codes.get(record.code, 0) + 1
     duration, first = record.duration_s, record.first_chunk_s
     tokens = record.tokens
-    if tokens is not None:
+    # An upper bound of what an attempt that broke off may have made would pass for work that was done.
+    if tokens is not None and not record.estimated:
         sums.input_tokens += tokens.input
         sums.cached_tokens += tokens.cached_read
         sums.output_tokens += tokens.output

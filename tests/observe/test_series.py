@@ -56,6 +56,11 @@ def test_how_requests_end() -> None:
     assert row.codes == {"internal": 1, "upstream": 2, "rate_limited": 1, "cut": 1}
 
 
+def test_an_upper_bound_is_paid_and_no_work_that_was_done() -> None:
+    row = folded(record(tokens=Tokens(input=10, output=4096), estimated=True, cost_nano=7, stream=True))
+    assert (row.input_tokens, row.output_tokens, row.streamed_tokens, row.cost_nano) == (0, 0, 0, 7)
+
+
 def test_tokens_cost_and_speed() -> None:
     tokens = Tokens(input=10, cached_read=4, output=21)
     row = folded(
