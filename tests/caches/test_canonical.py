@@ -8,7 +8,7 @@ import time
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from penstock.caches.canonical import IGNORED, ORDERED, canonical, key_of, unfit
 from penstock.caches.config import Exact
@@ -54,6 +54,7 @@ def form(text: str) -> bytes | None:
     return canonical(members(text.encode()))
 
 
+@settings(max_examples=50, deadline=None)
 @given(REQUESTS, st.randoms(use_true_random=False))
 def test_order_white_space_and_spelling_do_not_matter(request: dict[str, object], dice: random.Random) -> None:
     plain = form(json.dumps(request))

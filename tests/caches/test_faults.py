@@ -30,7 +30,7 @@ from tests.caches.doubles import Sums, entry_of
 from tests.redis import RedisServer
 
 READ_S = 0.25
-QUESTIONS = 60
+QUESTIONS = 30
 
 
 def key_of(question: int) -> CacheKey:
@@ -113,9 +113,9 @@ class Load:
         return sum(fresh) / len(fresh)
 
     async def until(self, share: float) -> None:
-        """Waits until so many of 200 questions are hits."""
+        """Waits until so many of 100 questions are hits."""
         deadline = time.monotonic() + 20
-        while await self.more(200) < share:
+        while await self.more(100) < share:
             assert time.monotonic() < deadline, "the hits do not come back"
 
     async def stop(self) -> None:
@@ -169,7 +169,7 @@ async def test_killed(place: Place) -> None:
     load = Load(place.gateways)
     await load.until(0.9)
     await asyncio.to_thread(place.server.kill)
-    assert await load.more(300) < 0.9
+    assert await load.more(150) < 0.9
     await asyncio.to_thread(place.server.start)
     await load.until(0.9)
     await load.stop()
@@ -183,7 +183,7 @@ async def test_hung(place: Place) -> None:
         gateway.slowest = 0.0
     place.server.pause()
     try:
-        await load.more(300)
+        await load.more(150)
         assert place.count("late") > 0
         assert place.count("resting") > 0
     finally:
@@ -198,11 +198,11 @@ async def test_damaged(place: Place) -> None:
     load = Load(place.gateways)
     await load.until(0.9)
     before = place.count("damaged")
-    for turn in range(6):
+    for turn in range(4):
         async for batch in place.behind.walk():
             bad = zip(batch, worse([value for _, value in batch], turn), strict=True)
             await place.behind.put([Kept(key, value, 60.0) for (key, _), value in bad])
-        await load.more(50)
+        await load.more(30)
     assert place.count("damaged") > before
     await load.until(0.9)
     await load.stop()

@@ -147,10 +147,10 @@ def test_the_bound_is_that_of_real_memory() -> None:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        tier = MemoryTier(4 << 20, SetClock())
-        for number in range(30_000):
+        tier = MemoryTier(2 << 20, SetClock())
+        for number in range(12_000):
             tier.keep(b"%020d" % number, b"%d" % number * 40, 60)
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0.6 * (4 << 20) < grown < 1.05 * (4 << 20)
+    assert 0.6 * (2 << 20) < grown < 1.05 * (2 << 20)
