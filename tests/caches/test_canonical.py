@@ -63,16 +63,19 @@ def test_order_white_space_and_spelling_do_not_matter(request: dict[str, object]
     assert form(other) == plain
 
 
+@settings(deadline=None)
 @given(REQUESTS, REQUESTS)
 def test_requests_are_one_exactly_when_their_values_are(one: dict[str, object], two: dict[str, object]) -> None:
     assert (form(json.dumps(one)) == form(json.dumps(two))) == (typed(one) == typed(two))
 
 
+@settings(deadline=None)
 @given(REQUESTS, st.sampled_from(sorted(IGNORED)), VALUES)
 def test_who_asks_and_how_it_travels_does_not_matter(request: dict[str, object], name: str, value: object) -> None:
     assert form(json.dumps({**request, name: value})) == form(json.dumps(request))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES, min_size=2, max_size=4), st.sampled_from(sorted(ORDERED)))
 def test_the_order_of_a_schema_reaches_the_model(schema: dict[str, object], name: str) -> None:
     turned = dict(reversed(schema.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from penstock.caches.answers import Found, served
 from penstock.caches.control import Control, control
@@ -37,6 +37,7 @@ def test_what_is_said(header: str, meant: Control) -> None:
     assert control(header) == meant
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read(header: str) -> None:
     assert control(header).max_age_s != float("inf")

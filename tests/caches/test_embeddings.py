@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from penstock.caches.chain import Chain
 from penstock.caches.embeddings import Embeddings, Vector
@@ -147,6 +147,7 @@ async def test_an_engine_that_gives_too_few() -> None:
         await embeddings.get("m", ["x", "y"], model)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=300), max_size=40, unique=True), st.integers(1, 9), st.integers(100, 2000))
 def test_batches_hold_every_text_once_short_with_short(texts: list[str], most: int, characters: int) -> None:
     embeddings, _ = made(most_texts=most, most_characters=characters)
@@ -161,6 +162,7 @@ def test_batches_hold_every_text_once_short_with_short(texts: list[str], most: i
         assert each[-1] <= 2 * each[0] + 64
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20), st.none() | st.integers(0, 9999))
 async def test_a_vector_comes_back_as_it_was(values: list[float], tokens: int | None) -> None:
     embeddings, _ = made()

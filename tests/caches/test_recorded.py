@@ -6,7 +6,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from penstock.caches.recorded import Recording, Replay, again, complete
@@ -78,6 +78,7 @@ def answers(draw: st.DrawFn) -> dict[str, object]:
     return {**top, "system_fingerprint": draw(st.none() | WORDS), "choices": choices, "usage": USAGE}
 
 
+@settings(deadline=None)
 @given(answers())
 def test_a_whole_answer_survives_being_streamed(answer: dict[str, object]) -> None:
     chunks = streamed(text(answer), Kind.CHAT)
@@ -87,6 +88,7 @@ def test_a_whole_answer_survives_being_streamed(answer: dict[str, object]) -> No
     assert msgspec.json.decode(whole(chunks, Kind.CHAT)) == answer
 
 
+@settings(deadline=None)
 @given(answers(), st.data())
 def test_a_stream_in_any_pieces_is_the_same_answer(answer: dict[str, object], data: st.DataObject) -> None:
     """Contents and arguments are cut anywhere, and the choices come in any order, as engines do."""

@@ -6,7 +6,7 @@ import zlib
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from penstock.caches.seal import DEFLATED, PLAIN, Damaged, Opened, opened, seal
 
@@ -15,11 +15,13 @@ VALUES = st.binary(max_size=300) | st.binary(min_size=1, max_size=4).map(lambda 
 TIMES = st.floats(0, 1e11)
 
 
+@settings(deadline=None)
 @given(KEYS, VALUES, TIMES, st.sampled_from([0, 64, 1 << 20]))
 def test_what_is_sealed_opens(key: bytes, value: bytes, until: float, compress_from: int) -> None:
     assert opened(key, seal(key, value, until, compress_from=compress_from)) == Opened(value, until)
 
 
+@settings(deadline=None)
 @given(KEYS, KEYS, VALUES)
 def test_not_for_another_key(key: bytes, other: bytes, value: bytes) -> None:
     if key != other:
@@ -27,6 +29,7 @@ def test_not_for_another_key(key: bytes, other: bytes, value: bytes) -> None:
             opened(other, seal(key, value, 1.0, compress_from=64))
 
 
+@settings(deadline=None)
 @given(VALUES, st.data())
 def test_no_bit_may_differ_and_none_be_missing(value: bytes, data: st.DataObject) -> None:
     sealed = seal(b"k", value, 1.0, compress_from=64)
@@ -38,6 +41,7 @@ def test_no_bit_may_differ_and_none_be_missing(value: bytes, data: st.DataObject
             opened(b"k", bad)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_strangers_bytes_are_damaged(bad: bytes) -> None:
     with pytest.raises(Damaged):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from penstock.caches import Tier
 from penstock.caches.tier_memory import OVERHEAD, MemoryTier
@@ -90,6 +90,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_never_more_than_its_bound_and_never_another_value(steps: list[tuple[str, int, int]]) -> None:
     tier, truth = MemoryTier(8192, SetClock()), dict[bytes, bytes]()
@@ -106,6 +107,7 @@ def test_never_more_than_its_bound_and_never_another_value(steps: list[tuple[str
         assert tier.used <= 8192
 
 
+@settings(deadline=None)
 @given(STEPS)
 async def test_it_knows_what_it_holds(steps: list[tuple[str, int, int]]) -> None:
     tier = MemoryTier(8192, SetClock())
