@@ -11,9 +11,10 @@ import msgspec
 
 from penstock.caches.semantic import lexicon
 
-_TOKEN: Final = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_][^\W_]*(?:'[^\W\d_]+)?(?:\+\+|#)?|[%$€£¥]|[.?!](?=\s)")
+_TOKEN: Final = re.compile(r"[0-9]+(?:[.,:][0-9]+)*|[^\W0-9_][^\W_]*(?:'[^\W0-9_]+)?(?:\+\+|#)?|[%$€£¥]|[.?!](?=\s)")
+_DIGITS: Final = frozenset("0123456789")
 _THOUSANDS: Final = re.compile(r",(?=\d{3}(?!\d))")
-_TRAILING: Final = re.compile(r"\d+$")
+_TRAILING: Final = re.compile(r"[0-9]+$")
 _SUFFIXES: Final = ("ingly", "edly", "ing", "ies", "ed", "es", "ly", "s")
 _SYMBOLS: Final = {"$": "dollar", "€": "euro", "£": "pound_sterling", "¥": "yen"}
 _AFTER_DIGITS: Final = frozenset({"st", "nd", "rd", "th", "s"})
@@ -171,13 +172,13 @@ def _numbers(words: list[str]) -> tuple[frozenset[str], frozenset[str], frozense
             following = lexicon.UNITS.get(words[after]) if after < len(words) else None
             if following:
                 units.append(following)
-            sure = word[0].isdigit() or (word not in _LOOSE and (word != "one" or after > at + 1 or following))
+            sure = word[0] in _DIGITS or (word not in _LOOSE and (word != "one" or after > at + 1 or following))
             (numbers if sure else loose).append(f"{value:.12g}")
             at = after
             continue
         if word in lexicon.ORDINALS:
             loose.append(str(lexicon.ORDINALS[word]))
-        elif word[0].isdigit():
+        elif word[0] in _DIGITS:
             numbers.append(word)
         elif (digits := _TRAILING.search(word)) is not None:
             numbers.append(digits.group())
@@ -194,17 +195,17 @@ def _number(words: list[str], at: int) -> tuple[float | None, int]:
     begun = at
     while at < len(words):
         word = words[at]
-        if word[0].isdigit() and value is None:
+        if word[0] in _DIGITS and value is None:
             if ":" in word:
                 return None, at
             value = _digits(word)
         elif word in lexicon.MULTIPLIERS and (value is not None or at == begun):
             value = (1 if value is None else value) * lexicon.MULTIPLIERS[word]
-        elif word == "k" and value is not None and words[at - 1][0].isdigit():
+        elif word == "k" and value is not None and words[at - 1][0] in _DIGITS:
             value *= 1000
         elif word in lexicon.NUMBERS and (value is None or value % 100 == 0 or (value % 10 == 0 and value < 100)):
             value = (value or 0) + lexicon.NUMBERS[word]
-        elif value is not None and word in _AFTER_DIGITS and words[at - 1][0].isdigit():
+        elif value is not None and word in _AFTER_DIGITS and words[at - 1][0] in _DIGITS:
             return value, at + 1
         else:
             break
@@ -224,7 +225,7 @@ def _members(raw: list[str], words: list[str]) -> frozenset[tuple[int, str]]:
     for at, word in enumerate(words):
         found += lexicon.MEMBERS.get(word) or lexicon.MEMBERS.get(word.removesuffix("s"), ())
         if word in ("may", "march"):
-            dated = any(near[:1].isdigit() for near in (words[at - 1 : at] + words[at + 1 : at + 2]))
+            dated = any(near[0] in _DIGITS for near in (words[at - 1 : at] + words[at + 1 : at + 2]))
             if dated or (at and raw[at][0].isupper() and not raw[at].isupper()):
                 found.append((lexicon.MEMBERS["june"][0][0], word))
     return frozenset(found)
