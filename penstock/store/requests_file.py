@@ -38,7 +38,7 @@ _ORDER = " ORDER BY at DESC, request_id DESC"
 _UNINDEXED = " ORDER BY +at DESC, request_id DESC"
 _FEW, _MANY = 64, 1024
 # Who writes comes back to the newest pages only.
-_CACHE_KIB = 2048
+_CACHE_KIB = 512
 _HIGHEST = (1 << 63) - 1
 
 
