@@ -5,7 +5,8 @@
 Each pair is a request and the nearest question that was answered before. A desk that knows nothing sees them in many
 orders, and one that drifts towards pairs whose cosine misleads; labels are seen of misses and of audits only. Beside
 it: the best single threshold of the cosine, chosen with hindsight to be wrong exactly as often over the last 10,000;
-and GPTCache with the same embeddings, at its own threshold and at its best.
+and GPTCache with the same embeddings, at its own threshold and at its best. With several ``--jobs``, set
+``OPENBLAS_NUM_THREADS=1``: else their threads are in one another's way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +47,6 @@ def parse(parser: argparse.ArgumentParser) -> None:
 
 def main(asked: argparse.Namespace) -> None:
     """Prints a table, and draws a chart where one is asked for."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     pairs = semantic_pairs.read(asked.pairs, asked.embeddings, asked.gateway, asked.model)
     print(f"{datetime.date.today().isoformat()}; {machine.described()}; {len(pairs):,} pairs", flush=True)
     print(_table((_HEADS, ["---"] * len(_HEADS))), flush=True)

@@ -109,16 +109,18 @@ def _alike(a: frozenset[str] | frozenset[tuple[str, str]], b: frozenset[str] | f
 
 def _strange(mine: frozenset[str], others: frozenset[str], weights: dict[str, float]) -> float:
     """The weight of what the other text lacks, less where it has a word that begins alike."""
+    alike: dict[str, list[str]] = {}
+    for other in others:
+        alike.setdefault(other[0], []).append(other)
     total = 0.0
     for stem in mine:
         best = 0.0
-        for other in others:
-            if stem[0] == other[0]:
-                same = 1
-                for x, y in zip(stem[1:], other[1:]):  # noqa: B905
-                    if x != y:
-                        break
-                    same += 1
-                best = max(best, same / max(len(stem), len(other)))
+        for other in alike.get(stem[0], ()):
+            same = 1
+            for x, y in zip(stem[1:], other[1:]):  # noqa: B905
+                if x != y:
+                    break
+                same += 1
+            best = max(best, same / max(len(stem), len(other)))
         total += weights[stem] * (1.0 - best)
     return total

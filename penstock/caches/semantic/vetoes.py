@@ -21,7 +21,7 @@ places; another kind of answer is asked for (``when`` and ``where``)."""
 
 
 def veto(asked: Profile, answered: Profile) -> Veto | None:
-    """Why the answer to one cannot serve the other, ``None`` where nothing speaks against it. Symmetric. About 10
+    """Why the answer to one cannot serve the other, ``None`` where nothing speaks against it. Symmetric. About 15
     microseconds."""
     return next(_found(asked, answered), None)
 
