@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
@@ -41,6 +42,8 @@ from penstock.weights.store import ModelStore
 # What must not be handed to children: they need no key of ours.
 _OURS_ALONE = frozenset({"PENSTOCK_ADMIN_KEY", "PENSTOCK_API_KEY"})
 _HELD_WITHIN_S = 2.0
+# Objects made, less those that have gone again, before the garbage collector looks at them.
+_YOUNG = 20_000
 
 
 T = TypeVar("T")
@@ -86,6 +89,9 @@ async def supervise(
     stop = _Stop()
     reread = _asked_to_reread(stop)
     clock = SystemClock()
+    # As in a worker: what is here now stays, and next to nothing of what follows is a cycle.
+    gc.freeze()
+    gc.set_threshold(_YOUNG)
     file = first.file
     few = ground.open_files()
     tls.check(file.server.tls)

@@ -290,13 +290,22 @@ def key_in(headers: Mapping[bytes, bytes]) -> str | None:
 
 def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
     """Header names and values as bytes. What may not stand in a value, a line break say, becomes a space."""
-    return [_encoded(name, value) for name, value in headers]
+    # Times and amounts are seldom the same twice: remembering them costs more than it saves.
+    return [(_name(name), _fit(value)) if value[:1].isdigit() else _encoded(name, value) for name, value in headers]
 
 
 @functools.lru_cache(4096)
 def _encoded(name: str, value: str) -> tuple[bytes, bytes]:
-    fit = value if value.isprintable() else _UNFIT.sub(" ", value)
-    return name.encode("latin-1"), fit.encode("latin-1", "replace")
+    return name.encode("latin-1"), _fit(value)
+
+
+@functools.lru_cache(512)
+def _name(name: str) -> bytes:
+    return name.encode("latin-1")
+
+
+def _fit(value: str) -> bytes:
+    return (value if value.isprintable() else _UNFIT.sub(" ", value)).encode("latin-1", "replace")
 
 
 def _may_retry(error: PenstockError) -> bool:
