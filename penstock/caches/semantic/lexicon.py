@@ -36,7 +36,7 @@ STOP: Final = _words(
     "a an the is are was were be been being am do does did i you he she it we they my your his her its our their me "
     "him them us of in on at to for from by with as and or but if so that this these those there here can could "
     "will would should may might must shall have has had what which who whom whose when where why how about into "
-    "over than then also just any some very more most all one get got make"
+    "over than then also just any some very more most all one get got make per each every"
 )
 """Words that carry no topic."""
 
@@ -200,6 +200,26 @@ MEMBERS: Final = _classes(
     "plane=planes=airplane boat=boats",
 )
 """Words of one class exclude one another: an answer for Monday is none for Tuesday."""
+
+_SYNONYMS = (
+    "film movie; child kid; fast quick rapid; big large huge; biggest largest; small little tiny; begin start "
+    "commence; end finish stop; buy purchase get; fix repair mend; advantage benefit pro upside; disadvantage "
+    "drawback con downside; mean definition meaning define; reason cause; prevent avoid stop; remove delete "
+    "erase; photo picture image; mobile phone cellphone smartphone; job career work; best top good great ideal "
+    "greatest; bad awful terrible; hard difficult tough; easy simple; method way technique; improve increase "
+    "enhance boost better; learn study; choose pick select; create make build produce; happen occur; help aid "
+    "assist; need require want; use utilize employ using; cost price; car automobile vehicle; autumn fall; doctor "
+    "physician; lawyer attorney; trip journey travel; symptom sign; explain describe clarify; difference "
+    "distinction; find locate discover; show display; sick ill; happy glad; smart intelligent clever; wash clean; "
+    "cook prepare; talk speak; tell say; allow permit let; know understand; important significant; people person "
+    "human; man guy; city town; shop store; live life reside; danger risk hazard; dangerous risky hazardous; safe "
+    "secure; put place; see watch view; main major chief; tool equipment; can able; lose shed; possible able; "
+    "correct right proper; wrong incorrect; come comes came; go goes went gone; take takes took taken; make makes "
+    "made; give gives gave given; write writes wrote written; see saw seen; eat ate eaten; win won; lose lost; "
+    "sell sold; build built; teach taught; man men; woman women; foot feet; tooth teeth; mouse mice"
+)
+SYNONYMS: Final = tuple(frozenset(group.split()) for group in _SYNONYMS.split(";"))
+"""Words that can take one another's place in a question."""
 
 UNITS: Final = MappingProxyType(
     {

@@ -7,17 +7,20 @@ from functools import lru_cache
 from typing import Literal
 
 from penstock.caches.semantic import lexicon
-from penstock.caches.semantic.profile import Link, Profile
+from penstock.caches.semantic.profile import Link, Profile, stem
 
 _ENDINGS = (
     *(("s", ""), ("es", ""), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"), ("est", ""), ("est", "e")),
     *(("iest", "y"), ("er", ""), ("er", "e"), ("ier", "y"), ("ly", ""), ("ies", "y"), ("ied", "y")),
 )
 
-Veto = Literal["script", "language", "number", "unit", "negation", "contrary", "kind", "name", "swap", "question"]
+Veto = Literal[
+    "script", "language", "number", "unit", "negation", "contrary", "kind", "name", "swap", "question", "word"
+]
 """Why: other writing or language; other numbers or dates; other units; one says not; one says the contrary
 (``before`` and ``after``); another of a class (``Monday`` and ``Tuesday``); other names; two things have changed
-places; another kind of answer is asked for (``when`` and ``where``)."""
+places; another kind of answer is asked for (``when`` and ``where``); all is the same but one word, and that is
+another (``yoga`` and ``pilates``)."""
 
 
 def veto(asked: Profile, answered: Profile) -> Veto | None:
@@ -48,6 +51,8 @@ def _found(a: Profile, b: Profile) -> Iterator[Veto]:
         yield "name"
     if _swapped(a, b):
         yield "swap"
+    if _replaced(a, b):
+        yield "word"
 
 
 def _exclusive(mine: frozenset[str], others: frozenset[str]) -> bool:
@@ -98,6 +103,21 @@ def _unknown(names: frozenset[str], other: Profile) -> bool:
         if not any(name[:4] == word[:4] for word in other.bag if len(word) > 3):
             return True
     return False
+
+
+_SYNONYMS = tuple(frozenset(map(stem, group)) for group in lexicon.SYNONYMS)
+
+
+def _replaced(a: Profile, b: Profile) -> bool:
+    """Whether the texts are equal but for one word of content, which is no synonym and no other form of the word in
+    its place."""
+    only_a, only_b = a.bag - b.bag, b.bag - a.bag
+    if len(only_a) != 1 or len(only_b) != 1 or not (only_a <= a.content and only_b <= b.content):
+        return False
+    (one,), (other,) = only_a, only_b
+    if one[:3] == other[:3] or one in other or other in one or one[0] in "0123456789" or other[0] in "0123456789":
+        return False
+    return not any(one in group and other in group for group in _SYNONYMS)
 
 
 _MIRRORED = frozenset({"and", "or", "vs", "versus", "between", "with", "by", "&"})
