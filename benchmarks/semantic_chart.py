@@ -28,7 +28,7 @@ def drawn(found: Mapping[float, Sequence[Outcome]]) -> str:
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
     ]
     most = 1.25 * max(found)
-    parts += _axes(_LEFT, "Wrong hits per request, so far", most, requests)
+    parts += _axes(_LEFT, "Wrong hits per request, so far", most, 0.01, requests)
     for (max_error, outcomes), colour in zip(found.items(), _COLOURS, strict=False):
         wrong = np.array([outcome.wrong_course[: len(steps)] for outcome in outcomes]) / steps
         parts.append(_line(_LEFT, np.full(len(steps), max_error), most, colour, 'stroke-dasharray="6 4"'))
@@ -41,7 +41,7 @@ def drawn(found: Mapping[float, Sequence[Outcome]]) -> str:
         each: _smooth([outcome.cosine_course[: len(steps)] for outcome in runs]) for each, runs in found.items()
     }
     most = 1.2 * max(float(share.max()) for share in hits.values())
-    parts += _axes(right, "Hits per request", most, requests)
+    parts += _axes(right, "Hits per request", most, 0.05, requests)
     for max_error, colour in zip(found, _COLOURS, strict=False):
         parts.append(_line(right, cosine[max_error], most, colour, 'stroke-dasharray="2 4"'))
         parts.append(_line(right, hits[max_error], most, colour, 'stroke-width="2.5"'))
@@ -75,13 +75,13 @@ def _legend(left: int, text: str) -> str:
     return f'<text x="{left}" y="{_TOP + _HIGH + 66}" fill="#6b7280">{escape(text)}</text>'
 
 
-def _axes(left: int, title: str, most: float, requests: int) -> list[str]:
+def _axes(left: int, title: str, most: float, step: float, requests: int) -> list[str]:
     bottom, right = _TOP + _HIGH, left + _WIDE
     parts = [f'<text x="{left}" y="{_TOP - 22}" font-weight="600">{escape(title)}</text>']
-    for share in np.linspace(0, most, 6):
+    for share in np.arange(0, most, step):
         y = _y(float(share), most)
         parts.append(f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e5e7eb"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{share:.1%}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end">{share:.0%}</text>')
     for at in range(0, requests + 1, 5000):
         x = left + _WIDE * at / requests
         parts.append(f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{at // 1000}k</text>')
