@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.async_api import expect
 
 from penstock.core.errors import NOT_FOUND, STORE_UNAVAILABLE, PenstockError
@@ -14,6 +15,7 @@ from tests.edge.console.pages.request_paper import TRACE, detail, row, rows, tol
 from tests.edge.http.console_site import console_site, text_of
 
 
+@pytest.mark.slow
 async def test_requests_are_looked_at() -> None:
     async with console_site(pages=told()) as front, chromium() as browser, looker(browser, front.url, NOW) as one:
         await one.sign_in(text_of("owner"))
