@@ -72,7 +72,15 @@ def test_what_is_followed_is_shown_once(gateway_accounts: Accounts) -> None:
         gateway_accounts.list("requests.list", request(id="three"), request(id="two"), request(id="one"))
     env = {**os.environ, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "penstock.edge.cli.main", "logs", "-f", "--key", "key_1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=env,
+        text=True,
+        # A shell that starts the tests in the background has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     try:
         lines = [process.stdout.readline().split()[1] for _ in range(4)]
