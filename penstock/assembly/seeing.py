@@ -28,13 +28,14 @@ from penstock.control.observed.alerts import objectives_of
 from penstock.control.observed.standing import Live, ServiceStanding
 from penstock.control.observed.views import ObjectiveView, ReplicaView
 from penstock.control.recording import Recorder
-from penstock.control.replicas import Replicas
+from penstock.control.replicas import Pages, Replicas
 from penstock.core.accounts import Directory
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.requests import RequestContent, RequestRecord
-from penstock.core.serving import Deployment
+from penstock.core.serving import Deployment, Replica
 from penstock.edge.http import admin
+from penstock.engines.telemetry import Telemetry
 from penstock.engines.telemetry_http import MetricsPages
 from penstock.fleet.census import Census
 from penstock.fleet.gpu import Device
@@ -201,8 +202,10 @@ class Sight:
                 held.push_async_callback(self._told, self._recorder)
                 self._alerting = self._watching()
                 await held.enter_async_context(running(self._alerting.run()))
-            pages = MetricsPages()
-            held.push_async_callback(pages.aclose)
+            pages: Pages = _Unasked()
+            if self._settings.engine_metrics:
+                asked = pages = MetricsPages()
+                held.push_async_callback(asked.aclose)
             self._replicas = Replicas(
                 self._around.deployment, pages=pages, copies=census, devices=_devices(), standing=self._stood,
                 meter=self._meter, clock=self._clock,
@@ -256,6 +259,13 @@ class Sight:
             _log.warning(
                 "the store did not take all that was seen of requests; the spool keeps it for the next start"
             )
+
+
+class _Unasked:
+    """Engines that nobody asks."""
+
+    async def ask(self, _: Replica) -> Telemetry | None:
+        return None
 
 
 def _shares(deployment: Deployment, name: str) -> Mapping[str, float]:

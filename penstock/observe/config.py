@@ -243,5 +243,7 @@ class ObserveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """A collector for traces and metrics. Default: none."""
     alerts: Alerts = Alerts()
     """Who is told when objectives are at risk."""
+    engine_metrics: bool = True
+    """Whether engines in this network, and those that run here, are asked every few seconds what they are at."""
     console: bool = True
     """Whether `/console` is served."""

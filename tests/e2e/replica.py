@@ -41,6 +41,8 @@ async def _serve(order: Order) -> None:
                 body = await reader.readexactly(length)
                 if path == b"/health":
                     writer.write(_whole({"status": "ok"}))
+                elif method == b"GET":
+                    writer.write(_whole({"error": {"code": 404, "message": "nothing here", "type": "x"}}, b"404 No"))
                 elif order.key.encode() not in head:
                     writer.write(
                         _whole({"error": {"code": 401, "message": "Invalid API Key", "type": "x"}}, b"401 No")

@@ -132,7 +132,8 @@ def deployment(found: list[Case], good: Place) -> str:
                 "deadlines": {"total_s": ENDLESS_S if case.fault == "endless" else TOTAL_S, "first_token_s": 0.5},
                 "breaker": {"failures": FAILURES, "open_s": 60},
             }
-    return json.dumps({"models": models, "services": services})
+    # What they are asked beside requests would be counted as attempts.
+    return json.dumps({"models": models, "services": services, "observe": {"engine_metrics": False}})
 
 
 def ask(server: Penstock, service: str, stream: bool) -> Told:

@@ -61,6 +61,9 @@ class Counting:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
                     head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                    if head.startswith(b"get "):
+                        writer.write(b"HTTP/1.1 404 No\r\ncontent-length: 0\r\n\r\n")
+                        continue
                     length = next(
                         int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")
                     )
