@@ -29,13 +29,14 @@ install: $(BIN)/.installed ## Make .venv with penstock in it.
 
 dev: $(BIN)/.installed-dev ## The same, with what the tests need.
 
-# Whole servers are tested one at a time: what they promise of times would not hold beside another. So are tests that
-# share one name, of which xdist would run but one.
-ONE_BY_ONE := tests/e2e tests/docs tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py
+# Whole servers are tested one at a time: what they promise of times would not hold beside another. Tests that share
+# one name, of which xdist would run but one, and the examples of the docs go on beside them.
+BESIDE := tests/docs tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py
 test: dev ## Install, and run the tests.
 	@echo "==> Running the tests"
-	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(addprefix --ignore=,$(ONE_BY_ONE)) tests
-	@exec $(BIN)/python -m pytest -m 'not slow' $(ONE_BY_ONE)
+	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(addprefix --ignore=,tests/e2e $(BESIDE)) tests
+	@$(BIN)/python -m pytest -m 'not slow' $(BESIDE) & beside=$$!; \
+	$(BIN)/python -m pytest -m 'not slow' tests/e2e; failed=$$?; wait $$beside && exit $$failed
 
 slow: dev ## Run the tests that take long.
 	@exec $(BIN)/python -m pytest -m slow

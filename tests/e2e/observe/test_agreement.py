@@ -72,7 +72,7 @@ async def one(session: aiohttp.ClientSession, server: Penstock, script: dict[str
 
 def quantile(values: Sequence[float], share: float) -> float:
     """The smallest value that so many are at most."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+    return sorted(values)[min(len(values), max(1, math.ceil(share * len(values)))) - 1]
 
 
 @pytest.mark.parametrize("steps", [2, pytest.param(12, marks=pytest.mark.slow)])
@@ -121,7 +121,10 @@ def compare(point: dict[str, object], seen: Sequence[Seen]) -> None:
         told = point[name]
         assert isinstance(told, dict)
         for share in (0.5, 0.95, 0.99):
-            own = quantile(values, share)
-            print(f"{name} p{100 * share:g}: {told[f'p{100 * share:g}']:.1f} ms, clients {own:.1f} ms")
-            assert told[f"p{100 * share:g}"] == pytest.approx(own, rel=0.02), (name, share)
+            less, own, more = (quantile(values, share + each / len(values)) for each in (-1, 0, 1))
+            word = f"p{100 * share:g}"
+            print(f"{name} {word}: {told[word]:.1f} ms, clients {own:.1f} ms")
+            # Of a few hundred the percentile lies somewhere between neighbours.
+            few = len(values) < 2000
+            assert 0.98 * (less if few else own) <= told[word] <= 1.02 * (more if few else own), (name, share)
     assert len(streams) > len(seen) / 3

@@ -135,7 +135,7 @@ async def rolls_back(one: Looker, server: Penstock, left: str, right: str) -> No
     await one.look("live-rollback")
     await page.click("main button.danger")
     await page.wait_for_url("**/console/rollbacks/**")
-    await expect(page.locator(".ticks")).to_contain_text("1")
+    await expect(page.locator(".ticks")).to_contain_text("gives it to everybody")
     await one.look("live-rolled-back", widths=(1280,), themes=("light",))
     wire = Wire(server, server.key)
     answer = await asyncio.to_thread(
