@@ -30,13 +30,13 @@ install: $(BIN)/.installed ## Make .venv with penstock in it.
 dev: $(BIN)/.installed-dev ## The same, with what the tests need.
 
 # Whole servers are tested one at a time: what they promise of times would not hold beside another. Tests that share
-# one name, of which xdist would run but one, and the examples of the docs go on beside them.
-BESIDE := tests/docs tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py
+# one name, of which xdist would run but one, the examples of the docs and what clients expect go on beside them.
+BESIDE := tests/docs tests/e2e/conformance tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py
 test: dev ## Install, and run the tests.
 	@echo "==> Running the tests"
 	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(addprefix --ignore=,tests/e2e $(BESIDE)) tests
 	@$(BIN)/python -m pytest -m 'not slow' $(BESIDE) & beside=$$!; \
-	$(BIN)/python -m pytest -m 'not slow' tests/e2e; failed=$$?; wait $$beside && exit $$failed
+	$(BIN)/python -m pytest -m 'not slow' --ignore=tests/e2e/conformance tests/e2e; failed=$$?; wait $$beside && exit $$failed
 
 slow: dev ## Run the tests that take long.
 	@exec $(BIN)/python -m pytest -m slow
