@@ -188,15 +188,18 @@ def _questions() -> st.SearchStrategy[SeriesQuery]:
 
 
 def _happen(store: SeriesStore, happenings: Iterable[Sequence[tuple[int, int]] | int]) -> None:
-    until = NOON
+    until, forgotten = NOON, 0.0
     store.append_series([], fed(until))
     for each in happenings:
         if isinstance(each, int):
+            forgotten = max(forgotten, NOON + 10 * each - 9000)
             store.coarsen(NOON + 10 * each, NOON + 10 * each - 4000, NOON + 10 * each - 9000)
             continue
         rows = [
             row(NOON + 10 * at, 1 + who, key(service=f"s{who % 2}", project=f"p{who % 3}", key_id=f"k{who}"))
             for at, who in each
+            # Nobody tells of what is older than all that is kept.
+            if NOON + 10 * at - (NOON + 10 * at) % 3600 >= forgotten
         ]
         until = max(until, NOON + 10 * each[-1][0])
         store.append_series(rows, fed(until))
