@@ -6,21 +6,21 @@ Where the machine has none, Debian's package is installed, once.
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
 
+from tests.killable import Killable
 
-class RedisServer:
+
+class RedisServer(Killable):
     """Use as a context. ``url`` stays the same over ``kill`` and ``start``."""
 
     def __init__(self, *arguments: str) -> None:
+        super().__init__()
         self._arguments = arguments
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> RedisServer:
         self._program = _program()
@@ -39,37 +39,11 @@ class RedisServer:
 
     def start(self) -> None:
         """Returns when it answers."""
-        self._process = subprocess.Popen(
-            [
-                *(self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder.name),
-                *("--save", "", "--appendonly", "no", "--enable-debug-command", "local", *self._arguments),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 20
-        while not self._answers():
-            assert self._process.poll() is None, "redis-server ended at once"
-            assert time.monotonic() < deadline, "redis-server does not answer"
-            time.sleep(0.02)
-
-    def kill(self) -> None:
-        """As kill -9: nothing is said to anybody."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """It takes connections and says nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """It goes on where it was."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+        command = [
+            *(self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._folder.name),
+            *("--save", "", "--appendonly", "no", "--enable-debug-command", "local", *self._arguments),
+        ]
+        self._begin(list(map(str, command)), self._answers, 20)
 
     def ask(self, *command: str) -> bytes:
         """One command on a connection of its own; the first 64 KiB of the answer, as the wire has it."""

@@ -6,12 +6,11 @@ It forgets everything when it is killed; ``start`` makes the bucket again.
 from __future__ import annotations
 
 import http.client
-import signal
 import socket
-import subprocess
 import sys
-import time
 from types import TracebackType
+
+from tests.killable import Killable
 
 BUCKET = "cache"
 # moto asks for a signature's form, not for its truth.
@@ -20,11 +19,8 @@ _CREDENTIAL = (
 )
 
 
-class S3Server:
+class S3Server(Killable):
     """Use as a context. ``url`` stays the same over ``kill`` and ``start``."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> S3Server:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -50,16 +46,8 @@ class S3Server:
 
     def start(self) -> None:
         """Returns when it answers and has an empty bucket."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert self._process.poll() is None, "moto's server ended at once"
-            assert time.monotonic() < deadline, "moto's server does not answer"
-            time.sleep(0.05)
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        self._begin(command, self._answers, 60)
 
     def empty(self) -> None:
         """All that it holds is gone."""
@@ -69,24 +57,6 @@ class S3Server:
     def put(self, path: str, data: bytes) -> None:
         """An object, behind the gateway's back."""
         assert self._ask("PUT", f"/{BUCKET}/{path}", data) == 200
-
-    def kill(self) -> None:
-        """As kill -9: nothing is said to anybody."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def pause(self) -> None:
-        """It takes connections and says nothing."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """It goes on where it was."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from penstock.store import AlertStore
 from penstock.store.alerts import SqlAlerts
-from penstock.store.database import Database, open_database, sqlite_url
+from penstock.store.database import Database
 from penstock.store.forgetful_series import ForgetfulAlerts
 from penstock.store.migrations import migrate
 from tests.contracts.alerts import AlertContract
 from tests.postgres import postgres, postgres_url
+from tests.store.databases import OnPostgresql, OnSqlite
 
 __all__ = ["postgres", "postgres_url"]
 
@@ -31,17 +27,9 @@ class InDatabase(AlertContract):
         return SqlAlerts(self.database)
 
 
-class TestSqlite(InDatabase):
-    @pytest.fixture(autouse=True)
-    def _opened(self, tmp_path: Path) -> Iterator[None]:
-        self.database = open_database(sqlite_url(tmp_path / "state.db"))
-        yield
-        self.database.close()
+class TestSqlite(OnSqlite, InDatabase):
+    pass
 
 
-class TestPostgresql(InDatabase):
-    @pytest.fixture(autouse=True)
-    def _opened(self, postgres_url: str) -> Iterator[None]:
-        self.database = open_database(postgres_url)
-        yield
-        self.database.close()
+class TestPostgresql(OnPostgresql, InDatabase):
+    pass

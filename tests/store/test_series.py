@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sql
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 import penstock.store.series as written
 from penstock.store import SeriesStore
-from penstock.store.database import Database, open_database, sqlite_url
+from penstock.store.database import Database
 from penstock.store.forgetful_series import ForgetfulSeries
 from penstock.store.migrations import migrate
 from penstock.store.observed_tables import FED, SERIES
@@ -22,6 +20,7 @@ from penstock.store.series import SqlSeries
 from penstock.store.series_tiles import Kept, tiles
 from tests.contracts.series import DAY_S, NOON, SeriesContract, asked, fed, key, row
 from tests.postgres import postgres, postgres_url
+from tests.store.databases import OnPostgresql, OnSqlite
 
 __all__ = ["postgres", "postgres_url"]
 
@@ -119,20 +118,12 @@ class InDatabase(SeriesContract):
         assert [each.requests for each in series.series(asked())] == [2]
 
 
-class TestSqlite(InDatabase):
-    @pytest.fixture(autouse=True)
-    def _opened(self, tmp_path: Path) -> Iterator[None]:
-        self.database = open_database(sqlite_url(tmp_path / "state.db"))
-        yield
-        self.database.close()
+class TestSqlite(OnSqlite, InDatabase):
+    pass
 
 
-class TestPostgresql(InDatabase):
-    @pytest.fixture(autouse=True)
-    def _opened(self, postgres_url: str) -> Iterator[None]:
-        self.database = open_database(postgres_url)
-        yield
-        self.database.close()
+class TestPostgresql(OnPostgresql, InDatabase):
+    pass
 
 
 _TIMES = st.integers(0, 2000).map(lambda tens: 10 * tens)

@@ -8,12 +8,14 @@ import click
 
 from penstock.control.accounts.rollout_shown import RolloutView
 from penstock.control.accounts.splits import RollBack
+from penstock.control.rollouts.back import LOAD_WITHIN_S
 from penstock.core.errors import CONFLICT, PenstockError
 from penstock.core.releases import ENDED
 from penstock.edge.cli.desk import Desk, at_gateway
 from penstock.edge.cli.showing import note
 
 _POLL_S = 0.5
+_MARGIN_S = 60.0
 
 
 @click.command()
@@ -35,7 +37,8 @@ def rollback(desk: Desk, service: str, to: str | None, no_wait: bool) -> None:
     told = desk.ask.one("services.rollback", RolloutView, service, body=RollBack(to=to))
     view = told.value
     said = ""
-    while view.state not in ENDED and not no_wait:
+    # The gateway gives a release up that is not loaded by then; one that says nothing of it is waited for no longer.
+    while view.state not in ENDED and not no_wait and time.monotonic() - began < LOAD_WITHIN_S + _MARGIN_S:
         if (now := _loading(view)) != said:
             note(now)
             said = now
