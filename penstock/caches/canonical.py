@@ -15,8 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from penstock.caches.config import Exact
-from penstock.core.caching import CacheKey
+from penstock.core.caching import CacheKey, Exact
 from penstock.core.chat import Call, Kind
 
 IGNORED = frozenset(

@@ -1,4 +1,5 @@
-"""What the deployment file may say of caches: which answers of a service are kept, and where."""
+"""What the deployment file may say of caches: where answers and embeddings are kept. Which are is a policy of each
+service (``core.caching``)."""
 
 from __future__ import annotations
 
@@ -6,53 +7,9 @@ from typing import Annotated
 
 import msgspec
 
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=366 * 86400)]
 Deadline = Annotated[float, msgspec.Meta(gt=0, le=60)]
 RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?|unix)://\S+")]
 Place = Annotated[str, msgspec.Meta(pattern=r"^s3://[^/\s]+(/\S*)?$")]
-
-
-class Exact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Equal requests get the answer that the first of them got. Deterministic ones (`temperature: 0`, or a `seed`)
-    without tools; others only by `sampled` and `tools`."""
-
-    ttl_s: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)] = 3600.0
-    """Seconds for which an answer is fresh, from when its making began."""
-    stale_s: Seconds = 0.0
-    """Seconds longer for which it is served at once, while it is made anew behind."""
-    sampled: bool = False
-    """Whether requests count that the model would answer differently each time. Of several choices (`n`) in one
-    request each differs, so those never do."""
-    tools: bool = False
-    """Whether requests with tools count."""
-    per_caller: bool = False
-    """Whether each user, else each key, has answers of its own. Default: the project shares them."""
-    max_entry_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30, extra={"form": "size"})] = 1 << 20
-    """Answers that are larger are not kept."""
-    wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 60.0
-    """How long a request waits for the answer to an equal one just before it; then it gets one of its own."""
-
-
-class CacheFallback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When every attempt fails, an answer that is past its time is better than an error."""
-
-    within_s: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)] = 86400.0
-    """Seconds past its freshness for which an answer may serve so."""
-
-
-class ServiceCache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is kept of a service's answers."""
-
-    exact: Exact | None = None
-    """Answers to equal requests. Default: none are kept."""
-    fallback: CacheFallback | None = None
-    """Whether old answers are served when every attempt fails. Default: the client gets the error."""
-    tags: list[Annotated[str, msgspec.Meta(min_length=1, max_length=128)]] = []
-    """Words that each answer is kept under, by which it can be invalidated."""
-
-    def __post_init__(self) -> None:
-        if self.fallback is not None and self.exact is None:
-            raise ValueError("`fallback` lacks `exact`: no answers are kept that could serve; add `exact: {}`")
 
 
 class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

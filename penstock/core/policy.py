@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from penstock.core.caching import CachePolicy
+
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400)]
 Delay = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -129,6 +131,7 @@ class Policy(Settings, frozen=True, kw_only=True):
     hedge: Hedge | None = None
     refusal: str | None = None
     history: History | None = None
+    cache: CachePolicy | None = None
 
 
 class Priority(enum.IntEnum):

@@ -55,6 +55,19 @@ class Prepared(msgspec.Struct, frozen=True):
     at: float
 
 
+class Recalled(msgspec.Struct, frozen=True):
+    """What caches had of the request: ``verdict`` as ``caching.Verdict``, ``source`` is ``exact`` or ``semantic``
+    where they were asked; ``why`` one word on why they had no part in it, or why nothing near serves. Of a semantic
+    one ``distance`` and ``confidence`` as ``caching.Sought``."""
+
+    at: float
+    verdict: str
+    source: str = ""
+    why: str = ""
+    distance: float | None = None
+    confidence: float | None = None
+
+
 class Reserved(msgspec.Struct, frozen=True):
     """Limits and budgets hold what the request may use."""
 
@@ -114,6 +127,7 @@ TrailFact = (
     | Admitted
     | Assigned
     | Prepared
+    | Recalled
     | Reserved
     | Queued
     | AttemptStarted

@@ -27,13 +27,17 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One row of the ledger: one attempt that an upstream worked on. ``request_id`` with ``attempt`` names it.
+    """One row of the ledger: one attempt that an upstream worked on, or one answer from the cache. ``request_id`` with ``attempt`` names it.
 
     ``received_at`` is when the gateway got the request, ``settled_at`` when it closed, in seconds since the epoch.
     ``estimated``: the upstream did not say how much it was; the tokens are then an upper bound. ``cost_nano`` by the
     price ``price`` (model and since, such as ``gpt-5@2025-08-07``; empty: the model has none). ``purpose`` is
     ``client``, or ``internal`` for what the gateway asked for itself. ``service`` is its name, ``release`` the one
     that the request was assigned, ``ending`` that of the reply.
+
+    ``cache`` is set where no upstream worked: the ``caching.Verdict`` by which an answer that was there already was
+    given. ``attempt`` is then 0, ``tokens`` are the answer's, ``cost_nano`` is what is charged for it, and
+    ``saved_nano`` what it would have cost beyond that.
     """
 
     request_id: str
@@ -56,6 +60,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False
     cost_nano: int
     price: str = ""
     release: str = ""
+    cache: str = ""
+    saved_nano: int = 0
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from penstock.caches.canonical import IGNORED, ORDERED, canonical, key_of, unfit
-from penstock.caches.config import Exact
+from penstock.core.caching import Exact
 from penstock.core.chat import Call, Kind
 from penstock.core.splice import members
 from tests.caches.doubles import call_of

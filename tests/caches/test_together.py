@@ -11,12 +11,11 @@ import msgspec
 from penstock.caches.answers import Answers, Found
 from penstock.caches.canonical import key_of, unfit
 from penstock.caches.chain import Chain
-from penstock.caches.config import Exact
 from penstock.caches.control import control
 from penstock.caches.flight import Flights
 from penstock.caches.recorded import Recording, again
 from penstock.caches.tier_memory import MemoryTier
-from penstock.core.caching import CacheKey, Entry, Verdict
+from penstock.core.caching import CacheKey, Entry, Exact, Verdict
 from penstock.core.chat import Call, Usage
 from penstock.core.errors import UPSTREAM_FAILED, PenstockError
 from tests.caches.doubles import SetClock, Sums, call_of
