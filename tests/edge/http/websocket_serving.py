@@ -47,6 +47,23 @@ class Revocable(OneKey):
         return super().find(presented)
 
 
+class _Watched(WebSocketConnection):
+    """Tells the site what is held whenever more may be: on a busy machine whoever looks from time to time may look
+    first when all of it is gone."""
+
+    def __init__(self, site: SocketSite, transport: asyncio.Transport, head: bytes) -> None:
+        super().__init__(site.side, transport, head, client="192.0.2.1")
+        self._site = site
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._site.look(self._transport)
+
+    def send(self, *frames: bytes) -> None:
+        super().send(*frames)
+        self._site.look(self._transport)
+
+
 class _Listener(asyncio.Protocol):
     """As much of a listener as the handing over needs."""
 
@@ -61,14 +78,15 @@ class _Listener(asyncio.Protocol):
         self._read += data
         head, end, rest = self._read.partition(b"\r\n\r\n")
         if end:
-            connection = WebSocketConnection(self._site.side, self._transport, head + end, client="192.0.2.1")
+            connection = _Watched(self._site, self._transport, head + end)
             self._transport.set_protocol(connection)
             self._site.transports.append(self._transport)
             connection.begin(rest)
 
 
 class SocketSite:
-    """One server under test."""
+    """One server under test. ``held`` is the most bytes that ever waited for a client, ``paused`` whether one was not
+    read from."""
 
     def __init__(self, side: WebSocketSide, samples: Samples, lines: list[AccessLine], keyring: Revocable) -> None:
         self.side = side
@@ -77,6 +95,12 @@ class SocketSite:
         self.keyring = keyring
         self.transports: list[asyncio.Transport] = []
         self.port = 0
+        self.held = 0
+        self.paused = False
+
+    def look(self, transport: asyncio.Transport) -> None:
+        self.held = max(self.held, transport.get_write_buffer_size())
+        self.paused |= not transport.is_closing() and not transport.is_reading()
 
     def listener(self) -> asyncio.Protocol:
         return _Listener(self)
