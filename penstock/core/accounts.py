@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from penstock.core.caching import Invalidation
 from penstock.core.money import Price
 from penstock.core.releases import Alias, Decision, ModelVersion, PromptVersion, Release, Rollout, Split
 from penstock.core.requests import ContentPolicy
@@ -166,7 +167,8 @@ class SigningKeys(msgspec.Struct, frozen=True):
 class Directory(msgspec.Struct, frozen=True, kw_only=True):
     """One immutable view of all that the live path needs of the store. ``version`` grows with every change of it;
     ``prices`` are those the operator has set, by ``since`` ascending within a model; ``splits`` one for each service
-    that the store has taken over from the deployment file."""
+    that the store has taken over from the deployment file; ``invalidations`` those that an entry of a cache may yet
+    be older than."""
 
     version: int = 0
     projects: tuple[Project, ...] = ()
@@ -183,6 +185,7 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
     releases: tuple[Release, ...] = ()
     splits: tuple[Split, ...] = ()
     rollouts: tuple[Rollout, ...] = ()
+    invalidations: tuple[Invalidation, ...] = ()
 
 
 Record = (
@@ -200,12 +203,13 @@ Record = (
     | Release
     | Split
     | Rollout
+    | Invalidation
 )
 """What a directory is made of."""
 
 RecordKind = Literal[
     "project", "team", "user", "key", "role", "limit", "budget", "price",
-    "model", "prompt", "alias", "release", "split", "rollout",
+    "model", "prompt", "alias", "release", "split", "rollout", "invalidation",
 ]  # fmt: skip
 
 

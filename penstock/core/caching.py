@@ -20,6 +20,9 @@ made anew since the client wanted that, and kept. ``miss``: made anew, and kept 
 no part in it.
 """
 
+GIVEN: frozenset[str] = frozenset({"hit", "similar", "stale", "shared", "fallback"})
+"""The verdicts of requests whose answer was there already: nothing was made for them."""
+
 Scope = Literal["all", "release", "service", "project", "key", "tag", "subject"]
 """What an invalidation names: everything, or all entries with one value of a property."""
 
@@ -76,7 +79,8 @@ class Semantic(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audit_tokens: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 1_000_000
     """Tokens that audits may use in a UTC day; when they are used up hits stop."""
     audit_budget: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
-    """Dollars that audits may cost in a UTC day; when they are spent hits stop. Default: only `audit_tokens` holds."""
+    """Dollars that audits may cost in a UTC day; when they are spent hits stop. Default: only `audit_tokens`
+    holds."""
     embedder: ServiceName = "embed"
     """The service whose embeddings tell which questions are near."""
     agreement: Agreement = Agreement()
@@ -146,9 +150,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     it arrives. It is fresh for ``fresh_for_s`` from then on, may be served ``stale_for_s`` longer while it is made
     anew, and ``fallback_for_s`` longer than fresh when nothing else answers; each at least 0.
 
-    ``subject`` is the person whom it was made for, as ``subject_digest`` has it, empty: nobody; ``tags`` are the operator's and the
-    client's own words. ``model`` is what made it, ``price`` the name of the price by which it cost ``cost_nano``,
-    None: it has none; ``took_s`` how long it took to make.
+    ``subject`` is the person whom it was made for, as ``subject_digest`` has it, empty: nobody; ``tags`` are the
+    operator's and the client's own words. ``model`` is what made it, ``price`` the name of the price by which it cost
+    ``cost_nano``, None: it has none; ``took_s`` how long it took to make.
     """
 
     key: bytes
@@ -180,14 +184,19 @@ class Invalidation(msgspec.Struct, frozen=True, kw_only=True):
     """Entries that began at ``at`` or before (seconds since the epoch) and that it names are not served any more.
 
     ``value`` is that of ``scope``: a release's id, a service's name, a project's id, a key's 40 digits, a tag, a
-    ``subject_digest``; nothing for ``all``. ``project`` keeps it to one project's entries, empty: all projects'. An ``at`` in
-    the past takes entries of a certain age and leaves the younger ones.
+    ``subject_digest``; nothing for ``all``. ``project`` keeps it to one project's entries, empty: all projects'. An
+    ``at`` in the past takes entries of a certain age and leaves the younger ones.
     """
 
     scope: Scope
     value: str = ""
     project: str = ""
     at: float
+
+    @property
+    def id(self) -> str:
+        """What it names; of two with one id the later one holds."""
+        return f"{self.scope}:{self.project}:{self.value}"
 
 
 # -- asking whether the answer to another question serves ---------------------------------------------------------

@@ -27,7 +27,8 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One row of the ledger: one attempt that an upstream worked on, or one answer from the cache. ``request_id`` with ``attempt`` names it.
+    """One row of the ledger: one attempt that an upstream worked on, or one answer from the cache. ``request_id``
+    with ``attempt`` names it.
 
     ``received_at`` is when the gateway got the request, ``settled_at`` when it closed, in seconds since the epoch.
     ``estimated``: the upstream did not say how much it was; the tokens are then an upper bound. ``cost_nano`` by the
@@ -164,7 +165,13 @@ class UsageQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     """A group of rows, added up. ``group`` are the values it was grouped by, in the order asked; a ``day`` is
-    ``2026-11-21``, an ``hour`` ``2026-11-21T14``, both UTC. ``requests`` counts request ids, ``rows`` attempts."""
+    ``2026-11-21``, an ``hour`` ``2026-11-21T14``, both UTC.
+
+    ``requests`` counts request ids, ``cached_requests`` those of them that got an answer which was there already.
+    ``rows`` are attempts that an upstream worked on, ``tokens`` and ``estimated_rows`` theirs; ``cached_tokens`` are
+    those of answers from caches, which nobody worked for. ``cost_nano`` is of both, ``saved_nano`` what caches saved
+    beyond it.
+    """
 
     group: tuple[str, ...]
     requests: int
@@ -172,6 +179,9 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Tokens
     cost_nano: int
     estimated_rows: int
+    cached_requests: int = 0
+    cached_tokens: Tokens = Tokens()
+    saved_nano: int = 0
 
 
 class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):

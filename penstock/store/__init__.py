@@ -77,8 +77,8 @@ class LedgerStore(Protocol):
     def counted(
         self, kind: SubjectKind, service: str, since: float, step_s: float
     ) -> Iterator[tuple[str, float, int, int, int]]:
-        """For each subject and each ``step_s`` since then: subject, the step's begin, requests, input tokens, output
-        tokens."""
+        """For each subject and each ``step_s`` since then: subject, the step's begin, requests, and the input and
+        output tokens that an upstream worked for: those of answers from caches are no part of it."""
 
     def forget(self, before: float) -> int:
         """Drops rows received before then, as retention has it; how many."""

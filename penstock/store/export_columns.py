@@ -26,6 +26,10 @@ COLUMNS = (
     "cost_usd",
     "price",
     "release",
+    "cache",
+    "saved_nano",
+    "saved_usd",
 )
-"""Of every export, in this order. ``cost_nano`` is exact, in billionths of a US dollar; ``cost_usd`` is the same in
-dollars, a decimal number. Times are UTC."""
+"""Of every export, in this order. ``cost_nano`` and ``saved_nano`` are exact, in billionths of a US dollar;
+``cost_usd`` and ``saved_usd`` are the same in dollars, decimal numbers. Times are UTC. Where ``cache`` is not empty
+no upstream worked: the tokens are those of an answer that was there already."""

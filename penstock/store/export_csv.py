@@ -60,6 +60,9 @@ def _line(entry: Entry) -> tuple[str | int, ...]:
         dollars(entry.cost_nano),
         _plain(entry.price),
         _plain(entry.release),
+        _plain(entry.cache),
+        entry.saved_nano,
+        dollars(entry.saved_nano),
     )
 
 

@@ -31,13 +31,15 @@ _TYPES = {
     "estimated": arrow.bool_(),
     "cost_nano": arrow.int64(),
     "cost_usd": arrow.decimal128(38, 9),
+    "saved_nano": arrow.int64(),
+    "saved_usd": arrow.decimal128(38, 9),
 }
 _SCHEMA = arrow.schema([arrow.field(name, _TYPES.get(name, arrow.string()), nullable=False) for name in COLUMNS])
 
 
 def parquet_chunks(entries: Iterable[Entry]) -> Iterator[bytes]:
     """A Parquet file of the columns of ``export_columns.COLUMNS`` in pieces of ``ROWS`` rows, then its end. Times in
-    microseconds of UTC, ``cost_usd`` a decimal number with nine places."""
+    microseconds of UTC, ``cost_usd`` and ``saved_usd`` decimal numbers with nine places."""
     sink = _Sink()
     rows = iter(entries)
     with parquet.ParquetWriter(sink, _SCHEMA, compression="zstd") as writer:
@@ -74,6 +76,7 @@ def _table(entries: Sequence[Entry]) -> arrow.Table:
         "received_at": [_micros(entry.received_at) for entry in entries],
         "settled_at": [_micros(entry.settled_at) for entry in entries],
         "cost_usd": [Decimal(entry.cost_nano).scaleb(-9) for entry in entries],
+        "saved_usd": [Decimal(entry.saved_nano).scaleb(-9) for entry in entries],
     }
     return arrow.table([arrow.array(columns[field.name], field.type) for field in _SCHEMA], schema=_SCHEMA)
 

@@ -21,6 +21,7 @@ from penstock.core.accounts import (
     Team,
     User,
 )
+from penstock.core.caching import Invalidation
 from penstock.core.errors import STORE_CONFLICT, STORE_UNAVAILABLE, PenstockError
 from penstock.core.money import Price
 from penstock.core.releases import Alias, Decision, ModelVersion, PromptVersion, Release, Rollout, Split
@@ -43,6 +44,7 @@ _FIELDS: Mapping[type[Record], str] = {
     Release: "releases",
     Split: "splits",
     Rollout: "rollouts",
+    Invalidation: "invalidations",
 }
 _KINDS: Mapping[RecordKind, type[Record]] = {
     "project": Project,
@@ -59,6 +61,7 @@ _KINDS: Mapping[RecordKind, type[Record]] = {
     "release": Release,
     "split": Split,
     "rollout": Rollout,
+    "invalidation": Invalidation,
 }
 _Identity = str | tuple[str, float]
 

@@ -62,6 +62,7 @@ _PLACE = (LEDGER.c.received_at, LEDGER.c.request_id, LEDGER.c.attempt)
 
 # Clients choose the ids of requests, and may choose the same twice.
 _REQUEST = sql.cast(LEDGER.c.received_at, sql.Text).concat(LEDGER.c.request_id)
+_MADE = LEDGER.c.cache == ""
 
 
 class SqlLedger:
@@ -93,10 +94,16 @@ class SqlLedger:
 
     def sums(self, query: UsageQuery, by: Sequence[GroupBy]) -> Sequence[UsageSum]:
         groups = [self._group(each).label(f"group_{at}") for at, each in enumerate(by)]
-        added = [sql.func.coalesce(sql.func.sum(LEDGER.c[name]), 0) for name in (*TOKENS, "cost_nano")]
-        estimated = sql.func.count(sql.case((LEDGER.c.estimated, 1)))
-        requests = sql.func.count(_REQUEST.distinct())
-        asked = sql.select(*groups, requests, sql.func.count(), estimated, *added).where(*self._wanted(query))
+        counted = (
+            sql.func.count(_REQUEST.distinct()),
+            sql.func.count(sql.case((_MADE, 1))),
+            sql.func.count(sql.case((sql.and_(_MADE, LEDGER.c.estimated), 1))),
+            sql.func.count(sql.case((~_MADE, _REQUEST)).distinct()),
+        )
+        money = [_sum(LEDGER.c.cost_nano), _sum(LEDGER.c.saved_nano)]
+        made = [_sum(sql.case((_MADE, LEDGER.c[name]))) for name in TOKENS]
+        cached = [_sum(sql.case((~_MADE, LEDGER.c[name]))) for name in TOKENS]
+        asked = sql.select(*groups, *counted, *money, *made, *cached).where(*self._wanted(query))
         with self._database.read(PATIENCE_S) as connection:
             rows = connection.execute(asked.group_by(*(each.name for each in groups))).all()
         sums = []
@@ -108,8 +115,11 @@ class SqlLedger:
                     requests=numbers[0],
                     rows=numbers[1],
                     estimated_rows=numbers[2],
-                    tokens=tokens_of(numbers[3:-1]),
-                    cost_nano=numbers[-1],
+                    cached_requests=numbers[3],
+                    cost_nano=numbers[4],
+                    saved_nano=numbers[5],
+                    tokens=tokens_of(numbers[6 : 6 + len(TOKENS)]),
+                    cached_tokens=tokens_of(numbers[6 + len(TOKENS) :]),
                 )
             )
         return sorted(sums, key=lambda each: each.group)
@@ -146,8 +156,8 @@ class SqlLedger:
             subject,
             step,
             sql.func.count(_REQUEST.distinct()),
-            sql.func.sum(LEDGER.c.input_tokens),
-            sql.func.sum(LEDGER.c.output_tokens),
+            _sum(sql.case((_MADE, LEDGER.c.input_tokens))),
+            _sum(sql.case((_MADE, LEDGER.c.output_tokens))),
         )
         asked = asked.where(*_of(kind, service, since)).group_by("subject", "step").order_by("step", "subject")
         with self._database.read(PATIENCE_S) as connection:
@@ -243,6 +253,10 @@ def _wanted(query: UsageQuery) -> list[sql.ColumnElement[bool]]:
         table.purpose: query.purpose or None,
     }
     return [*wanted, *(column == storable(value) for column, value in asked.items() if value is not None)]
+
+
+def _sum(counts: sql.ColumnElement[int]) -> sql.ColumnElement[int]:
+    return sql.func.coalesce(sql.func.sum(counts), 0)
 
 
 def _subject(kind: SubjectKind) -> sql.ColumnElement[str]:

@@ -26,7 +26,7 @@ COLUMNS = (*_BEFORE, *TOKENS, *Entry.__struct_fields__[_TOKENS_AT + 1 :], "run")
 _texts = operator.itemgetter(
     *(COLUMNS.index(_NAMES.get(each.name, each.name)) for each in fields(Entry) if each.type is str)
 )
-_counts = operator.itemgetter(*map(COLUMNS.index, (*TOKENS, "cost_nano")))
+_counts = operator.itemgetter(*map(COLUMNS.index, (*TOKENS, "cost_nano", "saved_nano")))
 
 
 def rows_of(entries: Iterable[Entry], run: int) -> Iterator[Row]:
@@ -66,6 +66,8 @@ def entry_of(row: sql.Row[tuple[object, ...]]) -> Entry:
         cost_nano=kept["cost_nano"],
         price=kept["price"],
         release=kept["release"],
+        cache=kept["cache"],
+        saved_nano=kept["saved_nano"],
     )
 
 

@@ -38,6 +38,8 @@ LEDGER = sql.Table(
     sql.Column("price", TEXT, nullable=False),
     sql.Column("run", sql.BigInteger, nullable=False),
     sql.Column("release", TEXT, nullable=False, server_default=""),
+    sql.Column("cache", TEXT, nullable=False, server_default=""),
+    sql.Column("saved_nano", sql.BigInteger, nullable=False, server_default="0"),
     sql.Index("ledger_request_id", "run", "request_id"),
     sql.Index("ledger_project", "run", "project", "received_at"),
     sql.Index("ledger_key_id", "run", "key_id", "received_at"),

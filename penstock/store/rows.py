@@ -23,6 +23,7 @@ from penstock.core.accounts import (
     Team,
     User,
 )
+from penstock.core.caching import Invalidation
 from penstock.core.money import Price, Rates, Tier
 from penstock.core.releases import (
     Alias,
@@ -40,6 +41,7 @@ from penstock.core.releases import (
 from penstock.store.release_tables import ALIASES, MODEL_VERSIONS, PROMPT_VERSIONS, RELEASES, ROLLOUTS, SPLITS
 from penstock.store.tables import (
     BUDGETS,
+    INVALIDATIONS,
     KEYS,
     LIMITS,
     MEMBERSHIPS,
@@ -70,6 +72,7 @@ TABLES: Mapping[type[Record], sql.Table] = MappingProxyType(
         Release: RELEASES,
         Split: SPLITS,
         Rollout: ROLLOUTS,
+        Invalidation: INVALIDATIONS,
     }
 )
 KINDS: Mapping[RecordKind, type[Record]] = MappingProxyType(
@@ -88,6 +91,7 @@ KINDS: Mapping[RecordKind, type[Record]] = MappingProxyType(
         "release": Release,
         "split": Split,
         "rollout": Rollout,
+        "invalidation": Invalidation,
     }
 )
 _JSON: Mapping[str, msgspec.json.Decoder[Any]] = MappingProxyType(
@@ -152,6 +156,7 @@ def read_directory(connection: sql.Connection) -> Directory:
         releases=tuple(_records(connection, RELEASES, Release)),
         splits=tuple(_records(connection, SPLITS, Split)),
         rollouts=tuple(_records(connection, ROLLOUTS, Rollout)),
+        invalidations=tuple(_records(connection, INVALIDATIONS, Invalidation)),
     )
 
 

@@ -148,6 +148,16 @@ PRICES = sql.Table(
     sql.Column("source", TEXT, nullable=False),
 )
 
+INVALIDATIONS = sql.Table(
+    "cache_invalidations",
+    METADATA,
+    sql.Column("id", TEXT, primary_key=True),
+    sql.Column("scope", TEXT, nullable=False),
+    sql.Column("value", TEXT, nullable=False),
+    sql.Column("project", TEXT, nullable=False),
+    sql.Column("at", sql.Double, nullable=False),
+)
+
 ONCE = sql.Table(
     "once",
     METADATA,

@@ -70,6 +70,8 @@ class LedgerContract:
             cost_nano=10**15,
             price="",
             release="rel_1",
+            cache="similar",
+            saved_nano=10**15 - 1,
         )
         assert ledger.append([row]) == 1
         assert list(ledger.request(row.request_id)) == [row]
@@ -192,6 +194,33 @@ class LedgerContract:
         }
         for by in ("team", "user", "key", "service"):
             assert sum(_costs(ledger.sums(UsageQuery(), [by])).values()) == 150
+
+    def test_answers_from_caches_are_counted_apart(self, ledger: LedgerStore) -> None:
+        tokens = Tokens(input=100, output=50, cached_read=7)
+        ledger.append(
+            [
+                entry("made", cost_nano=10, estimated=True),
+                entry("hit", 0, cache="hit", tokens=tokens, cost_nano=2, saved_nano=8),
+                entry("late", 1, received_at=NOON + 1, tokens=Tokens(input=1), cost_nano=1),
+                entry("late", 0, received_at=NOON + 1, cache="fallback", tokens=tokens, cost_nano=0, saved_nano=10),
+            ]
+        )
+        assert list(ledger.sums(UsageQuery(), [])) == [
+            UsageSum(
+                group=(),
+                requests=3,
+                rows=2,
+                tokens=Tokens(input=11, output=5),
+                cost_nano=13,
+                estimated_rows=1,
+                cached_requests=2,
+                cached_tokens=Tokens(input=200, output=100, cached_read=14),
+                saved_nano=18,
+            )
+        ]
+        # Budgets pay for them, limits of requests count them; no upstream worked, so that no tokens were used.
+        assert ledger.spent("project", "", NOON) == {"red": 13}
+        assert list(ledger.counted("project", "", NOON, 10.0)) == [("red", NOON, 3, 11, 5)]
 
     def test_money_is_exact(self, ledger: LedgerStore) -> None:
         ledger.append([entry(str(n), cost_nano=10**15 - n) for n in range(40)])

@@ -24,6 +24,7 @@ from penstock.core.accounts import (
     Team,
     User,
 )
+from penstock.core.caching import Invalidation
 from penstock.core.errors import STORE_CONFLICT, STORE_UNAVAILABLE, PenstockError
 from penstock.core.money import Price, Rates, Tier
 from penstock.core.usage import Act, Used
@@ -106,6 +107,8 @@ EVERYTHING: tuple[Record, ...] = (
     ),
     Price(model="gpt@5/x", since=0.0),
     Price(model="a", since=5.0),
+    Invalidation(scope="tag", value="a:/日本", project="blue", at=1_700_000_000.123456),
+    Invalidation(scope="all", at=7.0),
 )
 # Each once more, with another value.
 CHANGED: tuple[Record, ...] = (
@@ -117,6 +120,7 @@ CHANGED: tuple[Record, ...] = (
     Limit(id="l1", kind="key", metric="requests", amount=1),
     Budget(id="b1", kind="user", amount_nano=1),
     Price(model="gpt@5/x", since=1_754_524_800.0, rates=Rates(input=7)),
+    Invalidation(scope="tag", value="a:/日本", project="blue", at=3.0),
 )
 REMOVED: tuple[tuple[RecordKind, str], ...] = (
     ("project", "blue"),
@@ -127,6 +131,7 @@ REMOVED: tuple[tuple[RecordKind, str], ...] = (
     ("limit", "l1"),
     ("budget", "b1"),
     ("price", "gpt@5/x@1754524800"),
+    ("invalidation", "tag:blue:a:/日本"),
 )
 
 
@@ -189,13 +194,15 @@ class StoreContract(ReleasesContract):
         assert found.limits == (EVERYTHING[8], EVERYTHING[7])
         assert found.budgets == (EVERYTHING[9],)
         assert found.prices == (EVERYTHING[12], EVERYTHING[11], EVERYTHING[10])
+        assert found.invalidations == (EVERYTHING[14], EVERYTHING[13])
 
     def test_a_record_put_again_is_replaced_whole(self, store: StateStore) -> None:
         self.put(store, *EVERYTHING)
         self.put(store, *CHANGED)
         found = store.directory()
         assert (found.projects[0], found.teams[0], found.users[0], found.keys[1]) == CHANGED[:4]
-        assert (found.roles[0], found.limits[1], found.budgets[0], found.prices[2]) == CHANGED[4:]
+        assert (found.roles[0], found.limits[1], found.budgets[0], found.prices[2]) == CHANGED[4:8]
+        assert found.invalidations == (EVERYTHING[14], CHANGED[8])
         assert [len(each) for each in (found.users, found.keys, found.limits, found.prices)] == [2, 2, 2, 3]
 
     def test_what_is_removed_is_gone_and_the_rest_stays(self, store: StateStore) -> None:
@@ -210,6 +217,7 @@ class StoreContract(ReleasesContract):
         )
         assert (found.roles, found.limits, found.budgets) == ((), EVERYTHING[8:9], ())
         assert found.prices == (EVERYTHING[12], EVERYTHING[11])
+        assert found.invalidations == EVERYTHING[14:]
         # Nothing of a user is left for the next of that id.
         self.put(store, User(id="ada"))
         assert store.directory().users[0] == User(id="ada")

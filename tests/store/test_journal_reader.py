@@ -45,6 +45,16 @@ def test_it_stops_behind_the_last_whole_frame_and_goes_on(tmp_path: Path) -> Non
     assert not reading.damaged
 
 
+def test_rows_from_before_there_were_caches_are_of_none(tmp_path: Path) -> None:
+    now = settled("a")
+    # The fields of a row stand in order: an older worker wrote all but the last two.
+    tag, lease, rows, used_of = msgspec.msgpack.decode(msgspec.msgpack.encode(now))
+    older = msgspec.msgpack.encode([tag, lease, [row[:-2] for row in rows], used_of])
+    frame = HEADER.pack(len(older), crc32(older)) + older
+    assert reader(tmp_path, frame).read(10) == [now]
+    assert (now.entries[0].cache, now.entries[0].saved_nano) == ("", 0)
+
+
 def test_it_reads_no_more_than_asked(tmp_path: Path) -> None:
     reading = reader(tmp_path, WHOLE)
     assert reading.read(2) == RECORDS[:2]

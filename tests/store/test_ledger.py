@@ -53,9 +53,18 @@ class Kept(LedgerContract):
 
     def test_going_back_and_forth_keeps_every_row(self) -> None:
         ledger = self.make()
-        rows = [entry(str(n), received_at=NOON + n, release="rel_1" if n % 2 else "") for n in range(20)]
+        rows = [
+            entry(
+                str(n),
+                received_at=NOON + n,
+                release="rel_1" if n % 2 else "",
+                cache="hit" if n % 3 else "",
+                saved_nano=n,
+            )
+            for n in range(20)
+        ]
         ledger.append(rows)
-        for back in ("0004", "0002", "0001", "0002"):
+        for back in ("0007", "0004", "0002", "0001", "0002"):
             migrate(self.database, now=0.0, to=back)
             migrate(self.database, now=0.0)
             assert list(ledger.entries(UsageQuery(), None, 100)) == rows

@@ -17,6 +17,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from penstock.core.accounts import EVERYWHERE, Change, Directory, KeyRecord, Project, Record, Scopes, User
+from penstock.core.caching import Invalidation
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.releases import Decision
 from penstock.core.usage import UsageQuery
@@ -214,7 +215,7 @@ def test_going_back_keeps_what_was_released_decided_and_of_which_release_a_row_i
     migrate(database, now=MADE_AT, to="0004")
     with database.begin() as connection:
         # What a Penstock of then writes.
-        names = [name for name in COLUMNS if name != "release"]
+        names = [name for name in COLUMNS if name not in ("release", "cache", "saved_nano")]
         values = dict(zip(COLUMNS, next(rows_of([entry("old")], 1)), strict=True))
         older = sql.table("ledger", *(sql.column(name) for name in names))
         connection.execute(sql.insert(older).values({name: values[name] for name in names}))
@@ -223,6 +224,32 @@ def test_going_back_keeps_what_was_released_decided_and_of_which_release_a_row_i
         ("new", "rel_b"),
         ("old", ""),
     ]
+
+
+def test_going_back_keeps_what_is_invalidated_and_what_caches_saved(database: Database) -> None:
+    migrate(database, now=MADE_AT)
+    put(database, Invalidation(scope="service", value="chat", project="red", at=7.5))
+    ledger = SqlLedger(database)
+    ledger.append([entry("hit", 0, cache="hit", saved_nano=7)])
+    before, rows = directory(database), everything(database)
+    migrate(database, now=MADE_AT, to="0007")
+    assert "cache_invalidations" not in everything(database)
+    with database.begin() as connection:
+        # What a Penstock of then writes.
+        names = [name for name in COLUMNS if name not in ("cache", "saved_nano")]
+        values = dict(zip(COLUMNS, next(rows_of([entry("old")], 1)), strict=True))
+        older = sql.table("ledger", *(sql.column(name) for name in names))
+        connection.execute(sql.insert(older).values({name: values[name] for name in names}))
+        if database.kind == "postgresql":
+            gone = "UPDATE ledger SET cache_kept = NULL, saved_nano_kept = NULL WHERE cache_kept = ''"
+            connection.execute(sql.text(gone))
+    migrate(database, now=MADE_AT)
+    after = directory(database)
+    assert after.version > before.version
+    assert msgspec.structs.replace(after, version=before.version) == before
+    assert len(everything(database)["ledger"]) == len(rows["ledger"]) + 1
+    found = ledger.entries(UsageQuery(), None, 10)
+    assert [(row.request_id, row.cache, row.saved_nano) for row in found] == [("hit", "hit", 7), ("old", "", 0)]
 
 
 # What a Penstock from before Alembic made; it leaves a store alone whose ``user_version`` is above its own 1.
