@@ -190,6 +190,12 @@ DEADLINE_EXCEEDED = Fault(
     "timeout_error",
     "The request took longer than the service's `deadlines: total_s`, or than its own `x-penstock-timeout`.",
 )
+NOT_CACHED = Fault(
+    "not_cached",
+    504,
+    "timeout_error",
+    "The request wants an answer from the cache or none (`cache-control: only-if-cached`), and there is none.",
+)
 SERVICE_REFUSED = Fault(
     "service_unavailable", 503, "overloaded_error", "Every attempt failed; the message is the service's `refusal`."
 )

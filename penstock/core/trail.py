@@ -57,8 +57,9 @@ class Prepared(msgspec.Struct, frozen=True):
 
 class Recalled(msgspec.Struct, frozen=True):
     """What caches had of the request: ``verdict`` as ``caching.Verdict``, ``source`` is ``exact`` or ``semantic``
-    where they were asked; ``why`` one word on why they had no part in it, or why nothing near serves. Of a semantic
-    one ``distance`` and ``confidence`` as ``caching.Sought``."""
+    where they were asked, ``saved_nano`` what the answer would have cost beyond what is charged for it; ``why`` one
+    word on why they had no part in it, or why nothing near serves. Of a semantic one ``distance`` and ``confidence``
+    as ``caching.Sought``."""
 
     at: float
     verdict: str
@@ -66,6 +67,7 @@ class Recalled(msgspec.Struct, frozen=True):
     why: str = ""
     distance: float | None = None
     confidence: float | None = None
+    saved_nano: int = 0
 
 
 class Reserved(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@
 | ``admit`` | ``Admission``: who calls, and the snapshot the request holds to the end |
 | ``assign`` | ``Service``: what the name the client sent stands for; where releases share it, the one that it drew |
 | ``prepare`` | ``Call``: with the prompt, the defaults and the history that the service has |
+| ``recall`` | ``Recollection``: what caches have of it; an answer that is there already is all, and ends here |
 | ``reserve`` | ``Lease``: what the request may use of limits and budgets, held until it is known what it did use |
 | ``place`` | ``Place``: one of the requests that the service works on at once, waited for in its queue |
 | ``plan`` | ``Course``: the attempts to make, one after the other |
@@ -32,13 +33,16 @@ from penstock.gateway import directory
 from penstock.gateway.admit import admit
 from penstock.gateway.alarm import Alarm, Alarms
 from penstock.gateway.assign import assign
+from penstock.gateway.cached_reply import CachedReply
 from penstock.gateway.dispatch import Race, dispatch
 from penstock.gateway.lease import Lease
 from penstock.gateway.place import Place, Places, claimed, placed
 from penstock.gateway.plan import Course, Traffic
 from penstock.gateway.prepare import Preparing
+from penstock.gateway.recall import Recall
+from penstock.gateway.recollection import Recollection
 from penstock.gateway.recording import Recording
-from penstock.gateway.reply import Hearing, Reply
+from penstock.gateway.reply import Hearing, Reply, UpstreamReply
 from penstock.gateway.reserve import Reserving, leased
 from penstock.gateway.settle import Settle, Summary, telling
 from penstock.gateway.snapshot import Admission, Snapshot
@@ -56,8 +60,9 @@ class Gateway:
     ``snapshots`` gives the snapshot of this moment; ``traffic`` says which replica is best; ``places`` is the
     admission queue; ``reserving`` holds limits and budgets; ``settle`` hears every trail once; ``doors`` says why
     nobody is let in, if so; ``learn`` returns when an issuer's signing keys have been asked for again; ``prepare``
-    adds what services have of their own; ``trials`` scores and copies requests for rollouts; ``recording`` has each
-    in the log and the charts, None: there are none; ``draw`` gives random numbers in [0, 1).
+    adds what services have of their own; ``recall`` knows what has been answered, None: nothing is kept; ``trials``
+    scores and copies requests for rollouts; ``recording`` has each in the log and the charts, None: there are none;
+    ``draw`` gives random numbers in [0, 1).
     """
 
     __slots__ = (
@@ -68,6 +73,7 @@ class Gateway:
         "_learn",
         "_places",
         "_prepare",
+        "_recall",
         "_recording",
         "_reserving",
         "_settle",
@@ -90,6 +96,7 @@ class Gateway:
         prepare: Preparing,
         trials: Trials,
         recording: Recording | None = None,
+        recall: Recall | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._snapshots = snapshots
@@ -103,6 +110,7 @@ class Gateway:
         self._prepare = prepare
         self._trials = trials
         self._recording = recording
+        self._recall = recall
         self._draw = draw
         self._alarms: Alarms | None = None
 
@@ -120,12 +128,18 @@ class Gateway:
         return admit(presented, address, self._snapshots())
 
     async def chat(
-        self, call: Call, admission: Admission, terms: Terms = _PLAIN, over: Callable[[Summary], None] | None = None
+        self,
+        call: Call,
+        admission: Admission,
+        terms: Terms = _PLAIN,
+        over: Callable[[Summary], None] | None = None,
+        keeping: Recollection | None = None,
     ) -> Reply:
         """Answers one call on the client's ``terms``; returns once the first chunk may be released.
 
         The reply is read by the task that calls this. Raises ``PenstockError`` when no attempt got that far; nothing
-        is open then, nor when cancelled. ``over`` hears what it came to, however it ends.
+        is open then, nor when cancelled. ``over`` hears what it came to, however it ends. ``keeping``: it makes this
+        answer anew, as an ``Ask``.
         """
         clock, trail, deployment = self._clock, Trail(), admission.snapshot.deployment
         arrived = clock.now()
@@ -134,6 +148,8 @@ class Gateway:
         alarm: Alarm | None = None
         lease: Lease | None = None
         course: Course | None = None
+        recalled: Recollection | None = None
+        sent = call
         recorded = None if self._recording is None else self._recording.begin(call, admission, terms)
         settle = self._settle if recorded is None else recorded.settling(self._settle)
         settle = settle if over is None else telling(settle, over)
@@ -153,9 +169,19 @@ class Gateway:
             with alarm.begin():
                 call = await self._prepare(call, service, admission)
             trail.add(Prepared(clock.now()))
-            lease = await leased(self._reserving, call, admission, service, total_s, alarm)
+            recalled = await self._recalled(keeping, sent, call, service, admission, terms, alarm, trail)
+            given = None
+            if recalled is not None:
+                settle, given = recalled.settling(settle), recalled.charge()
+                trail.add(recalled.fact())
+            lease = await leased(self._reserving, call, admission, service, total_s, alarm, given)
             trail.add(Reserved(clock.now()))
-            call = lease.held_to(call)
+            if recalled is not None and recalled.given is not None:
+                alarm.close()
+                return self._given(recalled, service, lease, trail, settle, (*hearing, *heard))
+            prepared, call = call, lease.held_to(call)
+            if recalled is not None:
+                recalled.capped = call is not prepared
             priority = claimed(terms.priority, admission.principal)
             place = await placed(self._places, service, admission, priority, alarm, trail, clock)
             course = Course(service, deployment, self._traffic, _ask(call, service, terms), self._draw)
@@ -166,14 +192,29 @@ class Gateway:
                 engines=admission.snapshot.engines,
                 deadlines=policy.deadlines,
                 watching=lambda tried: watchers(
-                    call, service, tried, lambda: holding.cost(tried), holding.cap(tried.model)
+                    call,
+                    service,
+                    tried,
+                    lambda: holding.cost(tried),
+                    holding.cap(tried.model),
+                    None if recalled is None else recalled.recorder(tried),
                 ),
                 lease=lease,
                 trail=trail,
                 clock=clock,
                 tracing=None if recorded is None else recorded.tracing,
             )
-            won = await dispatch(race, alarm, policy.hedge.after_s if policy.hedge else None)
+            try:
+                won = await dispatch(race, alarm, policy.hedge.after_s if policy.hedge else None)
+            except PenstockError as error:
+                if recalled is None or not await self._instead(recalled, error, sent, service, admission):
+                    raise
+                lease.give(recalled.charge())
+                trail.add(recalled.fact())
+                if place is not None:
+                    place.release()
+                alarm.close()
+                return self._given(recalled, service, lease, trail, settle, (*hearing, *heard))
         except BaseException as error:
             if alarm is not None:
                 alarm.close()
@@ -186,7 +227,7 @@ class Gateway:
                 error.headers = {**error.headers, **told(course.last, clock.now() - arrived - trail.away, release)}
             settle(trail, Ending.FAILED, error, lease, None)
             raise
-        return Reply(
+        return UpstreamReply(
             won,
             whole=not call.stream,
             alarm=alarm,
@@ -195,15 +236,68 @@ class Gateway:
             lease=lease,
             trail=trail,
             settle=settle,
-            headers=told(won.attempt, clock.now() - arrived - trail.away, release) | lease.headers(),
+            headers=told(won.attempt, clock.now() - arrived - trail.away, release)
+            | lease.headers()
+            | ({} if recalled is None else recalled.headers()),
             hearing=(*hearing, *heard) if lease.transcript is None else (*hearing, *heard, lease.transcript),
         )
 
+    async def _recalled(
+        self,
+        keeping: Recollection | None,
+        sent: Call,
+        call: Call,
+        service: Service,
+        admission: Admission,
+        terms: Terms,
+        alarm: Alarm,
+        trail: Trail,
+    ) -> Recollection | None:
+        recall = self._recall
+        if recall is None or service.policy.cache is None:
+            return None
+        if keeping is not None:
+            return recall.still(keeping, call, service, admission.snapshot.deployment)
+        return await recall(sent, call, service, admission, terms, alarm, trail, self.ask)
+
+    async def _instead(
+        self, recalled: Recollection, error: PenstockError, sent: Call, service: Service, admission: Admission
+    ) -> bool:
+        return self._recall is not None and await self._recall.instead(recalled, error, sent, service, admission)
+
+    def _given(
+        self,
+        recalled: Recollection,
+        service: Service,
+        lease: Lease,
+        trail: Trail,
+        settle: Settle,
+        hearing: tuple[Hearing, ...],
+    ) -> Reply:
+        """The answer that caches have."""
+        assert self._recall is not None
+        arrived = trail.facts[0]
+        assert isinstance(arrived, Arrived)
+        overhead_s = self._clock.now() - arrived.at - trail.away
+        return CachedReply(
+            self._recall.chunks(recalled, service),
+            lease=lease,
+            trail=trail,
+            settle=settle,
+            headers=told(None, overhead_s, service.release) | lease.headers() | recalled.headers(),
+            hearing=hearing if lease.transcript is None else (*hearing, lease.transcript),
+        )
+
     async def ask(
-        self, call: Call, principal: Principal, terms: Terms = _PLAIN, over: Callable[[Summary], None] | None = None
+        self,
+        call: Call,
+        principal: Principal,
+        terms: Terms = _PLAIN,
+        over: Callable[[Summary], None] | None = None,
+        keeping: Recollection | None = None,
     ) -> Reply:
         """``chat`` for whom the gateway itself lets in, on the snapshot of this moment."""
-        return await self.chat(call, Admission(self._snapshots(), principal), terms, over)
+        return await self.chat(call, Admission(self._snapshots(), principal), terms, over, keeping)
 
     def refused(
         self,

@@ -9,6 +9,7 @@ from penstock.core.chat import Call
 from penstock.core.identity import Principal
 from penstock.core.policy import Priority, Terms
 from penstock.gateway.capture import Transcript
+from penstock.gateway.recollection import Recollection
 from penstock.gateway.reply import Reply
 from penstock.gateway.settle import Summary
 
@@ -17,10 +18,16 @@ NOBODY = "_internal"
 
 
 class Ask(Protocol):
-    """The gateway, as itself. Raises ``PenstockError`` as ``Gateway.chat`` does."""
+    """The gateway, as itself. ``keeping``: what is to keep the answer, beside whoever reads it. Raises
+    ``PenstockError`` as ``Gateway.chat`` does."""
 
     async def __call__(
-        self, call: Call, principal: Principal, terms: Terms = ..., over: Callable[[Summary], None] | None = ...
+        self,
+        call: Call,
+        principal: Principal,
+        terms: Terms = ...,
+        over: Callable[[Summary], None] | None = ...,
+        keeping: Recollection | None = ...,
     ) -> Reply: ...
 
 

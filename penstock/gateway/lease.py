@@ -28,6 +28,19 @@ from penstock.gateway.tries import Charge, Try, at_most
 _KINDS = {kind: kind.name.lower() for kind in Kind}
 
 
+class Given(msgspec.Struct, frozen=True):
+    """An answer that was there already and is given instead of one that an attempt makes: the ``verdict`` of the
+    cache, the ``model`` and ``price`` (by name) that it was made with, what it used then, what it is charged at and
+    what that saves, in nano-dollars."""
+
+    verdict: str
+    model: str
+    price: str
+    tokens: Tokens
+    cost_nano: int
+    saved_nano: int
+
+
 class Lease:
     """What one request holds. Its methods are called from the tasks of its request; ``close`` exactly once, which
     tells ``over`` its id. Then ``tokens`` are those of all its attempts, None: there were none to count;
@@ -41,6 +54,7 @@ class Lease:
         "_call",
         "_exact",
         "_fresh",
+        "_given",
         "_held",
         "_levels",
         "_means",
@@ -82,6 +96,7 @@ class Lease:
         self._at = means.clock.wall()
         rules = admission.snapshot.rules
         self._applying = Applying() if internal else rules.applying(admission.principal, service.name)
+        self._given: Given | None = None
         self._tries: list[Try] = []
         self._bounds: dict[str, Most] = {}
         self._reserved = Amounts(0, 0, 0, 0)
@@ -93,9 +108,13 @@ class Lease:
 
     # -- reserving ---------------------------------------------------------------------------------------------------
 
-    async def open(self) -> None:
+    async def open(self, given: Given | None = None) -> None:
         """Raises as ``Reserving.open`` does."""
+        self._given = given
         if not self._applying.limits and not self._applying.budgets:
+            return
+        if given is not None:
+            await self._reserve(Amounts(1, 0, 0, given.cost_nano))
             return
         try:
             await self._reserve(self._amounts(self._service.models[0]))
@@ -127,6 +146,10 @@ class Lease:
         self._means.write(Opened(self.id, entry, fresh))
         self._tries.append(tried)
         return tried
+
+    def give(self, given: Given | None) -> None:
+        """After attempts that failed, this is what the client gets."""
+        self._given = given
 
     def _amounts(self, model: str) -> Amounts:
         """All that the request may use with one more attempt at ``model``."""
@@ -267,13 +290,18 @@ class Lease:
         charged = [(each, charge) for each in self._tries if (charge := each.charge(each is won, now)) is not None]
         self._over(self.id)
         amounts = _summed([charge for _, charge in charged])
+        given = self._given
+        if given is not None:
+            amounts = Amounts(1, amounts.input, amounts.output, amounts.cost_nano + given.cost_nano)
         if charged:
             self.tokens = charged[0][1].tokens if len(charged) == 1 else _together(charged)
             self.estimated = any(charge.estimated for _, charge in charged)
         spent = used(self._applying, amounts, self._at) if self.counted else {}
         try:
-            if self._tries:
+            if self._tries or given is not None:
                 entries = tuple(self._entry(tried, charge, ending, status, wall) for tried, charge in charged)
+                if given is not None:
+                    entries = (*entries, self._cached(given, ending, status, wall))
                 self._means.write_settled(Settled(self.id, entries, spent))
                 if (said := self.transcript) is not None:
                     call, admission, name = self._call, self._admission, self._service.name
@@ -305,8 +333,35 @@ class Lease:
             tokens=charge.tokens,
             estimated=charge.estimated,
             cost_nano=charge.cost_nano,
-            price="" if tried.price is None else f"{tried.price.model}@{tried.price.since:.0f}",
+            price=tried.priced,
             release=self._service.release,
+        )
+
+    def _cached(self, given: Given, ending: str, status: int, settled_at: float) -> Entry:
+        principal, call = self._admission.principal, self._call
+        return Entry(
+            request_id=call.request_id,
+            attempt=0,
+            gateway=self._means.gateway,
+            received_at=self._at,
+            settled_at=settled_at,
+            project=principal.project,
+            key_id=principal.key_id,
+            user=principal.user,
+            team=principal.team,
+            service=self._service.name,
+            model=given.model,
+            kind=_KINDS[call.kind],
+            purpose=principal.purpose,
+            ending=ending,
+            status=status,
+            tokens=given.tokens,
+            estimated=False,
+            cost_nano=given.cost_nano,
+            price=given.price,
+            release=self._service.release,
+            cache=given.verdict,
+            saved_nano=given.saved_nano,
         )
 
 

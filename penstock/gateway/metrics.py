@@ -108,6 +108,18 @@ COST = Counter(
     ("service", "model", "release", "project"),
     unit="{USD}",
 )
+CACHE = Counter(
+    "penstock_cache_requests",
+    "Requests to services that keep answers, by what came of it: hit, similar, stale, shared or fallback where the "
+    "answer was there; refresh or miss where it was made and kept if it may be; bypass where caches had no part.",
+    ("service", "verdict"),
+)
+SAVED = Counter(
+    "penstock_cache_saved_dollars",
+    "What answers from the cache would have cost beyond what was charged for them, in US dollars.",
+    ("service", "project"),
+    unit="{USD}",
+)
 ASSIGNED = Counter(
     "penstock_requests_assigned",
     "Requests that have ended, by the release that they had drawn, where several may share a service.",
@@ -151,4 +163,6 @@ ROWS = (
     SCORES,
     SCORES_MISSED,
     COPIES,
+    CACHE,
+    SAVED,
 )

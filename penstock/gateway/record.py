@@ -128,7 +128,7 @@ def record(
         summary.between_s,
         Marks(admitted, assigned, prepared, reserved, placed, summary.first_chunk_s, duration_s),
         attempts,
-        "",
+        summary.cache,
         b"" if tracing is None else tracing.id,
         b"" if tracing is None else tracing.span,
         b"" if tracing is None else tracing.parent,

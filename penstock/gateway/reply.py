@@ -1,5 +1,5 @@
-"""Reply: what the edge pumps to the client. It owns the place, the upstream and the trail, and closes each exactly
-once."""
+"""Reply: what the edge pumps to the client. That of an upstream owns the place, the upstream and the trail, and
+closes each exactly once."""
 
 from __future__ import annotations
 
@@ -29,13 +29,36 @@ class Hearing(Protocol):
         """``sink``, with what it is given taken down."""
 
 
-class Reply:
+class Reply(Protocol):
     """One answer on its way. Read by one task; ``aclose`` may come from any, at any moment.
 
     ``headers`` say what happened before the first chunk, for the HTTP response; ``summary`` is there once closed,
     when the journal has it.
-    ``between_s`` bounds each silence; ``whole`` says that the first chunk is all there is. What goes to the client is
-    taken down by each of ``hearing``.
+    """
+
+    headers: Mapping[str, str]
+    summary: Summary | None
+
+    async def read(self) -> Sequence[bytes]:
+        """The chunks that may go to the client, at least one; an empty sequence once the answer is complete.
+
+        Each is one JSON text in OpenAI's shape for the call's kind. Raises ``PenstockError`` when the answer breaks,
+        or one of the service's deadlines runs out.
+        """
+
+    async def pour(self, sink: Sink) -> None:
+        """Hands chunks to ``sink`` as they arrive, without a task that wakes for each, as far as it can do that.
+        Returns when ``sink`` has given back False, and when ``read`` has something to tell. Raises as ``read`` does,
+        and what ``sink`` raises.
+        """
+
+    async def aclose(self) -> None:
+        """Stops what is under way unless the answer was complete, and settles. Idempotent."""
+
+
+class UpstreamReply:
+    """The ``Reply`` of the attempt that has won. ``between_s`` bounds each silence; ``whole`` says that the first
+    chunk is all there is. What goes to the client is taken down by each of ``hearing``.
     """
 
     __slots__ = (
@@ -91,11 +114,7 @@ class Reply:
         self.headers = headers
 
     async def read(self) -> Sequence[bytes]:
-        """The chunks that may go to the client, at least one; an empty sequence once the answer is complete.
-
-        Each is one JSON text in OpenAI's shape for the call's kind. Raises ``PenstockError`` when the answer breaks,
-        or one of the service's deadlines runs out.
-        """
+        """As a ``Reply``."""
         if self._first:
             first, self._first = self._first, ()
             if self._whole:
@@ -109,10 +128,7 @@ class Reply:
         return ()
 
     async def pour(self, sink: Sink) -> None:
-        """Hands chunks to ``sink`` as they arrive, without a task that wakes for each, as far as the upstream can do
-        that. Returns when ``sink`` has given back False, and when ``read`` has something to tell. Raises as ``read``
-        does, and what ``sink`` raises.
-        """
+        """As a ``Reply``, as far as the upstream can do that."""
         pour: Callable[[Sink], Awaitable[None]] | None = getattr(self._upstream, "pour", None)
         if pour is None or self._first or self._ending is Ending.COMPLETE:
             return

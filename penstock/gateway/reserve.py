@@ -9,7 +9,7 @@ from penstock.core.chat import Call
 from penstock.core.serving import Service
 from penstock.core.usage import Held
 from penstock.gateway.alarm import Alarm
-from penstock.gateway.lease import Lease
+from penstock.gateway.lease import Given, Lease
 from penstock.gateway.means import Means
 from penstock.gateway.snapshot import Admission
 
@@ -23,13 +23,16 @@ class Reserving:
         self._numbers = itertools.count(1)
         self._open: dict[str, Lease] = {}
 
-    async def open(self, call: Call, admission: Admission, service: Service, total_s: float) -> Lease:
-        """Reserves for the service's first model. Raises ``PenstockError``: RATE_LIMITED or BUDGET_EXCEEDED that name
-        the tightest, NO_PRICE, COUNTERS_UNAVAILABLE. ``total_s``: how long the request may take."""
+    async def open(
+        self, call: Call, admission: Admission, service: Service, total_s: float, given: Given | None = None
+    ) -> Lease:
+        """Reserves for the service's first model, or for what is ``given`` instead. Raises ``PenstockError``:
+        RATE_LIMITED or BUDGET_EXCEEDED that name the tightest, NO_PRICE, COUNTERS_UNAVAILABLE. ``total_s``: how long
+        the request may take."""
         lease = Lease(
             self._means, f"{self._owner}.{next(self._numbers)}", call, admission, service, total_s, self._over
         )
-        await lease.open()
+        await lease.open(given)
         self._open[lease.id] = lease
         return lease
 
@@ -42,8 +45,14 @@ class Reserving:
 
 
 async def leased(
-    reserving: Reserving, call: Call, admission: Admission, service: Service, total_s: float, alarm: Alarm
+    reserving: Reserving,
+    call: Call,
+    admission: Admission,
+    service: Service,
+    total_s: float,
+    alarm: Alarm,
+    given: Given | None = None,
 ) -> Lease:
     """A lease, within the request's time. Raises as ``Reserving.open`` does, and when the alarm rings."""
     with alarm.begin():
-        return await reserving.open(call, admission, service, total_s)
+        return await reserving.open(call, admission, service, total_s, given)

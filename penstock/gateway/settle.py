@@ -28,6 +28,7 @@ from penstock.core.trail import (
     Ending,
     FirstChunk,
     Queued,
+    Recalled,
     Trail,
     TrailFact,
 )
@@ -47,6 +48,7 @@ class Summary(msgspec.Struct, frozen=True):
     """A trail, added up. Times are in seconds; ``first_chunk_s`` is None when there was none; ``model`` and
     ``replica`` are those of the attempt that won, else of the last; ``queued_s`` is the wait for a place,
     None where none was needed; ``release`` the one that the request has drawn, empty where the service has one.
+    ``cache`` is the verdict of caches, empty: they were not asked; ``saved_nano`` what an answer from there saved.
     ``overhead_s`` is what the gateway took for itself, of a stream until its first chunk;
     ``between_s`` the mean time between two output tokens of a stream, None: not streamed to its end, or fewer than
     two."""
@@ -72,6 +74,8 @@ class Summary(msgspec.Struct, frozen=True):
     release: str = ""
     overhead_s: float = 0.0
     between_s: float | None = None
+    cache: str = ""
+    saved_nano: int = 0
 
 
 class Settle(Protocol):
@@ -151,8 +155,8 @@ def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
     arrived, closed = facts[0], facts[-1]
     if not isinstance(arrived, Arrived) or not isinstance(closed, Closed):
         raise ValueError("A trail begins with Arrived and ends with Closed.")
-    service = release = model = replica = project = key_id = ""
-    attempts = 0
+    service = release = model = replica = project = key_id = cache = ""
+    attempts = saved = 0
     queued: float | None = None
     started: list[AttemptStarted] = []
     first: float | None = None
@@ -175,6 +179,8 @@ def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
             usage = fact.usage
         elif type(fact) is Queued:
             queued = fact.waited_s
+        elif type(fact) is Recalled:
+            cache, saved = fact.verdict, fact.saved_nano
     duration = closed.at - arrived.at
     streamed = arrived.stream and closed.ending is Ending.COMPLETE
     return Summary(
@@ -200,6 +206,8 @@ def summed(facts: Sequence[TrailFact], away_s: float = 0.0) -> Summary:
         # Once a stream has begun, what it waits for is the model's next word; hedged attempts are away side by side.
         overhead_s=max(0.0, (first if arrived.stream and first is not None else duration) - away_s),
         between_s=_between(usage, duration - first) if streamed and first is not None else None,
+        cache=cache,
+        saved_nano=saved,
     )
 
 
@@ -274,10 +282,17 @@ def _cost(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
         meter.record(Sample(metrics.COST, summary.cost_nano / NANO, labels))
 
 
+def _cached(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
+    if summary.cache:
+        meter.record(Sample(metrics.CACHE, 1.0, (summary.service, summary.cache)))
+        if summary.saved_nano:
+            meter.record(Sample(metrics.SAVED, summary.saved_nano / NANO, (summary.service, summary.project)))
+
+
 def _assigned(summary: Summary, _: Sequence[TrailFact], meter: Meter) -> None:
     if summary.release:
         labels = (summary.service, summary.release, ENDINGS[summary.ending])
         meter.record(Sample(metrics.ASSIGNED, 1.0, labels))
 
 
-RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _attempts, _assigned)
+RULES: tuple[Rule, ...] = (_requests, _tokens, _cost, _queue_wait, _attempts, _assigned, _cached)

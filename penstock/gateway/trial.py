@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.core.caching import GIVEN
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
@@ -83,7 +84,7 @@ class Trial:
             trail: Trail, ending: Ending, error: PenstockError | None, lease: Lease | None, won: Try | None
         ) -> Summary:
             summary = settle(trail, ending, error, lease, won)
-            if counts(ending, error):
+            if summary.cache not in GIVEN and counts(ending, error):
                 self._over(summary, error)
             return summary
 

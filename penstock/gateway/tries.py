@@ -133,6 +133,11 @@ class Try:
         self.last = self.shortest = b""
         self.least = _ANY_LENGTH
 
+    @property
+    def priced(self) -> str:
+        """The price that it is charged by, by name and since; empty: there is none."""
+        return "" if self.price is None else f"{self.price.model}@{self.price.since:.0f}"
+
     def broke_off(self, upstream: Upstream) -> None:
         """Its answer is not read to the end: what the engine has said of it so far counts."""
         if self.usage is None and (so_far := getattr(upstream, "so_far", None)) is not None:

@@ -33,20 +33,44 @@ _ID_PREFIX = {Kind.CHAT: "chatcmpl-", Kind.COMPLETION: "cmpl-"}
 
 
 def watchers(
-    call: Call, service: Service, tried: Try, cost: Callable[[], int], most: int | None
+    call: Call,
+    service: Service,
+    tried: Try,
+    cost: Callable[[], int],
+    most: int | None,
+    recorder: Watcher | None = None,
 ) -> tuple[Watcher, ...]:
     """The watchers of one attempt, in the order a chunk meets them. ``cost`` gives what the request comes to, in
-    nano-dollars, once the attempt has told its usage; ``most`` is the output in tokens that it is held to."""
-    name = call.service if service.name == "*" else service.name
-    prefix = _ID_PREFIX.get(call.kind)
-    relabel = Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
+    nano-dollars, once the attempt has told its usage; ``most`` is the output in tokens that it is held to;
+    ``recorder`` hears what the engine says."""
     usual = Usual(
         Tally(tried, call.kind),
-        relabel,
+        _relabel(call, service),
         hides=call.stream and not call.usage_chunk,
         cost=cost if call.usage_chunk else None,
     )
-    return (usual,) if most is None or not call.stream else (Held(tried, most), usual)
+    held = () if most is None or not call.stream else (Held(tried, most),)
+    return (*held, usual) if recorder is None else (recorder, *held, usual)
+
+
+def shown(call: Call, service: Service, cost_nano: int) -> Watcher:
+    """The watcher of an answer that was made for another request, and costs this one ``cost_nano``."""
+    relabel = _relabel(call, service)
+    hides, tells = call.stream and not call.usage_chunk, call.usage_chunk
+
+    def show(chunk: bytes) -> bytes | None:
+        passing: bytes | None = chunk
+        if (hides or tells) and chunk.find(_USAGE) >= 0:
+            passing = hide_usage(chunk) if hides else priced(chunk, cost_nano)
+        return None if passing is None else relabel(passing)
+
+    return show
+
+
+def _relabel(call: Call, service: Service) -> Relabel:
+    name = call.service if service.name == "*" else service.name
+    prefix = _ID_PREFIX.get(call.kind)
+    return Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
 
 
 class Usual:

@@ -1,0 +1,361 @@
+"""Recall: whether the answer to a request is there already, and what is done so that the next one finds it.
+
+A cache never fails a request: what goes wrong with it is a miss. What the gateway asks for itself goes past it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from penstock.caches.answers import Answers, Found
+from penstock.caches.canonical import key_of, unfit
+from penstock.caches.control import Control, control
+from penstock.caches.flight import Flights
+from penstock.caches.recorded import again
+from penstock.core.caching import CacheKey, CachePolicy, Entry
+from penstock.core.chat import Call
+from penstock.core.clock import Clock
+from penstock.core.errors import BREAKER_OPEN, NOT_CACHED, SERVICE_REFUSED, PenstockError
+from penstock.core.policy import Terms
+from penstock.core.serving import Deployment, Service
+from penstock.core.trail import Trail
+from penstock.gateway.alarm import Alarm
+from penstock.gateway.backlog import Backlog
+from penstock.gateway.inside import Ask, inner, read, size_of
+from penstock.gateway.lot import FORCE
+from penstock.gateway.recollection import Kept, Likely, Recollection
+from penstock.gateway.snapshot import Admission
+from penstock.gateway.watch import shown
+
+TAGS = b"x-penstock-cache-tags"
+_MOST_TAGS = 8
+_LONGEST_TAG = 128
+
+# Answers that are made anew behind, in one worker.
+_AT_ONCE = 8
+_WAITING = 256
+_WAITING_BYTES = 32 * 1024 * 1024
+_WITHIN_S = 600.0
+
+MOST_GIVEN = 20_000
+"""Answers from the cache of which is known, by the id of the request, what was given."""
+
+
+class Likeness(Protocol):
+    """What recall needs of whoever knows which questions mean the same."""
+
+    def past(self, call: Call, service: Service) -> str:
+        """Why the prepared call is not compared with others, one word; empty: it may be."""
+
+    async def seek(
+        self, call: Call, service: Service, admission: Admission, release: str, key: CacheKey, sent: Call
+    ) -> Likely | None:
+        """What is known of the question nearest to the prepared call, which a client sent as ``sent``. None: nobody
+        can tell. Waits for about two seconds at most, and never raises for want of an answer."""
+
+
+class Recall:
+    """One object per worker, used by all its tasks at once. ``prepare`` makes of a call what a service's model gets;
+    ``likeness`` None: only equal requests are one."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        clock: Clock,
+        prepare: Callable[[Call, Service, Admission], Awaitable[Call]],
+        likeness: Likeness | None = None,
+    ) -> None:
+        self._answers = answers
+        self._clock = clock
+        self._prepare = prepare
+        self._likeness = likeness
+        self._flights: Flights[Entry] = Flights()
+        self._behind = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
+        self._gave: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    async def __call__(
+        self,
+        sent: Call,
+        call: Call,
+        service: Service,
+        admission: Admission,
+        terms: Terms,
+        alarm: Alarm,
+        trail: Trail,
+        ask: Ask,
+    ) -> Recollection | None:
+        """What caches have of the prepared ``call``, which a client sent as ``sent``. None: they are not asked.
+
+        Waits for an equal request that is being answered, and for the tiers. Raises ``PenstockError``: NOT_CACHED
+        where the client wants nothing else, and when the alarm rings.
+        """
+        policy = service.policy.cache
+        if policy is None or sent.internal or admission.principal.purpose == "internal":
+            return None
+        said = control(terms.headers.get(b"cache-control", b"").decode("latin-1"))
+        of, alike = self._begun(call, service, admission, terms, said)
+        if of.verdict == "bypass":
+            if said.only_cached:
+                raise _not_cached()
+            return of
+        try:
+            with alarm.begin():
+                await self._look(of, sent, service, admission, said, alike, trail, ask)
+        except BaseException:
+            of.lost()
+            raise
+        if of.given is None and said.only_cached:
+            of.lost()
+            raise _not_cached()
+        return of
+
+    def still(self, of: Recollection, call: Call, service: Service, deployment: Deployment) -> Recollection | None:
+        """``of``, for the request that makes its answer anew; None where that has become another one, since its
+        service has changed."""
+        release = release_of(service, deployment)
+        if release != of.release or key_of(call, project=of.project, release=release, caller=of.caller) != of.key:
+            of.lost()
+            return None
+        return of
+
+    async def instead(
+        self, of: Recollection, error: PenstockError, sent: Call, service: Service, admission: Admission
+    ) -> bool:
+        """Whether, as every attempt has failed, an old answer of a release that is being served is given."""
+        fault = error.fault
+        if (
+            of.policy.fallback is None
+            or not of.exact
+            or not (fault.retry or fault in (BREAKER_OPEN, SERVICE_REFUSED))
+        ):
+            return False
+        entry = await self._answers.fallback(of.key)
+        if entry is None:
+            entry = await self._of_others(of, sent, service, admission)
+        if entry is None or entry.kind is not sent.kind:
+            return False
+        of.give(Kept(entry, "fallback", max(0.0, self._clock.wall() - entry.created_at)))
+        return True
+
+    def chunks(self, of: Recollection, service: Service) -> Sequence[bytes]:
+        """What the client is told of the answer that is given, at least one chunk."""
+        call, charge = of.call, of.charge()
+        assert of.given is not None
+        assert charge is not None
+        show = shown(call, service, charge.cost_nano)
+        self._note(of, call.request_id)
+        return [told for chunk in again(of.given.entry, stream=call.stream) if (told := show(chunk)) is not None]
+
+    def gave(self, request_id: str, project: str) -> str | None:
+        """The key, in hexadecimal, of the answer that a request got from the cache; None: none that is known. The
+        newest ``MOST_GIVEN`` are."""
+        return self._gave.get((project, request_id))
+
+    async def idle(self) -> None:
+        """Returns once nothing is being made anew."""
+        await self._behind.idle()
+
+    async def aclose(self) -> None:
+        """Breaks off what is being made anew."""
+        await self._behind.aclose()
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def _begun(
+        self, call: Call, service: Service, admission: Admission, terms: Terms, said: Control
+    ) -> tuple[Recollection, bool]:
+        """Where it begins, and whether questions that mean the same are looked for."""
+        policy, principal = service.policy.cache, admission.principal
+        assert policy is not None
+        why: str = unfit(call, policy.exact) or ""
+        past = self._past(policy, call, service, said)
+        release = release_of(service, admission.snapshot.deployment)
+        caller = caller_of(policy, admission)
+        key = key_of(call, project=principal.project, release=release, caller=caller)
+        of = Recollection(
+            self._answers,
+            self._clock,
+            call,
+            policy,
+            project=principal.project,
+            release=release,
+            caller=caller,
+            key=key or CacheKey(b""),
+            exact=not why,
+            tags=_tags(terms),
+        )
+        if key is None or not said.store or (why and past):
+            of.verdict, of.exact = "bypass", False
+            of.why = (
+                "incomparable" if key is None else "no-store" if not said.store else why if past == "off" else past
+            )
+        return of, not past
+
+    def _past(self, policy: CachePolicy, call: Call, service: Service, said: Control) -> str:
+        if policy.semantic is None or self._likeness is None:
+            return "off"
+        if said != _PLAIN:
+            # What it asks for is said of equal requests.
+            return "control"
+        return self._likeness.past(call, service)
+
+    async def _look(
+        self,
+        of: Recollection,
+        sent: Call,
+        service: Service,
+        admission: Admission,
+        said: Control,
+        alike: bool,
+        trail: Trail,
+        ask: Ask,
+    ) -> None:
+        if of.exact and await self._equal(of, said, trail):
+            if of.verdict == "stale":
+                self._refresh(of, sent, service, admission, ask)
+            return
+        if not alike or self._likeness is None:
+            return
+        of.likely = likely = await self._likeness.seek(of.call, service, admission, of.release, of.key, sent)
+        if likely is not None and (entry := likely.entry) is not None:
+            of.give(Kept(entry, "similar", max(0.0, self._clock.wall() - entry.created_at), "semantic"))
+            # Whoever waits asks for itself: it is counted by itself.
+            if of.seat is not None:
+                of.seat.leave()
+
+    async def _equal(self, of: Recollection, said: Control, trail: Trail) -> bool:
+        """Whether an equal request's answer is given; else this one has a seat, unless the client wants a new
+        answer."""
+        exact = of.policy.exact
+        assert exact is not None
+        found = self._answers.look(of.key, said)
+        if found is None and not said.read:
+            of.verdict = "refresh"
+        elif found is None:
+            began = self._clock.now()
+            seat = await self._flights.seat(of.key.digest, 0.0 if said.only_cached else exact.wait_s)
+            trail.away += self._clock.now() - began
+            if seat.value is not None:
+                of.give(Kept(seat.value, "shared", max(0.0, self._clock.wall() - seat.value.created_at)))
+                return True
+            of.seat = seat
+            if self._answers.deep:
+                found = await self._answers.find(of.key, said)
+                if found is not None:
+                    seat.land(found.entry)
+        if found is None:
+            return False
+        of.give(_kept(found))
+        return True
+
+    def _refresh(self, of: Recollection, sent: Call, service: Service, admission: Admission, ask: Ask) -> None:
+        """Has the answer made anew, unless that is being done."""
+        seat = self._flights.lead(of.key.digest)
+        if seat is None:
+            return
+        fresh = Recollection(
+            self._answers,
+            self._clock,
+            of.call,
+            of.policy,
+            project=of.project,
+            release=of.release,
+            caller=of.caller,
+            key=of.key,
+            exact=True,
+        )
+        fresh.seat = seat
+        copy = msgspec.structs.replace(sent, request_id=f"{sent.request_id}:fresh", dialect="")
+        headers = {FORCE: service.release.encode()} if service.release else {}
+        models = admission.principal.models
+
+        async def make() -> None:
+            try:
+                await read(await ask(copy, inner(models), Terms(headers=headers), None, fresh))
+            except PenstockError:
+                # It was no client's: the stale one serves on until its time is over.
+                return
+            finally:
+                fresh.lost()
+
+        if not self._behind.offer(make, size_of(copy)):
+            fresh.lost()
+
+    async def _of_others(self, of: Recollection, sent: Call, service: Service, admission: Admission) -> Entry | None:
+        """What another release that has a share of the service's requests has answered."""
+        deployment = admission.snapshot.deployment
+        whole = deployment.services.get(service.name)
+        if whole is None or whole.assignment is None:
+            return None
+        shared = {each.release for each in (*whole.assignment.ranges, *whole.assignment.inside)}
+        for release in sorted(shared - {service.release}):
+            variant = whole.assignment.variants.get(release)
+            if variant is None:
+                continue
+            try:
+                call = await self._prepare(sent, variant, admission)
+            except PenstockError:
+                continue
+            key = key_of(call, project=of.project, release=release, caller=of.caller)
+            if key is not None and (entry := await self._answers.fallback(key)) is not None:
+                return entry
+        return None
+
+    def _note(self, of: Recollection, request_id: str) -> None:
+        assert of.given is not None
+        self._gave[of.project, request_id] = of.given.entry.key.hex()
+        if len(self._gave) > MOST_GIVEN:
+            self._gave.popitem(last=False)
+
+
+_PLAIN = Control()
+
+
+def release_of(service: Service, deployment: Deployment) -> str:
+    """What serves, as keys name it: the release, or the digest of all that decides an answer where there is none.
+    Only the first model's answers are kept."""
+    if service.release:
+        return service.release
+    model = deployment.models.get(service.models[0])
+    return _digest(service.name, service.prompt, service.defaults, "" if model is None else model.digest)
+
+
+@functools.lru_cache(1024)
+def _digest(name: str, prompt: bytes, defaults: bytes, model: str) -> str:
+    said = hashlib.blake2b(digest_size=8)
+    for part in (name.encode(), prompt, defaults, model.encode()):
+        said.update(len(part).to_bytes(8, "big"))
+        said.update(part)
+    return f"now_{said.hexdigest()}"
+
+
+def caller_of(policy: CachePolicy, admission: Admission) -> str:
+    """Whose answers a request may get; empty: its whole project's."""
+    principal = admission.principal
+    return (principal.user or principal.key_id) if policy.per_caller else ""
+
+
+def _kept(found: Found) -> Kept:
+    return Kept(found.entry, "stale" if found.stale else "hit", found.age_s)
+
+
+def _tags(terms: Terms) -> tuple[str, ...]:
+    header = terms.headers.get(TAGS)
+    if not header:
+        return ()
+    said = [tag.strip()[:_LONGEST_TAG] for tag in header.decode("latin-1").split(",")]
+    return tuple(tag for tag in said if tag)[:_MOST_TAGS]
+
+
+def _not_cached() -> PenstockError:
+    return PenstockError(
+        NOT_CACHED,
+        "The request says `cache-control: only-if-cached`, and no answer is kept that may serve it. Leave that out "
+        "to have one made.",
+    )
