@@ -16,6 +16,7 @@ from penstock.access.config import AccessSettings
 from penstock.access.limits import WINDOWS, Amounts, budget_counter, counted, until
 from penstock.access.peppers import Pepper
 from penstock.assembly.link import Begin, Doors, Entrance, framed
+from penstock.caches.config import CacheSettings
 from penstock.control.shipping import Shipping
 from penstock.core.accounts import Budget, Directory, SigningKeys
 from penstock.core.clock import Clock
@@ -50,6 +51,7 @@ class Accounting:
         access: AccessSettings,
         observe: ObserveSettings,
         state: StateSettings,
+        cache: CacheSettings,
         peppers: Sequence[Pepper],
         ledger: LedgerStore,
         counters: Counters,
@@ -64,6 +66,7 @@ class Accounting:
         self._access = access
         self._observe = observe
         self._state = state
+        self._cache = cache
         self._peppers = tuple((each.name, each.secret) for each in peppers)
         self._ledger = ledger
         self._counters = counters
@@ -101,6 +104,7 @@ class Accounting:
             self._access,
             self._state,
             self._observe,
+            self._cache,
             book,
         )
         messages = [framed(begin), self._entrance({})]

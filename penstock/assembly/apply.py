@@ -126,7 +126,11 @@ class Applying:
             changed = (*found.changed, *of_prompts(old.prompts, prompts))
             hidden = new.hidden | {place for place in old.hidden if place[0] in RESTART}
             file = msgspec.structs.replace(
-                new.file, server=old.file.server, state=old.file.state, access=old.file.access
+                new.file,
+                server=old.file.server,
+                state=old.file.state,
+                access=old.file.access,
+                cache=old.file.cache,
             )
             planned = await self._serving.planned(Loaded(file, hidden, new.text, prompts), now.directory)
             try:

@@ -20,6 +20,7 @@ from penstock.assembly.redis import Open
 from penstock.assembly.seeing import Sight
 from penstock.assembly.serving import Serving
 from penstock.assembly.state import State
+from penstock.caches.config import CacheSettings
 from penstock.control import metrics
 from penstock.control.accounts.administration import Administration
 from penstock.control.accounts.deployment import Deployed
@@ -105,6 +106,7 @@ async def keeping(
     access: AccessSettings,
     settings: StateSettings,
     observe: ObserveSettings,
+    cache: CacheSettings,
     *,
     alone: bool,
     clock: Clock,
@@ -132,7 +134,7 @@ async def keeping(
             counters = rebuilding.counters
         accounting = Accounting(
             gateway=state.gateway, folder=folder, spool=spool, access=access, observe=observe, state=settings,
-            peppers=state.peppers, ledger=state.ledger, counters=counters, book=book,
+            cache=cache, peppers=state.peppers, ledger=state.ledger, counters=counters, book=book,
             alone=alone and not access.counters, clock=clock, tell=tell,
         )  # fmt: skip
 

@@ -30,11 +30,15 @@ _NAMES = frozenset(
         "access_log",
         "version",
         "prompt",
+        "check",
+        "judge",
+        "embedder",
+        "namespace",
     }
 )
 _LONGEST = 80
 
-RESTART = ("server", "state", "access")
+RESTART = ("server", "state", "access", "cache")
 """The parts of a deployment file that hold from one start to the next."""
 
 

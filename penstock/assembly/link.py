@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from penstock.access.config import AccessSettings
+from penstock.assembly.link_desks import Disown, Gave, LearnDesk, SeekDesk, TeachDesk
+from penstock.caches.config import CacheSettings
 from penstock.core import administration
 from penstock.core.accounts import Directory, SigningKeys
 from penstock.core.console import PageAsk
@@ -61,6 +63,7 @@ class Begin(msgspec.Struct, frozen=True, tag="begin"):
     access: AccessSettings
     state: StateSettings
     observe: ObserveSettings
+    cache: CacheSettings
     book: bytes | None
 
 
@@ -250,15 +253,17 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: int
 
 
-ToldOfWorker = Measured | Standing | Holding
+ToldOfWorker = Measured | Standing | Holding | Gave
 ToldOfSupervisor = (
     Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Page | Learn | AuthorizeAt | Exchange
-)
+    | SeekDesk | Disown
+)  # fmt: skip
 
 ToWorker = Begin | Entrance | Doors | Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
 ToSupervisor = (
     Listening | Refused | Oldest | Last | Release | SettleLease | Ask[ToldOfSupervisor] | Told | Denied | Cancel
-)
+    | LearnDesk | TeachDesk
+)  # fmt: skip
 
 
 # -- how it is said ----------------------------------------------------------------------------------------------
@@ -309,6 +314,11 @@ class Link(asyncio.Protocol, Generic[In, Out]):
         transport.write(frame)
         if transport.get_write_buffer_size() > _MOST_WAITING + LONGEST_FRAME:
             self._end(LinkBroken("the other end of the link does not read"))
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have been said and wait for the other end to take them."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     async def room(self) -> None:
         """Returns once the other end has taken nearly all that was said, or is gone."""

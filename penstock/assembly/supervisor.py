@@ -137,8 +137,8 @@ async def supervise(
         crowd = _Crowd()
         books = await held.enter_async_context(
             keeping(
-                state, home, file.access, file.state, file.observe, alone=file.server.workers == 1, clock=clock,
-                tell=crowd.tell, holding=crowd.holding, serving=serving, sight=sight,
+                state, home, file.access, file.state, file.observe, file.cache, alone=file.server.workers == 1,
+                clock=clock, tell=crowd.tell, holding=crowd.holding, serving=serving, sight=sight,
                 deployed=Explaining(applying, asyncio.get_running_loop()),
             )
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from penstock.caches import TierFailed
 from penstock.caches.guarded import GuardedTier
@@ -31,6 +31,10 @@ class Chain:
     def deep(self) -> bool:
         """Whether there is more than memory, so that ``get`` may find what ``look`` does not."""
         return bool(self._tiers)
+
+    def waiting(self) -> Mapping[tuple[str, ...], float]:
+        """How many entries each tier behind memory is to write, as the metric ``WAITING`` has it."""
+        return {(tier.name,): float(tier.waiting) for tier in self._tiers}
 
     def look(self, key: bytes) -> bytes | None:
         """The value, as far as it is in memory."""

@@ -8,15 +8,15 @@ from typing import Annotated
 import msgspec
 
 Deadline = Annotated[float, msgspec.Meta(gt=0, le=60)]
-RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?|unix)://\S+")]
 Place = Annotated[str, msgspec.Meta(pattern=r"^s3://[^/\s]+(/\S*)?$")]
 
 
 class RedisSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A Redis (7 or later) or Valkey that gateways share. Give it `maxmemory` and a policy such as `allkeys-lfu`."""
 
-    url: RedisUrl
-    """Where it is: `redis://HOST:PORT/NUMBER`, `rediss://` with TLS, `unix://`."""
+    url: str
+    """Where it is: `redis://HOST:PORT/NUMBER`, `rediss://` with TLS, `unix:///PATH`. With a password in it, it is
+    best taken from outside: `${NAME}`."""
     namespace: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "penstock"
     """What its keys begin with. Gateways of one store share it; others need one of their own."""
     read_s: Deadline = 0.05
@@ -45,7 +45,7 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     in time, or gives damaged bytes, is a miss, and is passed over for a while."""
 
     memory: Annotated[int, msgspec.Meta(ge=0, le=1 << 40, extra={"form": "size"})] = 64 << 20
-    """Bytes of memory in each worker; 0: none."""
+    """Bytes of memory, of each worker by itself; 0: none."""
     redis: RedisSettings | None = None
     """A Redis. Default: none."""
     s3: S3Settings | None = None

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from penstock.caches import Kept, Tier, TierFailed
 from penstock.caches.breaker import Breaker
-from penstock.caches.metrics import READ_SECONDS, READS, WAITING, WRITES
+from penstock.caches.metrics import READ_SECONDS, READS, WRITES
 from penstock.caches.seal import MOST_BYTES, Damaged, Opened, opened, seal
 from penstock.core.clock import Clock
 from penstock.core.metrics import Meter, Sample
@@ -68,6 +68,11 @@ class GuardedTier:
     @property
     def name(self) -> str:
         return self._tier.name
+
+    @property
+    def waiting(self) -> int:
+        """Entries that are to be written."""
+        return len(self._waiting)
 
     async def get(self, keys: Sequence[bytes]) -> Sequence[Opened | None]:
         """What it has of ``keys``, in order, and may be served. Never raises; waits ``read_s`` at most."""
@@ -156,7 +161,6 @@ class GuardedTier:
         while self._waiting:
             batch = [self._waiting.popitem(last=False) for _ in range(min(BATCH, len(self._waiting)))]
             self._waiting_bytes -= sum(len(item.value) for _, item in batch)
-            self._meter.record(Sample(WAITING, len(self._waiting), (self.name,)))
             wall = self._clock.wall()
             sealed = [Kept(key, await self._sealed(key, item), item.until - wall) for key, item in batch]
             self._wrote(await self._outcome(self._tier.put, [each for each in sealed if each.for_s > 0]), len(batch))

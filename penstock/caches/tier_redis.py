@@ -40,7 +40,7 @@ class RedisTier:
             )
         except ValueError as error:
             raise PenstockError(
-                BAD_DEPLOYMENT, "`caches: redis: url` is no URL of a Redis; write redis://HOST:PORT/NUMBER"
+                BAD_DEPLOYMENT, "`cache: redis: url` is no URL of a Redis; write redis://HOST:PORT/NUMBER"
             ) from error
         self._pool = pool
         self._client = Redis(connection_pool=pool)

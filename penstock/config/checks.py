@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from penstock.caches.config import CacheSettings
 from penstock.config.deployment import NAME
 from penstock.config.mistakes import Path, suggestion
 from penstock.config.prompts import REFERENCE
@@ -23,6 +24,7 @@ def cross_check(
     reading: Reading,
     models: Mapping[str, EngineSettings],
     services: Mapping[str, ServiceSettings],
+    cache: CacheSettings,
     prompts: Sequence[str] | None,
 ) -> None:
     """Notes every mistake between the parts. ``models`` and ``services`` are those that are good in themselves,
@@ -43,6 +45,9 @@ def cross_check(
         for member, wrong in defaults_wrong(service.defaults).items():
             reading.note(("services", name, "defaults", member), wrong)
         _check_history(reading, name, services)
+        _check_cache(reading, name, services)
+    if cache.redis is not None:
+        _check_form(reading, ("cache", "redis", "url"), cache.redis.url, _redis_url)
     _check_aliases(reading, services)
 
 
@@ -96,12 +101,37 @@ def _check_history(reading: Reading, name: str, services: Mapping[str, ServiceSe
         return
     if history.summary_tokens * 2 > history.tokens:
         reading.note((*path, "summary_tokens"), "must be at most half of `tokens`")
-    known = {alias: service for service, each in services.items() for alias in (service, *each.aliases)}
+    known = _names(services)
     if by not in known:
-        if by not in reading.names(("services",)):
-            reading.note((*path, "summariser"), f"there is no service `{shown}`; {suggestion(by, list(known))}")
+        _check_service(reading, (*path, "summariser"), by, services)
     elif (other := services[known[by]].history) is not None and other.policy == "summarise":
         reading.note((*path, "summariser"), f"`{shown}` has its own conversations summarised; name one that does not")
+
+
+def _check_cache(reading: Reading, name: str, services: Mapping[str, ServiceSettings]) -> None:
+    cache = services[name].cache
+    if cache is None or cache.semantic is None:
+        return
+    path: Path = ("services", name, "cache", "semantic")
+    _check_service(reading, (*path, "embedder"), cache.semantic.embedder, services)
+    agreement, at = cache.semantic.agreement, (*path, "agreement", "judge")
+    if agreement.check == "judge":
+        _check_service(reading, at, agreement.judge or "", services)
+    elif agreement.judge is not None:
+        reading.note(at, "is for `check: judge`; write that, or remove it")
+
+
+def _check_service(reading: Reading, path: Path, named: str, services: Mapping[str, ServiceSettings]) -> None:
+    """That there is one of this name, if only one with mistakes of its own."""
+    known = _names(services)
+    if named not in known and named not in reading.names(("services",)):
+        shown = reading.shown(path, named)
+        reading.note(path, f"there is no service `{shown}`; {suggestion(named, list(known))}")
+
+
+def _names(services: Mapping[str, ServiceSettings]) -> Mapping[str, str]:
+    """All names that the services have, and whose each is."""
+    return {alias: service for service, each in services.items() for alias in (service, *each.aliases)}
 
 
 def _check_aliases(reading: Reading, services: Mapping[str, ServiceSettings]) -> None:
@@ -148,6 +178,21 @@ def _http_url(value: str) -> str:
     try:
         url = urlsplit(value)
         good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:
+        return mend
+    return "" if good and _URL_CHARS.fullmatch(value) else mend
+
+
+def _redis_url(value: str) -> str:
+    """Never repeats the value, either."""
+    mend = "must be the URL of a Redis: redis://HOST:PORT/NUMBER, rediss:// with TLS, or unix:///PATH"
+    try:
+        url = urlsplit(value)
+        good = (
+            bool(url.path)
+            if url.scheme == "unix"
+            else url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+        )
     except ValueError:
         return mend
     return "" if good and _URL_CHARS.fullmatch(value) else mend

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from penstock.access.config import AccessSettings
+from penstock.caches.config import CacheSettings
 from penstock.core.policy import Policy
 from penstock.core.releases import PromptVersion
 from penstock.core.serving import Model, Service
@@ -38,6 +39,8 @@ class DeploymentFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Who may call, and how much."""
     observe: ObserveSettings = ObserveSettings()
     """What is seen of the gateway, and where it goes."""
+    cache: CacheSettings = CacheSettings()
+    """Where answers and embeddings are kept, as far as services have them kept."""
     prompts: str | None = None
     """The folder of prompts, one YAML file each, from where this file is. Default: `prompts`, where there is one. A
     file that is sent to a gateway is in none: its prompts are those that the gateway has."""
@@ -78,6 +81,7 @@ def services_of(
                 hedge=settings.hedge,
                 refusal=settings.refusal,
                 history=settings.history,
+                cache=settings.cache,
             ),
             prompt=prompts[settings.prompt].source if settings.prompt in prompts else b"",
             defaults=msgspec.json.encode(settings.defaults, order="deterministic"),

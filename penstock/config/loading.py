@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from penstock.access.config import AccessSettings
+from penstock.caches.config import CacheSettings
 from penstock.config.checks import cross_check
 from penstock.config.deployment import DeploymentFile
 from penstock.config.environment import expand, port
@@ -92,8 +93,9 @@ def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool, besid
     models = cast("dict[str, EngineSettings]", values.get("models", {}))
     services = cast("dict[str, ServiceSettings]", values.get("services", {}))
     server = cast("ServerSettings", values.get("server", ServerSettings()))
+    cache = cast("CacheSettings", values.get("cache", CacheSettings()))
     prompts = _prompts(reading, cast("str | None", values.get("prompts")), beside)
-    cross_check(reading, models, services, None if beside is None else prompts.names)
+    cross_check(reading, models, services, cache, None if beside is None else prompts.names)
     # What has no mistakes has been walked through, and is known to be of a bounded size.
     for path in () if reading.mistakes else left_masked(root):
         reading.note(path, f"has the `{MASK}` that is shown in place of a secret; write the secret, or what names it")
@@ -107,6 +109,7 @@ def _read(raw: bytes, source: str, env: Mapping[str, str], commands: bool, besid
         state=state,
         access=access,
         observe=observe,
+        cache=cache,
         prompts=cast("str | None", values.get("prompts")),
         models=models,
         services=services,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.core.caching import CachePolicy
 from penstock.core.policy import Balance, Breaker, Deadlines, Hedge, History, Queue, Retry
 from penstock.observe.config import Objective, ServiceLog, check_names
 from penstock.prompts.config import Member
@@ -27,6 +28,8 @@ class ServiceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Members of a chat request that hold where the client says nothing: `temperature`, `max_tokens`, `stop`, ..."""
     history: History | None = None
     """How long a conversation may be that goes to the model. Default: as long as it is sent."""
+    cache: CachePolicy | None = None
+    """Which of its answers are kept, and whom they are given to. Default: none are."""
     balance: Balance = Balance()
     """Which ready replica of a model gets a request."""
     queue: Queue = Queue()

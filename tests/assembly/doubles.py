@@ -10,6 +10,7 @@ from penstock.access.config import AccessSettings
 from penstock.access.counters_memory import MemoryCounters
 from penstock.assembly.books import Books
 from penstock.assembly.link import Begin, Entrance, framed
+from penstock.caches.config import CacheSettings
 from penstock.core.accounts import Directory
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.leases import Granted, Need, Refused
@@ -30,7 +31,9 @@ class StillAccounting:
     def first(self, index: int) -> tuple[str, Sequence[bytes]]:
         self.begun += 1
         owner = f"w-{self.begun}"
-        begin = Begin("g", owner, 0, "", "", AccessSettings(), StateSettings(), ObserveSettings(), None)
+        begin = Begin(
+            "g", owner, 0, "", "", AccessSettings(), StateSettings(), ObserveSettings(), CacheSettings(), None
+        )
         return owner, [framed(begin), framed(Entrance(Directory(version=3), (), (), {}))]
 
     async def reserve(self, owner: str, lease: str, needs: Sequence[Need]) -> Granted | Refused:

@@ -18,6 +18,7 @@ from penstock.access.limits import Amounts, Rules, needs
 from penstock.access.peppers import named
 from penstock.assembly.accounting import Accounting
 from penstock.assembly.link import Begin, Doors, Entrance, ToWorker
+from penstock.caches.config import CacheSettings
 from penstock.control.shipping import Shipping, ShippingPace
 from penstock.core.accounts import Budget, Change, Directory, Limit, Record, SigningKeys
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, STORE_UNAVAILABLE, PenstockError
@@ -70,7 +71,7 @@ class Scene:
         self.told: list[ToWorker] = []
         self.accounting = Accounting(
             gateway="g", folder=self.folder, spool=folder / "spool", access=AccessSettings(),
-            observe=ObserveSettings(), state=StateSettings(), peppers=(PEPPER,),
+            observe=ObserveSettings(), state=StateSettings(), cache=CacheSettings(), peppers=(PEPPER,),
             ledger=self.ledger, counters=MemoryCounters(self.book, self.clock), book=self.book, alone=alone,
             clock=self.clock, tell=lambda frame: self.told.append(_said(frame)),
         )  # fmt: skip

@@ -102,6 +102,18 @@ def test_what_the_server_is_made_with_needs_a_restart() -> None:
     )  # fmt: skip
 
 
+def test_where_answers_are_kept_needs_a_restart_and_which_are_does_not() -> None:
+    before = file(services="  b: {model: quick, cache: {exact: {ttl_s: 5}}}")
+    tiers = "cache: {memory: 1MiB, redis: {url: 'redis://:hush@h', namespace: red}}"
+    after = file(services="  b: {model: quick, cache: {exact: {ttl_s: 60}, per_caller: true}}") + tiers
+    assert told(before, after) == (
+        ["changed service b: cache.exact.ttl_s 5 -> 60, cache.per_caller false -> true"],
+        ["cache.memory 67108864 -> 1048576", "cache.redis"],
+    )
+    moved = after.replace("hush@h", "hush@other").replace("namespace: red", "namespace: blue")
+    assert told(after, moved) == ([], ["cache.redis.url", "cache.redis.namespace red -> blue"])
+
+
 def test_what_comes_from_the_environment_is_never_shown() -> None:
     env = {"SECRET": "4711", "NAME": "hush"}
     new = file("  slow: {engine: fake}\n" + here(", context: '${SECRET}'"), server=", port: '${SECRET}'").replace(

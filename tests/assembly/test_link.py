@@ -32,6 +32,7 @@ from penstock.assembly.link import (
     supervisor_end,
     worker_end,
 )
+from penstock.caches.config import CacheSettings, RedisSettings, S3Settings
 from penstock.core.accounts import Directory, KeyRecord, SigningKeys
 from penstock.core.leases import Hold, Need
 from penstock.core.serving import Deployment, Model, Replica, ReplicaState, Service
@@ -59,6 +60,7 @@ BEGIN = Begin(
     AccessSettings(pepper="hush"),
     StateSettings(),
     ObserveSettings(),
+    CacheSettings(redis=RedisSettings(url="redis://:hush@h"), s3=S3Settings(place="s3://b/p")),
     b"\x00\xff",
 )
 DIRECTORY = Directory(version=4, keys=(KeyRecord(id="k", digest=b"\x00\xff" * 16, project="red", role="viewer"),))

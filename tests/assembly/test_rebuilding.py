@@ -19,6 +19,7 @@ from penstock.assembly.counting import RemoteCounting
 from penstock.assembly.rebuilding import Rebuilding
 from penstock.assembly.redis import Open
 from penstock.assembly.state import State, opened
+from penstock.caches.config import CacheSettings
 from penstock.control.directories import Directories
 from penstock.control.shipping import Shipping, ShippingPace
 from penstock.core.accounts import Budget, Change, Limit
@@ -81,7 +82,7 @@ class Gateway:
         journal.mkdir(exist_ok=True)
         self.accounting = Accounting(
             gateway=state.gateway, folder=journal, spool=folder / "spool", access=access,
-            observe=ObserveSettings(), state=StateSettings(), peppers=state.peppers,
+            observe=ObserveSettings(), state=StateSettings(), cache=CacheSettings(), peppers=state.peppers,
             ledger=state.ledger, counters=self.rebuilding.counters, book=Book(), alone=False, clock=CLOCK,
             tell=self.told.append,
         )  # fmt: skip

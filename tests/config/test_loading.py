@@ -48,6 +48,7 @@ def test_every_section_arrives() -> None:
         "state": "{store: 'sqlite:/tmp/elsewhere.db'}",
         "access": "{stale_after_s: 77}",
         "observe": "{requests: {content: masked}}",
+        "cache": "{memory: 1MiB, redis: {url: 'redis://h'}, s3: {place: 's3://b/p'}}",
         "prompts": "some/folder",
         "models": "{m: {engine: fake}}",
         "services": "{a: {model: m}}",

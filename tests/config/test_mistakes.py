@@ -29,14 +29,14 @@ CASES: list[tuple[str, str, list[str]]] = [
         "list",
         "- a\n",
         [
-            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `observe`, `prompts`, `models`, `services`, and is a list"
+            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `observe`, `cache`, `prompts`, `models`, `services`, and is a list"
         ],
     ),
     (
         "text",
         "hello",
         [
-            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `observe`, `prompts`, `models`, `services`, and is a single value"
+            "f.yaml:1: must be a mapping with the keys `server`, `state`, `access`, `observe`, `cache`, `prompts`, `models`, `services`, and is a single value"
         ],
     ),
     (

@@ -22,6 +22,7 @@ GOOD = """
 server: {{tls: {{certificate: /tmp/c.pem, key: /tmp/k.pem, password: "{it}"}}}}
 state: {{store: "postgresql://u:{it}@h/n"}}
 access: {{counters: "redis://:{it}@h", pepper: "{it}", oidc: [{{issuer: "https://i", audience: "{it}"}}]}}
+cache: {{redis: {{url: "redis://:{it}@h"}}}}
 models:
   a: {{engine: openai, base_url: "https://h/{it}", api_key: "{it}", headers: {{x-key: "{it}"}}, proxy: "http://u:{it}@p:1"}}
   b: {{engine: anthropic, api_key: ["{it}", "x{it}"]}}
@@ -34,6 +35,8 @@ BAD = [
     'models: {{m: {{engine: llamacpp, weights: "{it}", sha256: "{it}", slots: "{it}", params: {{a: "{it}"}}}}}}',
     'models: {{m: {{engine: openai, base_url: "{it}", proxy: "{it}", timeout_s: "{it}", headers: "{it}"}}}}',
     'models: {{m: {{engine: fake}}}}\nservices: {{s: {{model: "{it}", fallback: ["{it}"], aliases: ["{it} "]}}}}',
+    'cache: {{redis: {{url: "{it}", read_s: "{it}"}}, s3: {{place: "{it}"}}, memory: "{it}"}}',
+    'cache: {{redis: {{url: "http://:{it}@h"}}}}\nmodels: {{m: {{engine: fake}}}}\nservices: {{s: {{model: m}}}}',
     'server: {{port: "{it}", host: "{it}", max_body_bytes: "{it}", tls: "{it}"}}',
     'state: {{journal: {{sync_ms: "{it}"}}, ledger_days: "{it}"}}\naccess: {{stale_after_s: "{it}", oidc: "{it}"}}',
 ]
@@ -70,6 +73,8 @@ def test_a_good_file_shows_it_nowhere(plant: Plant, tmp_path: Path, capsys: pyte
     old = loaded(text, "f.yaml", os.environ, commands=True)
     assert old.file.models["a"].api_key == MARK  # type: ignore[union-attr]
     assert MARK in old.file.state.store
+    assert old.file.cache.redis
+    assert MARK in old.file.cache.redis.url
     plant(MARK + "-2")
     new = loaded(text, "f.yaml", os.environ, commands=True)
     found = difference(old.file, new.file, old.hidden | new.hidden)
@@ -78,7 +83,10 @@ def test_a_good_file_shows_it_nowhere(plant: Plant, tmp_path: Path, capsys: pyte
     assert main(["check", "-c", str(tmp_path / "f.yaml")]) == 0
     told = capsys.readouterr()
     out = [repr(old), str(old.file), repr(found), told.out, told.err]
-    out += [repr(part) for part in (old.file.server, old.file.state, old.file.access, *old.file.models.values())]
+    out += [
+        repr(part)
+        for part in (old.file.server, old.file.state, old.file.access, old.file.cache, *old.file.models.values())
+    ]
     assert MARK not in "\n".join(out)
     assert msgspec.json.encode(found).find(MARK.encode()) < 0
 

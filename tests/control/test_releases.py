@@ -6,6 +6,8 @@ import msgspec
 
 from penstock.control.releases import composed, contradicted, displaced, main, ready, scored_share
 from penstock.core.accounts import Directory
+from penstock.core.caching import CachePolicy, Exact
+from penstock.core.policy import Policy
 from penstock.core.releases import (
     WHOLE,
     Gate,
@@ -70,6 +72,14 @@ def test_a_release_is_the_service_with_its_own_model_prompt_and_defaults() -> No
     assert new.assignment is None
     assert found.beside == (LARGE,), "it is not in the file, and must run all the same"
     assert not found.refused
+
+
+def test_releases_keep_answers_as_their_service_says() -> None:
+    policy = Policy(cache=CachePolicy(exact=Exact(ttl_s=5)))
+    service = msgspec.structs.replace(CHAT, policy=policy)
+    chat = composed({"chat": service}, FILE, store(split((900_000, OLD.id), (WHOLE, NEW.id))), NOW).services["chat"]
+    assert chat.assignment is not None
+    assert [each.policy for each in (chat, *chat.assignment.variants.values())] == [policy] * 3
 
 
 def test_what_is_warm_mirrored_or_to_come_is_loaded_and_what_was_warm_is_not() -> None:
