@@ -55,9 +55,10 @@ class Kept(NamedTuple):
 
 
 class Recollection:
-    """One request's. ``release`` is what serves it, ``caller`` whose answers it may get; ``exact``: the answer may be
-    kept for equal requests; ``verdict`` what has come of it. Used by the tasks of its request; ``settling`` sees to
-    its end."""
+    """One request's. ``release`` is what serves it, ``model`` the one whose answers are kept, ``caller`` whose it may
+    get; ``exact``: the answer may be kept for equal requests; ``verdict`` what has come of it; ``capped``: the answer
+    is held to a length that the client did not ask for. Used by the tasks of its request; ``settling`` sees to its
+    end."""
 
     __slots__ = (
         "_answers",
@@ -72,6 +73,7 @@ class Recollection:
         "given",
         "key",
         "likely",
+        "model",
         "policy",
         "project",
         "release",
@@ -89,6 +91,7 @@ class Recollection:
         *,
         project: str,
         release: str,
+        model: str,
         caller: str,
         key: CacheKey,
         exact: bool,
@@ -103,6 +106,7 @@ class Recollection:
         self.policy = policy
         self.project = project
         self.release = release
+        self.model = model
         self.caller = caller
         self.key = key
         self.exact = exact
@@ -230,7 +234,7 @@ class Recollection:
         call, policy = self.call, self.policy
         recording = self._recordings.get(won.number)
         chunks = None if recording is None else recording.chunks(call.kind, stream=call.stream, usage=won.usage)
-        if chunks is None or (self.capped and _cut(chunks)):
+        if chunks is None or won.model != self.model or (self.capped and _cut(chunks)):
             return None
         exact, charge = policy.exact, won.charge(True, self._clock.now())
         fallback_s = 0.0 if policy.fallback is None else policy.fallback.within_s

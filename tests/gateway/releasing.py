@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from penstock.core.chat import Call, Kind
+from penstock.core.clock import Clock
 from penstock.core.identity import Principal
 from penstock.core.money import Price
 from penstock.core.policy import Policy, Retry, Terms
@@ -17,6 +18,7 @@ from penstock.core.usage import Entry, Settled
 from penstock.gateway.chat import Gateway
 from penstock.gateway.lot import unit_of
 from penstock.gateway.prepare import Preparing
+from penstock.gateway.recall import Recall
 from penstock.gateway.settle import Settling, Summary
 from penstock.gateway.snapshot import Admission, Prices
 from penstock.gateway.trial import Trials
@@ -108,6 +110,7 @@ class Street:
         prices: Prices | None = None,
         workers: int = 1,
         who: Principal = OWNER,
+        recall: Callable[[Clock, Preparing], Recall] | None = None,
     ) -> None:
         self.clock = Turned()
         self.journal = Records()
@@ -117,6 +120,8 @@ class Street:
         self.engines = engines
         self.admission = Admission(self.snapshot, who)
         self.trials = Trials(self.journal, self.clock, self.meter, workers=workers)
+        prepare = Preparing()
+        self.recall = None if recall is None else recall(self.clock, prepare)
         self.door = Gateway(
             snapshots=lambda: self.snapshot,
             traffic=OpenRoad(),
@@ -126,8 +131,9 @@ class Street:
             doors=lambda: None,
             learn=unlearned,
             clock=self.clock,
-            prepare=Preparing(),
+            prepare=prepare,
             trials=self.trials,
+            recall=self.recall,
             draw=lambda: 0.5,
         )
 
