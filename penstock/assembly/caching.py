@@ -19,6 +19,7 @@ from penstock.caches.config import CacheSettings, RedisSettings, S3Settings
 from penstock.caches.embeddings import Embeddings
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.tier_memory import MemoryTier
+from penstock.core.caching import Invalidation
 from penstock.core.clock import Clock
 from penstock.core.metrics import Meter
 
@@ -55,6 +56,23 @@ class Caches:
         self._chain = Chain(kept, tiers, clock=clock, meter=meter)
         self.answers = Answers(self._chain, clock=clock)
         self.embeddings = Embeddings(self._chain, clock=clock, ttl_s=VECTORS_FOR_S)
+        self._invalid: tuple[Invalidation, ...] = ()
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def invalidate(self, records: tuple[Invalidation, ...]) -> None:
+        """What all of ``records`` name is not served from now on, and memory forgets it in a moment."""
+        if records == self._invalid:
+            return
+        self._invalid = records
+        self.answers.invalidate(records)
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.get_running_loop().create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        swept: tuple[Invalidation, ...] | None = None
+        while swept != self._invalid:
+            swept = self._invalid
+            await self.answers.sweep_memory()
 
     def waiting(self) -> Mapping[tuple[str, ...], float]:
         """The levels of ``penstock.caches.metrics.WAITING``."""
@@ -63,6 +81,9 @@ class Caches:
     async def aclose(self) -> None:
         """What waits to be written is written, as far as the tiers take it within ``CLOSES_WITHIN_S`` seconds.
         Idempotent."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait((self._sweeping,))
         try:
             async with asyncio.timeout(CLOSES_WITHIN_S):
                 await self._chain.aclose()

@@ -18,6 +18,7 @@ from penstock.access.sessions import Identity
 from penstock.assembly.asking import Asker
 from penstock.assembly.counting import LinkedCounting, OwnCounting, RemoteCounting
 from penstock.assembly.link import Begin, Entrance, SettleLease, ToldOfSupervisor
+from penstock.core.caching import Invalidation
 from penstock.core.clock import Clock
 from penstock.core.errors import IDENTITIES_STALE, JOURNAL_FULL, PenstockError
 from penstock.core.identity import Principal
@@ -65,7 +66,8 @@ class View(NamedTuple):
 
 
 class Access:
-    """``view`` is what was said last; None before the first ``Entrance``. ``journal`` is this worker's."""
+    """``view`` is what was said last; None before the first ``Entrance``; ``invalidations`` what caches may not give.
+    ``journal`` is this worker's."""
 
     def __init__(
         self,
@@ -92,11 +94,13 @@ class Access:
         )
         self.reserving = Reserving(means, begin.owner)
         self.view: View | None = None
+        self.invalidations: tuple[Invalidation, ...] = ()
         self._noted = itertools.count(1)
 
     def take(self, entrance: Entrance) -> None:
         """What holds from now on."""
         directory = entrance.directory
+        self.invalidations = directory.invalidations
         if self._book is not None:
             self._book.begin(entrance.begun)
         tokens: Verifier | None = None

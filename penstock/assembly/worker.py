@@ -9,7 +9,6 @@ import asyncio
 import ctypes
 import gc
 import logging
-import os
 import random
 import signal
 import socket
@@ -20,6 +19,7 @@ import uvloop
 
 from penstock.assembly import engines
 from penstock.assembly.asking import Answerer, Asker
+from penstock.assembly.caching import Caches
 from penstock.assembly.control import SupervisorControl
 from penstock.assembly.entrance import Access, shut
 from penstock.assembly.gathering import Stand
@@ -47,12 +47,15 @@ from penstock.assembly.link import (
     Update,
     worker_end,
 )
+from penstock.assembly.link_desks import Gave
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.shared import RemotePlaces, depths
 from penstock.assembly.snapshots import Snapshots
+from penstock.assembly.worker_logs import access_log, log_as_json
+from penstock.caches.metrics import WAITING
 from penstock.core.chat import Call
 from penstock.core.clock import SystemClock
-from penstock.core.errors import CANNOT_START, PenstockError
+from penstock.core.errors import PenstockError
 from penstock.core.serving import ReplicaState, Service
 from penstock.edge.console.assets import shipped
 from penstock.edge.http import tls
@@ -68,10 +71,11 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.metrics import QUEUE_DEPTH
 from penstock.gateway.place import Places
 from penstock.gateway.prepare import Preparing
+from penstock.gateway.recall import Recall
 from penstock.gateway.recording import Recording
 from penstock.gateway.settle import Settling
 from penstock.gateway.trial import Trials
-from penstock.observe.lines import JsonFormatter, LineWriter
+from penstock.observe.lines import LineWriter
 from penstock.observe.spool import Spool
 from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
@@ -109,6 +113,8 @@ class Worker:
         self._streams = Streams()
         self._trials: Trials | None = None
         self._spool: Spool | None = None
+        self._caches: Caches | None = None
+        self._recall: Recall | None = None
         self._announce: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def run(self, link: socket.socket) -> None:
@@ -121,11 +127,15 @@ class Worker:
         finally:
             self._asker.broken()
             await self._answerer.aclose()
+            if self._recall is not None:
+                await self._recall.aclose()
             if self._trials is not None:
                 await self._trials.aclose()
             if self._spool is not None:
                 await asyncio.to_thread(self._spool.close)
             await self._snapshots.aclose()
+            if self._caches is not None:
+                await self._caches.aclose()
             if self._access is not None:
                 await self._access.aclose()
             self._link.send(Last(self._meter.report()))
@@ -151,11 +161,13 @@ class Worker:
             if self._newest is not None:
                 self._take()
             tls.check(settings.tls)
-            lines = _access_log(settings)
+            lines = access_log(settings)
+            assert self._begin is not None
+            self._caches = Caches(self._begin.cache, clock=self._clock, meter=self._meter)
         except PenstockError as error:
             self._link.send(Refused(error.message))
             return
-        self._app = self._wired(settings, lines)
+        self._app = self._wired(settings, lines, self._caches)
         serving = asyncio.create_task(self._serve(self._app, settings))
         self._link.send(Listening())
         try:
@@ -181,12 +193,15 @@ class Worker:
             serving.cancel()
             await asyncio.wait((serving,))
 
-    def _wired(self, settings: ServerSettings, lines: LineWriter | None) -> App:
+    def _wired(self, settings: ServerSettings, lines: LineWriter | None, caches: Caches) -> App:
         places: Places = self._places
         if settings.workers > 1:
             places = RemotePlaces(self._asker, self._link.send, self._places)
         assert self._access is not None
         self._trials = Trials(self._access.journal, self._clock, self._meter, workers=settings.workers)
+        prepare = Preparing(lambda call, admission: gateway.chat(call, admission))
+        self._recall = Recall(caches.answers, self._clock, prepare)
+        caches.invalidate(self._access.invalidations)
         gateway = Gateway(
             snapshots=self._snapshots.current,
             traffic=self._traffic,
@@ -196,7 +211,8 @@ class Worker:
             doors=lambda: self._shut,
             learn=self._control.learn,
             clock=self._clock,
-            prepare=Preparing(lambda call, admission: gateway.chat(call, admission)),
+            prepare=prepare,
+            recall=self._recall,
             trials=self._trials,
             recording=self._recording(),
         )
@@ -269,6 +285,8 @@ class Worker:
             case Entrance():
                 assert self._access is not None
                 self._access.take(message)
+                if self._caches is not None:
+                    self._caches.invalidate(message.directory.invalidations)
                 self._changed()
             case Doors(code, text):
                 self._shut = None if code is None else shut(code, text)
@@ -310,11 +328,15 @@ class Worker:
         match question:
             case Measured():
                 self._meter.levels(QUEUE_DEPTH, depths(self._places))
+                if self._caches is not None:
+                    self._meter.levels(WAITING, self._caches.waiting())
                 return self._meter.report()
             case Standing():
                 return self._stand()
             case Holding():
                 return () if self._access is None else tuple(self._access.reserving.held())
+            case Gave(request_id, project):
+                return None if self._recall is None else self._recall.gave(request_id, project)
 
     def _stand(self) -> Stand:
         """What is under way, but for those who ask just this."""
@@ -344,28 +366,6 @@ class Worker:
         return found
 
 
-def _access_log(settings: ServerSettings) -> LineWriter | None:
-    if settings.access_log == "off":
-        return None
-    if settings.access_log == "stdout":
-        return LineWriter(os.dup(1))
-    path = Path(settings.access_log).expanduser()
-    try:
-        return LineWriter(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise PenstockError(
-            CANNOT_START,
-            f"The access log {path} cannot be written: {error.strerror}. Mend `server: access_log:`; "
-            "it may be stdout, off, or a file.",
-        ) from error
-
-
-def _log_as_json() -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-
-
 async def _run(link_fd: int, sock_fd: int) -> None:
     await Worker(socket.socket(fileno=sock_fd)).run(socket.socket(fileno=link_fd))
 
@@ -376,7 +376,7 @@ def main(arguments: list[str]) -> None:
     _die_with_parent()
     # The supervisor decides when to stop; Ctrl-C in its terminal is not for us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _log_as_json()
+    log_as_json()
     # What is here now stays: a collection that walks through it would stop every request for milliseconds.
     gc.collect()
     gc.freeze()
