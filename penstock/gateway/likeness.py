@@ -1,0 +1,287 @@
+"""Likeness: whether the answer to another question serves a request, and how the next ones come to know.
+
+Who decides is the desk of the request's scope, in the supervisor. Here the question is found and embedded, and what
+becomes of it is told: every ticket of a desk is answered exactly once, but for hits that are served and not audited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+
+from penstock.caches.answers import packed, unpacked
+from penstock.core.caching import CacheKey, DeskScope, Entry, Learnt, Seek, Semantic, Sought, Taught, subject_digest
+from penstock.core.chat import Call
+from penstock.core.clock import Clock
+from penstock.core.errors import PenstockError
+from penstock.core.metrics import Meter, Sample
+from penstock.core.serving import Service
+from penstock.gateway import likeness_metrics as metrics
+from penstock.gateway.inside import Ask
+from penstock.gateway.likeness_audits import Auditing, Subject
+from penstock.gateway.likeness_checks import Embed, text_of, unit
+from penstock.gateway.likeness_question import Question, question, space, within
+from penstock.gateway.recall import caller_of
+from penstock.gateway.record import subject
+from penstock.gateway.snapshot import Admission
+
+_log = logging.getLogger("penstock.gateway")
+
+WITHIN_S: Final = 2.0
+"""How long a request waits to know; then it is a miss that no desk has counted, or will hear of."""
+
+
+class Desks(Protocol):
+    """The desks of all scopes, which the supervisor has."""
+
+    async def seek(self, ask: Seek) -> Sought:
+        """Counts the request and decides. Raises ``PenstockError`` when the supervisor cannot say."""
+
+    def learn(self, what: Learnt) -> None:
+        """Never waits and never raises."""
+
+    def keep(self, what: Taught) -> None:
+        """The same."""
+
+    async def wrong(self, request_id: str, project: str) -> bool:
+        """Somebody says that what this request got from the cache is wrong: it is not served again. False: nobody
+        knows of it. Raises ``PenstockError``."""
+
+
+class Likenesses:
+    """One object per worker, used by all its tasks at once. ``invalid`` says which entries are not served any more;
+    ``ask`` asks the gateway, as itself; of budgets this worker has its share, one of ``workers``."""
+
+    def __init__(
+        self,
+        desks: Desks,
+        embed: Embed,
+        ask: Ask,
+        clock: Clock,
+        meter: Meter,
+        *,
+        invalid: Callable[[Entry], bool],
+        workers: int = 1,
+    ) -> None:
+        self._desks = desks
+        self._embed = embed
+        self._clock = clock
+        self._meter = meter
+        self._invalid = invalid
+        self._auditing = Auditing(embed, ask, clock, meter, workers)
+        self._open: dict[str, None] = {}
+        self._late: set[asyncio.Task[Sought]] = set()
+        self._failing: set[tuple[str, str]] = set()
+
+    def past(self, call: Call, service: Service, sent: Call | None = None) -> str:
+        """Why a prepared call is not compared with others, one word; empty: it may be. ``sent``: as the client sent
+        it, None: as it is."""
+        found = question(call, sent or call, service)
+        return "" if isinstance(found, Question) else found
+
+    async def seek(
+        self, call: Call, service: Service, admission: Admission, release: str, key: CacheKey, sent: Call
+    ) -> Near | None:
+        """What is known of the question nearest to the prepared call, as ``release`` answers it. None: it is not
+        compared with others, or nobody can tell. Waits for ``WITHIN_S`` at most, and never raises for want of an
+        answer."""
+        found = question(call, sent, service)
+        policy = service.policy.cache
+        if not isinstance(found, Question) or policy is None or policy.semantic is None:
+            return None
+        of = Subject(sent, found.text, service, policy.semantic, admission)
+        caller = caller_of(policy, admission)
+        scope = DeskScope(
+            admission.principal.project, service.name, subject_digest(caller) if policy.per_caller else ""
+        )
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                ask = await self._asking(of, found, scope, release)
+                sought = None if ask is None else await self._sought(of, ask)
+        except TimeoutError:
+            self._unsought(service, "late", f"took longer than {WITHIN_S:g} s")
+            return None
+        return None if ask is None or sought is None else self._near(of, ask, sought, release)
+
+    async def wrong(self, request_id: str, project: str) -> bool:
+        """As ``Desks.wrong``."""
+        return await self._desks.wrong(request_id, project)
+
+    async def idle(self) -> None:
+        """Returns once nothing is left to compare."""
+        await self._auditing.idle()
+
+    async def aclose(self) -> None:
+        """Breaks off what is under way. Of all that is open the desks hear that nobody will know."""
+        late = tuple(self._late)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+        await self._auditing.aclose()
+        for ticket in tuple(self._open):
+            self.tell(ticket, None)
+
+    def tell(self, ticket: str, same: bool | None) -> None:
+        """What became of a ticket; only the first word counts."""
+        if ticket in self._open:
+            del self._open[ticket]
+            self._desks.learn(Learnt(ticket, same))
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    async def _asking(self, of: Subject, asked: Question, scope: DeskScope, release: str) -> Seek | None:
+        service, semantic, snapshot = of.service, of.semantic, of.admission.snapshot
+        try:
+            embedded = space(semantic.embedder, snapshot)
+            (vector,) = await self._embed(
+                semantic.embedder, [asked.text], None, subject=subject_digest(subject(of.sent))
+            )
+        except PenstockError as error:
+            self._unsought(service, "embedding", error.message)
+            return None
+        floats = unit(vector)
+        if floats is None:
+            self._unsought(service, "embedding", f"the service '{semantic.embedder}' gave a vector of no length")
+            return None
+        return Seek(
+            scope=scope,
+            release=release,
+            semantic=semantic,
+            request_id=of.sent.request_id,
+            text=asked.text,
+            rest=within(asked.rest, embedded),
+            vector=floats,
+            may_hit=self._auditing.able(service, semantic, of.sent, snapshot),
+        )
+
+    async def _sought(self, of: Subject, ask: Seek) -> Sought | None:
+        asking = asyncio.ensure_future(self._desks.seek(ask))
+        try:
+            sought = await asyncio.shield(asking)
+        except PenstockError as error:
+            self._unsought(of.service, "desk", error.message)
+            return None
+        except asyncio.CancelledError:
+            # The desk may have counted it by now: it is to hear that nothing came of it.
+            self._late.add(asking)
+            asking.add_done_callback(self._came_late)
+            raise
+        self._failing.difference_update({(of.service.name, why) for why in ("embedding", "desk", "late")})
+        return sought
+
+    def _came_late(self, asking: asyncio.Task[Sought]) -> None:
+        self._late.discard(asking)
+        if asking.cancelled() or asking.exception() is not None:
+            return
+        if ticket := asking.result().ticket:
+            self._desks.learn(Learnt(ticket, None))
+
+    def _near(self, of: Subject, ask: Seek, sought: Sought, release: str) -> Near:
+        if sought.ticket:
+            self._open[sought.ticket] = None
+        entry = unpacked(sought.entry) if sought.entry else None
+        if entry is not None and not self._serves(entry, of, release):
+            entry = None
+        if sought.hit and entry is None:
+            self.tell(sought.ticket, None)
+        return Near(self, of, ask, sought, entry)
+
+    def _serves(self, entry: Entry, of: Subject, release: str) -> bool:
+        """Whether the entry is what such a question may be answered with, now."""
+        if (entry.kind, entry.project, entry.release) != (of.sent.kind, of.admission.principal.project, release):
+            return False
+        until = entry.created_at + min(entry.fresh_for_s, of.semantic.ttl_s)
+        return self._clock.wall() < until and not self._invalid(entry) and text_of(entry) is not None
+
+    # -- what comes of it --------------------------------------------------------------------------------------------
+
+    def given(self, near: Near) -> None:
+        """What ``Near`` says."""
+        ticket = near.sought.ticket
+        if near.entry is None:
+            self.tell(ticket, None)
+        elif near.sought.audited:
+            self._auditing.audit(near.of, near.entry, lambda same: self.tell(ticket, same))
+        else:
+            self._open.pop(ticket, None)
+
+    def made(self, near: Near, entry: Entry) -> None:
+        """What ``Near`` says."""
+        ticket = near.sought.ticket
+        if text_of(entry) is None:
+            self.tell(ticket, None)
+            return
+        if near.nearest is None or near.sought.hit:
+            self.tell(ticket, None)
+        else:
+            self._auditing.compare(near.of, entry, near.nearest, lambda same: self.tell(ticket, same))
+        self._desks.keep(_taught(near.ask, entry, near.of.semantic))
+
+    def _unsought(self, service: Service, reason: str, said: str) -> None:
+        self._meter.record(Sample(metrics.UNSOUGHT, 1.0, (service.name, reason)))
+        if (service.name, reason) not in self._failing:
+            self._failing.add((service.name, reason))
+            _log.warning(
+                "the semantic cache of '%s' is not asked, and may not be for the requests that follow: %s",
+                service.name,
+                said,
+            )
+
+
+class Near:
+    """One question's. ``entry`` serves it, None: it is a miss; exactly one of ``given``, ``made`` and ``lost`` is
+    called when the request is over, and only the first counts. None of them waits or raises."""
+
+    __slots__ = ("_over", "_to", "ask", "confidence", "distance", "entry", "nearest", "of", "reason", "sought")
+
+    def __init__(self, to: Likenesses, of: Subject, ask: Seek, sought: Sought, entry: Entry | None) -> None:
+        self._to = to
+        self._over = False
+        self.of = of
+        self.ask = ask
+        self.sought = sought
+        self.entry = entry if sought.hit else None
+        self.nearest = entry
+        self.distance = sought.distance
+        self.confidence = sought.confidence
+        # What was to serve is expired, invalidated or damaged.
+        self.reason = sought.reason if entry is not None or not sought.hit else "gone"
+
+    def given(self) -> None:
+        """The client got ``entry``. Where that is audited, an answer is made behind and compared."""
+        if self._ends():
+            self._to.given(self)
+
+    def made(self, entry: Entry) -> None:
+        """The client got an answer of its own, which may be kept: it is compared with the nearest, and others may get
+        it from now on."""
+        if self._ends():
+            self._to.made(self, entry)
+
+    def lost(self) -> None:
+        """Nothing came of it."""
+        if self._ends():
+            self._to.tell(self.sought.ticket, None)
+
+    def _ends(self) -> bool:
+        over, self._over = self._over, True
+        return not over
+
+
+def _taught(ask: Seek, entry: Entry, semantic: Semantic) -> Taught:
+    # It serves other questions for as long as those may have it, not for as long as equal requests.
+    kept = msgspec.structs.replace(entry, fresh_for_s=semantic.ttl_s, stale_for_s=0.0, fallback_for_s=0.0)
+    return Taught(
+        scope=ask.scope,
+        release=ask.release,
+        semantic=ask.semantic,
+        text=ask.text,
+        rest=ask.rest,
+        vector=ask.vector,
+        entry=packed(kept),
+    )
