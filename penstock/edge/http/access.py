@@ -32,6 +32,7 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
     asked: str = ""
     service: str = ""
     model: str = ""
+    cache: str = ""
     attempts: int = 0
     stream: bool = False
     first_chunk_ms: float | None = None
@@ -92,6 +93,7 @@ def told(
         asked=asked,
         service=summary.service if summary else "",
         model=summary.model if summary else "",
+        cache=summary.cache if summary else "",
         attempts=summary.attempts if summary else 0,
         stream=summary.stream if summary else False,
         first_chunk_ms=None if first is None else _ms(first),
