@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from penstock.caches import embeddings
 from penstock.caches.chain import Chain
 from penstock.caches.control import Control
 from penstock.caches.invalidations import Invalidations
@@ -91,6 +92,10 @@ class Answers:
         moment on."""
         self._invalid = Invalidations(records)
 
+    def newest(self, *, project: str, service: str, release: str) -> float:
+        """Since when all that was made for these is not to be given, as ``Invalidations`` has it."""
+        return self._invalid.newest(project=project, service=service, release=release)
+
     async def sweep_memory(self) -> int:
         """Forgets what was invalidated and lies in memory; tells how much."""
         return await self._chain.sweep_memory(self._dead)
@@ -101,6 +106,9 @@ class Answers:
         return await self._chain.sweep(self._dead)
 
     def _dead(self, _: bytes, value: bytes) -> bool:
+        if value[:1] == embeddings.FORM:
+            dated = embeddings.unpacked(value)
+            return dated is None or self._invalid.forgets(dated.subject, dated.made_at)
         if value[:1] != _FORM:
             return False
         entry = unpacked(value)

@@ -19,9 +19,12 @@ from penstock.caches.flight import Flights, Seat
 from penstock.core.clock import Clock
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 
-_FORM = b"\x02"
-_TOKENS = struct.Struct("<cI")
+FORM = b"\x02"
+"""The first byte of what is kept: a vector, packed so."""
+# What it is, its tokens, when it was made, and for whom.
+_HEAD = struct.Struct("<cId16s")
 _UNKNOWN = 2**32 - 1
+_NOBODY = bytes(16)
 
 
 class Vector(msgspec.Struct, frozen=True):
@@ -41,10 +44,19 @@ class Vector(msgspec.Struct, frozen=True):
         return struct.unpack(f"<{len(self.floats) // 4}f", self.floats)
 
 
+class Dated(msgspec.Struct, frozen=True):
+    """A vector that is kept: made at ``made_at``, in seconds since the epoch, first for the person ``subject`` (as
+    ``subject_digest`` has it), empty: nobody."""
+
+    vector: Vector
+    made_at: float
+    subject: str = ""
+
+
 class Embed(Protocol):
     """Asks a model."""
 
-    async def __call__(self, texts: Sequence[str]) -> Sequence[Vector]:
+    async def __call__(self, texts: Sequence[str], /) -> Sequence[Vector]:
         """The vector of each text, in order. Raises ``PenstockError``."""
 
 
@@ -83,9 +95,22 @@ class Embeddings:
         self._at_once = at_once
         self._flights: Flights[Vector] = Flights()
 
-    async def get(self, space: str, texts: Sequence[str], embed: Embed) -> Embedded:
+    async def known(self, space: str, texts: Sequence[str]) -> list[Dated | None]:
+        """What is kept for each text, in order; ``space`` as ``get`` has it. Waits for the tiers' deadlines at most,
+        and never raises."""
+        stored = await self._chain.get([_key(space, text) for text in texts])
+        return [None if value is None else unpacked(value) for value in stored]
+
+    def keep(self, space: str, text: str, dated: Dated, *, for_s: float) -> None:
+        """Keeps the vector of a text for ``for_s`` seconds after it was made; waits for nothing."""
+        self._chain.put(_key(space, text), _packed(dated), dated.made_at + for_s)
+
+    async def get(
+        self, space: str, texts: Sequence[str], embed: Embed, *, subject: str = "", since: float = -1.0
+    ) -> Embedded:
         """The vector of each text. ``space`` names the model's version and all that changes a vector, such as how
         many dimensions are wanted, and whose texts they are. Equal texts, in one call or several, are embedded once.
+        What is made is kept as made for ``subject``; what was made at ``since`` or before is not used.
 
         Raises what ``embed`` raises; what came before is kept. Raises ``PenstockError(UPSTREAM_GARBLED)`` when it
         brings another number of vectors.
@@ -95,16 +120,18 @@ class Embeddings:
         names = list(wanted)
         stored = await self._chain.get(names)
         found = {
-            key: vector
+            key: dated.vector
             for key, value in zip(names, stored, strict=True)
-            if value is not None and (vector := _unpacked(value)) is not None
+            if value is not None and (dated := unpacked(value)) is not None and dated.made_at > since
         }
         missing = {key: text for key, text in wanted.items() if key not in found}
-        made = await self._made(missing, embed, found) if missing else set[bytes]()
+        made = await self._made(missing, embed, found, subject) if missing else set[bytes]()
         first = {key: index for index, key in reversed(list(enumerate(keys)))}
         return Embedded(tuple(found[key] for key in keys), tuple(sorted(first[key] for key in made)))
 
-    async def _made(self, missing: Mapping[bytes, str], embed: Embed, found: dict[bytes, Vector]) -> set[bytes]:
+    async def _made(
+        self, missing: Mapping[bytes, str], embed: Embed, found: dict[bytes, Vector], subject: str
+    ) -> set[bytes]:
         """Adds the vectors of ``missing`` to ``found``; tells which it asked the model for."""
         seats: dict[bytes, Seat[Vector]] = {}
         for key in missing:
@@ -119,14 +146,17 @@ class Embeddings:
                 return
             made.add(key)
             try:
-                await self._ask({key: missing[key]}, embed, found, {key: seat})
+                await self._ask({key: missing[key]}, embed, found, {key: seat}, subject)
             finally:
                 seat.leave()
 
         # Each follows on its own: two calls that led while they wait for one another would wait for ever.
         try:
             await _all(
-                [self._ask(missing, embed, found, seats), *(follow(key) for key in missing if key not in seats)]
+                [
+                    self._ask(missing, embed, found, seats, subject),
+                    *(follow(key) for key in missing if key not in seats),
+                ]
             )
         finally:
             for seat in seats.values():
@@ -139,22 +169,23 @@ class Embeddings:
         embed: Embed,
         found: dict[bytes, Vector],
         seats: Mapping[bytes, Seat[Vector]],
+        subject: str,
     ) -> None:
         """Embeds those of ``texts`` that have a seat."""
         turns = asyncio.Semaphore(self._at_once)
 
         async def ask(batch: Sequence[bytes]) -> None:
             async with turns:
+                began = self._wall()
                 vectors = await embed([texts[key] for key in batch])
             if len(vectors) != len(batch):
                 raise PenstockError(
                     UPSTREAM_GARBLED,
                     f"The engine gave {len(vectors)} embeddings for {len(batch)} texts; see what it serves.",
                 )
-            until = self._wall() + self._ttl_s
             for key, vector in zip(batch, vectors, strict=True):
                 found[key] = vector
-                self._chain.put(key, _packed(vector), until)
+                self._chain.put(key, _packed(Dated(vector, began, subject)), began + self._ttl_s)
                 seats[key].land(vector)
 
         await _all([ask(batch) for batch in self.batches({key: texts[key] for key in seats})])
@@ -203,14 +234,16 @@ def _key(space: str, text: str) -> bytes:
     return digest.digest()
 
 
-def _packed(vector: Vector) -> bytes:
-    return (
-        _TOKENS.pack(_FORM, _UNKNOWN if vector.tokens is None else min(vector.tokens, _UNKNOWN - 1)) + vector.floats
-    )
+def _packed(dated: Dated) -> bytes:
+    vector, subject = dated.vector, bytes.fromhex(dated.subject) or _NOBODY
+    tokens = _UNKNOWN if vector.tokens is None else min(vector.tokens, _UNKNOWN - 1)
+    return _HEAD.pack(FORM, tokens, dated.made_at, subject) + vector.floats
 
 
-def _unpacked(value: bytes) -> Vector | None:
-    if value[:1] != _FORM or len(value) <= _TOKENS.size or (len(value) - _TOKENS.size) % 4:
+def unpacked(value: bytes) -> Dated | None:
+    """What was kept so; None when it is none of this form."""
+    if value[:1] != FORM or len(value) <= _HEAD.size or (len(value) - _HEAD.size) % 4:
         return None
-    _, tokens = _TOKENS.unpack_from(value)
-    return Vector(value[_TOKENS.size :], None if tokens == _UNKNOWN else tokens)
+    _, tokens, made_at, subject = _HEAD.unpack_from(value)
+    vector = Vector(value[_HEAD.size :], None if tokens == _UNKNOWN else tokens)
+    return Dated(vector, made_at, "" if subject == _NOBODY else subject.hex())

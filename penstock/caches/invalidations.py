@@ -11,7 +11,7 @@ class Invalidations:
     """All invalidations that hold, to ask about one entry after the other; immutable. An entry is asked about by each
     value that it has, so that a question costs the same however many there are."""
 
-    __slots__ = ("_since", "records")
+    __slots__ = ("_people", "_since", "records")
 
     def __init__(self, records: Iterable[Invalidation] = ()) -> None:
         since: dict[tuple[str, str, str], Invalidation] = {}
@@ -21,6 +21,10 @@ class Invalidations:
             if known is None or known.at < record.at:
                 since[name] = record
         self._since = {name: record.at for name, record in since.items()}
+        self._people: dict[str, float] = {}
+        for (scope, _, value), record in since.items():
+            if scope == "subject":
+                self._people[value] = max(record.at, self._people.get(value, -1.0))
         self.records: tuple[Invalidation, ...] = tuple(since.values())
 
     def covers(self, entry: Entry) -> bool:
@@ -41,6 +45,22 @@ class Invalidations:
         return since.get(("project", "", entry.project), -1.0) >= at or (
             since.get(("project", entry.project, entry.project), -1.0) >= at
         )
+
+    def newest(self, *, project: str, service: str, release: str) -> float:
+        """Since when all that these have is not to be served, whatever else it is of: seconds since the epoch, -1: no
+        such invalidation holds."""
+        names = [
+            (scope, of, value)
+            for of in ("", project)
+            for scope, value in (("all", ""), ("release", release), ("service", service), ("project", project))
+        ]
+        return max(self._since.get(name, -1.0) for name in names)
+
+    def forgets(self, subject: str, at: float) -> bool:
+        """Whether what was made at ``at`` for a person, empty: nobody, is not to be kept, in whichever project."""
+        if self._since.get(("all", "", ""), -1.0) >= at:
+            return True
+        return bool(subject) and self._people.get(subject, -1.0) >= at
 
     def since(self, wall: float) -> Invalidations:
         """Those of ``wall`` (seconds since the epoch) and later: the rest is forgotten once no entry lives that

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from penstock.caches.chain import Chain
-from penstock.caches.embeddings import Embeddings, Vector
+from penstock.caches.embeddings import Dated, Embeddings, Vector
 from penstock.caches.tier_memory import MemoryTier
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from tests.caches.doubles import SetClock, Sums
@@ -174,3 +174,38 @@ async def test_a_vector_comes_back_as_it_was(values: list[float], tokens: int | 
     (found,) = (await embeddings.get("m", ["x"], model)).vectors
     assert list(found.values()) == values
     assert found.tokens == tokens
+
+
+async def test_what_is_kept_is_known_with_when_and_for_whom_it_was_made() -> None:
+    embeddings, clock = made()
+    who = "0f" * 16
+    embeddings.keep("m", "a", Dated(vector("a"), clock.wall() - 5, who), for_s=20)
+    assert await embeddings.known("m", ["a", "b", "a"]) == [
+        Dated(vector("a"), clock.wall() - 5, who), None, Dated(vector("a"), clock.wall() - 5, who),
+    ]  # fmt: skip
+    assert (await embeddings.get("m", ["a"], Model())).made == ()
+    clock.pass_by(15)
+    assert await embeddings.known("m", ["a"]) == [None]
+
+
+async def test_what_was_made_before_a_moment_is_made_anew() -> None:
+    embeddings, clock = made()
+    await embeddings.get("m", ["a"], Model())
+    assert (await embeddings.get("m", ["a"], Model(), since=clock.wall())).made == (0,)
+    began = clock.wall()
+    clock.pass_by(1)
+    assert (await embeddings.get("m", ["a"], Model(), since=began)).made == (0,)
+    assert (await embeddings.get("m", ["a"], Model(), since=began)).made == ()
+
+
+async def test_what_is_made_has_the_time_at_which_it_was_begun() -> None:
+    embeddings, clock = made()
+    model = Model()
+    model.gate.clear()
+    task = asyncio.create_task(embeddings.get("m", ["a"], model, subject="ab" * 16))
+    await model.begun.wait()
+    began = clock.wall()
+    clock.pass_by(9)
+    model.gate.set()
+    await task
+    assert await embeddings.known("m", ["a"]) == [Dated(vector("a"), began, "ab" * 16)]

@@ -58,3 +58,26 @@ def test_what_no_entry_outlives_is_forgotten() -> None:
 
 def test_a_subject_that_nobody_is_takes_nobody() -> None:
     assert not Invalidations([Invalidation(scope="subject", value="", at=AT)]).covers(entry_of())
+
+
+@pytest.mark.parametrize(
+    ("scope", "value"), [("all", ""), ("release", "rel_1"), ("service", "chat"), ("project", "red")]
+)
+def test_since_when_nothing_holds_any_more(scope: Scope, value: str) -> None:
+    for project, since in (("", AT), ("red", AT), ("blue", -1.0)):
+        records = Invalidations([Invalidation(scope=scope, value=value, project=project, at=AT)])
+        assert records.newest(project="red", service="chat", release="rel_1") == since
+    other = Invalidations([Invalidation(scope="service", value="other", at=AT)])
+    assert other.newest(project="red", service="chat", release="rel_1") == -1.0
+
+
+def test_a_person_is_forgotten_in_whichever_project() -> None:
+    records = Invalidations(
+        [Invalidation(scope="subject", value="ann", project=name, at=at) for name, at in (("red", AT), ("blue", 5.0))]
+    )
+    assert records.forgets("ann", AT)
+    assert not records.forgets("ann", AT + 1)
+    assert not records.forgets("bob", AT)
+    assert not records.forgets("", AT)
+    assert Invalidations([Invalidation(scope="all", at=AT)]).forgets("", AT)
+    assert not Invalidations([Invalidation(scope="all", project="red", at=AT)]).forgets("", AT)
