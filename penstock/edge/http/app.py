@@ -59,6 +59,7 @@ class App:
     """One object per worker. ``render`` gives the page of ``/metrics`` for an ``Accept``, or a ``PenstockError``;
     ``log_line`` takes one ``AccessLine`` per request, or is None, and must neither block nor raise. While it is
     ``draining`` the gateway is not ready.
+    ``disown`` takes back answers from the cache, None: there is none.
     ``sockets`` are the WebSockets that it answers, ``listening`` all its connections while it is served."""
 
     def __init__(
@@ -71,6 +72,7 @@ class App:
         log_line: Callable[[object], None] | None = None,
         admin: Admin | None = None,
         console: Console | None = None,
+        disown: feedback.Disown | None = None,
     ) -> None:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
@@ -79,6 +81,7 @@ class App:
         self._log_line = log_line
         self._admin = admin
         self._console = console
+        self._disown = disown
         self.draining = False
         self.listening: Listening | None = None
         self.sockets = WebSocketSide(gateway, meter=meter, max_body_bytes=max_body_bytes, log_line=log_line)
@@ -233,8 +236,9 @@ class App:
         check_head(exchange.headers, self._max_body_bytes)
         asked = feedback.read(await exchange.body(self._max_body_bytes))
         scores = feedback.scores(asked, admission.principal, time.time())
-        self._gateway.note(scores)
-        taken = feedback.FeedbackTaken(asked.request_id, [score.metric for score in scores])
+        if scores:
+            self._gateway.note(scores)
+        taken = await feedback.taken(asked, scores, admission.principal, self._disown)
         exchange.reply(202, msgspec.json.encode(taken))
 
     async def _healthz(self, exchange: Exchange, _: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -40,13 +40,25 @@ class FeedbackRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     correction: Text | None = None
     tag: Word | None = None
     comment: Text | None = None
+    cached: Literal["wrong"] | None = None
+    """The answer came from the cache, and is not the one to this request: nobody is to get it from there again."""
 
 
-class FeedbackTaken(msgspec.Struct, frozen=True):
-    """``metrics`` are the names that its scores go by."""
+class FeedbackTaken(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``metrics`` are the names that its scores go by. ``cached``, where something was said of that: ``removed``, or
+    ``unknown`` as the gateway knows of no answer from the cache to such a request, or not any more."""
 
     request_id: str
     metrics: list[str]
+    cached: Literal["removed", "unknown"] | None = None
+
+
+class Disown(Protocol):
+    """Takes back an answer from the cache."""
+
+    async def __call__(self, request_id: str, project: str, key_id: str) -> bool:
+        """The answer that this request of the project got from the cache is wrong, the key says: nobody gets it from
+        there again. False: it is not known to have got one. Raises ``PenstockError`` when nobody can tell now."""
 
 
 class Note(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -101,10 +113,11 @@ def read(body: bytes) -> FeedbackRequest:
         raise PenstockError(
             INVALID_VALUE, f"'{said[0]}' and '{said[1]}' say the same thing. Send one of them.", param=said[1]
         )
-    if not said and asked.outcome is None and asked.correction is None and asked.tag is None:
+    if not said and asked.outcome is None and asked.correction is None and asked.tag is None and asked.cached is None:
         raise PenstockError(
             MISSING_PARAMETER,
-            "Nothing is said of the answer. Add one of 'thumb', 'rating', 'score', 'outcome', 'correction' or 'tag'.",
+            "Nothing is said of the answer. Add one of 'thumb', 'rating', 'score', 'outcome', 'correction', 'tag' or "
+            "'cached'.",
         )
     if asked.outcome is not None and asked.outcome.name in _OUR_OWN:
         raise PenstockError(
@@ -113,6 +126,18 @@ def read(body: bytes) -> FeedbackRequest:
             param="outcome.name",
         )
     return asked
+
+
+async def taken(
+    asked: FeedbackRequest, told: tuple[Score, ...], principal: Principal, disown: Disown | None
+) -> FeedbackTaken:
+    """What the client hears, once an answer that it says is wrong is gone from the cache. Raises ``PenstockError`` as
+    ``Disown`` does."""
+    metrics = [score.metric for score in told]
+    if asked.cached is None:
+        return FeedbackTaken(asked.request_id, metrics)
+    gone = disown is not None and await disown(asked.request_id, principal.project, principal.key_id)
+    return FeedbackTaken(asked.request_id, metrics, "removed" if gone else "unknown")
 
 
 def scores(asked: FeedbackRequest, principal: Principal, now: float) -> tuple[Score, ...]:

@@ -20,6 +20,7 @@ from penstock.core.serving import Deployment, Model, Replica, Service
 from penstock.edge.http.access import AccessLine
 from penstock.edge.http.app import App, Console
 from penstock.edge.http.config import Drain, ServerSettings
+from penstock.edge.http.feedback import Disown
 from penstock.edge.http.listening import Patience
 from penstock.edge.http.server import serve
 from penstock.gateway.chat import Gateway
@@ -185,6 +186,7 @@ async def site(
     services: Sequence[Service] = (),
     keyring: Keyring | None = None,
     console: Callable[[Callable[[], Snapshot]], Console] | None = None,
+    disown: Disown | None = None,
 ) -> AsyncIterator[Site]:
     engine, samples, lines = Engine(script), Samples(), list[AccessLine]()
     sock = socket.create_server(("127.0.0.1", 0))
@@ -210,6 +212,7 @@ async def site(
         render=_page,
         log_line=lambda line: lines.append(line) if isinstance(line, AccessLine) else None,
         console=None if console is None else console(lambda: snapshot),
+        disown=disown,
     )
     here.app = app
     before = asyncio.all_tasks()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.core.errors import JOURNAL_FULL, RATE_LIMITED, PenstockError
+from penstock.core.errors import JOURNAL_FULL, OUT_OF_RESOURCES, RATE_LIMITED, PenstockError
 from penstock.core.releases import WHOLE, Range, Score, Scored
 from penstock.core.serving import Assignment, Service
 from penstock.core.usage import JournalRecord
@@ -61,6 +61,46 @@ async def test_what_is_said_is_a_score_in_the_journal(
     assert json.loads(score.note)["project"] == "default"
 
 
+class Cache:
+    """Knows of what ``gave`` got, by project and request, and takes it back."""
+
+    def __init__(self) -> None:
+        self.gave = {("default", "req-1")}
+        self.away = False
+        self.asked: list[tuple[str, str, str]] = []
+
+    async def disown(self, request_id: str, project: str, key_id: str) -> bool:
+        self.asked.append((request_id, project, key_id))
+        if self.away:
+            raise PenstockError(OUT_OF_RESOURCES, "The supervisor process has not answered.")
+        known = (project, request_id) in self.gave
+        self.gave.discard((project, request_id))
+        return known
+
+
+async def test_a_cached_answer_that_is_wrong_is_removed() -> None:
+    cache = Cache()
+    async with site(lambda _: [[ROLE]], disown=cache.disown) as here:
+        reply = await here.post(PATH, {"request_id": "req-1", "cached": "wrong"})
+        assert (reply.status, json.loads(reply.body)) == (
+            202,
+            {"request_id": "req-1", "metrics": [], "cached": "removed"},
+        )
+        reply = await here.post(PATH, {"request_id": "req-1", "cached": "wrong", "thumb": "down"})
+        assert json.loads(reply.body) == {"request_id": "req-1", "metrics": ["feedback"], "cached": "unknown"}
+        assert cache.asked == [("req-1", "default", "k1")] * 2
+        assert [score.metric for score in scores(here)] == ["feedback"]
+        cache.away = True
+        reply = await here.post(PATH, {"request_id": "req-1", "cached": "wrong"})
+        assert (reply.status, reply.error["code"]) == (OUT_OF_RESOURCES.status, OUT_OF_RESOURCES.code)
+
+
+async def test_where_nothing_is_cached_nothing_is_known(here: Site) -> None:
+    reply = await here.post(PATH, {"request_id": "req-1", "cached": "wrong"})
+    assert (reply.status, json.loads(reply.body)["cached"]) == (202, "unknown")
+    assert scores(here) == []
+
+
 async def test_several_things_may_be_said_at_once(here: Site) -> None:
     said = {
         "rating": 2,
@@ -93,6 +133,7 @@ async def test_several_things_may_be_said_at_once(here: Site) -> None:
         ({"outcome": {"name": "Bad Name", "value": 1}}, "outcome.name"),
         ({"outcome": {"name": "correction", "value": 1}}, "outcome.name"),
         ({"outcome": {"name": "fine", "value": 7}}, "outcome.value"),
+        ({"cached": "right"}, "cached"),
         ({"ratings": 5}, None),
         ({"request_id": "two words", "thumb": "up"}, "request_id"),
         ({"request_id": None, "thumb": "up"}, "request_id"),
