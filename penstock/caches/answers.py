@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from penstock.caches import embeddings
-from penstock.caches.chain import Chain
+from penstock.caches.chain import Chain, Swept
 from penstock.caches.control import Control
 from penstock.caches.invalidations import Invalidations
 from penstock.core.caching import CacheKey, Entry, Invalidation
@@ -100,9 +100,9 @@ class Answers:
         """Forgets what was invalidated and lies in memory; tells how much."""
         return await self._chain.sweep_memory(self._dead)
 
-    async def sweep(self) -> int:
-        """Forgets what was invalidated, damaged, or is past its time, in the tiers that gateways share; tells how
-        much. For one process of all, now and then, and when a person is to be forgotten."""
+    async def sweep(self) -> Swept:
+        """Forgets what was invalidated, damaged, or is past its time, in the tiers that gateways share. For one
+        process of all, now and then, and when a person is to be forgotten."""
         return await self._chain.sweep(self._dead)
 
     def _dead(self, _: bytes, value: bytes) -> bool:

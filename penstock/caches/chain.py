@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from penstock.caches import TierFailed
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.metrics import READS
@@ -13,6 +15,14 @@ from penstock.core.metrics import Meter, Sample
 
 Dead = Callable[[bytes, bytes], bool]
 """Tells of a key and its value whether they may go."""
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """``gone`` entries were forgotten; ``whole``: every tier has been read to its end, and forgot what it was told
+    to."""
+
+    gone: int
+    whole: bool
 
 
 class Chain:
@@ -78,20 +88,23 @@ class Chain:
                 gone += len(keys)
         return gone
 
-    async def sweep(self, dead: Dead) -> int:
+    async def sweep(self, dead: Dead) -> Swept:
         """Forgets what is dead, damaged, or past its time, in every tier behind memory, for one process of all that
-        share them; tells how much. It reads all that lies there. A tier that fails is left as it is: the next sweep
-        finds it."""
-        gone, wall = 0, self._wall()
+        share them. It reads all that lies there. A tier that fails is left as it is: the next sweep finds it."""
+        gone, whole, wall = 0, True, self._wall()
         for tier in self._tiers:
             try:
                 async for batch in tier.walk():
                     keys = [key for key, item in batch if item is None or item.until <= wall or dead(key, item.value)]
-                    if keys and await tier.delete(keys):
+                    if not keys:
+                        continue
+                    if await tier.delete(keys):
                         gone += len(keys)
+                    else:
+                        whole = False
             except (TierFailed, TimeoutError):
-                continue
-        return gone
+                whole = False
+        return Swept(gone, whole)
 
     async def aclose(self) -> None:
         """Closes all tiers. Idempotent."""

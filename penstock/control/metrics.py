@@ -87,4 +87,24 @@ REPLICA_ROWS = (
     MODEL_UTILISATION,
 )
 
-ROWS = (*REPLICA_ROWS, JOURNAL_WAITING, JOURNAL_DAMAGED, STORE_AWAY, ALERTS_FIRING, ALERTS_DELIVERED, BUDGET_LEFT)
+CACHE_SWEEPS = Counter(
+    "penstock_cache_sweeps",
+    "Sweeps of the caches that gateways share: whole, or partial where Redis or S3 failed or it took too long.",
+    ("outcome",),
+)
+CACHE_SWEPT = Counter(
+    "penstock_cache_swept_entries",
+    "Entries that sweeps have removed from Redis and S3: what was invalidated, damaged or past its time.",
+)
+
+ROWS = (
+    *REPLICA_ROWS,
+    JOURNAL_WAITING,
+    JOURNAL_DAMAGED,
+    STORE_AWAY,
+    ALERTS_FIRING,
+    ALERTS_DELIVERED,
+    BUDGET_LEFT,
+    CACHE_SWEEPS,
+    CACHE_SWEPT,
+)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from penstock.caches.answers import Answers, packed, unpacked
-from penstock.caches.chain import Chain
+from penstock.caches.chain import Chain, Swept
 from penstock.caches.control import Control
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.seal import seal
@@ -138,7 +138,7 @@ async def test_a_person_who_is_to_be_forgotten_is_nowhere_after_a_sweep() -> Non
         desk.share(entry_of(key, subject=subject), key)
     desk.one.invalidate((Invalidation(scope="subject", value="ann", at=desk.clock.wall()),))
     assert await desk.one.sweep_memory() == 1
-    assert await desk.one.sweep() == 1
+    assert await desk.one.sweep() == Swept(1, whole=True)
     assert set(desk.shared.held) == {b"b" * 20}
     assert desk.one.look(CacheKey(b"b" * 20), ANY) is not None
 

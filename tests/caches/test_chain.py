@@ -10,7 +10,7 @@ import pytest
 
 from penstock.caches import Items, Kept, TierFailed
 from penstock.caches.breaker import FAILURES, REST_S
-from penstock.caches.chain import Chain
+from penstock.caches.chain import Chain, Swept
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.seal import opened, seal
 from penstock.caches.tier_memory import MemoryTier
@@ -237,11 +237,11 @@ async def test_a_sweep_takes_what_is_dead_damaged_or_past_its_time() -> None:
         tier.held = {key: seal(key, key, house.until, compress_from=0) for key in (b"dead", b"live")}
         tier.held[b"old"] = seal(b"old", b"live", 5.0, compress_from=0)
         tier.held[b"bad"] = b"bad"
-    assert await house.chain.sweep(lambda _, value: value == b"dead") == 6
+    assert await house.chain.sweep(lambda _, value: value == b"dead") == Swept(6, whole=True)
     assert set(house.near.held) == set(house.far.held) == {b"live"}
     house.near.fails = True
     house.far.held[b"dead"] = seal(b"dead", b"dead", house.until, compress_from=0)
-    assert await house.chain.sweep(lambda _, value: value == b"dead") == 1
+    assert await house.chain.sweep(lambda _, value: value == b"dead") == Swept(1, whole=False)
 
 
 async def test_memory_is_swept_by_itself() -> None:
