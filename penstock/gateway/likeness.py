@@ -14,16 +14,17 @@ from typing import Final, Protocol
 import msgspec
 
 from penstock.caches.answers import packed, unpacked
-from penstock.core.caching import CacheKey, DeskScope, Entry, Learnt, Seek, Semantic, Sought, Taught, subject_digest
+from penstock.core.caching import CacheKey, DeskScope, Entry, Learnt, Seek, Sought, Taught, subject_digest
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.metrics import Meter, Sample
 from penstock.core.serving import Service
 from penstock.gateway import likeness_metrics as metrics
+from penstock.gateway.backlog import Backlog
 from penstock.gateway.inside import Ask
 from penstock.gateway.likeness_audits import Auditing, Subject
-from penstock.gateway.likeness_checks import Embed, text_of, unit
+from penstock.gateway.likeness_checks import Embed, compact, text_of, unit
 from penstock.gateway.likeness_question import Question, question, space, within
 from penstock.gateway.recall import caller_of
 from penstock.gateway.record import subject
@@ -33,6 +34,12 @@ _log = logging.getLogger("penstock.gateway")
 
 WITHIN_S: Final = 2.0
 """How long a request waits to know; then it is a miss that no desk has counted, or will hear of."""
+
+
+# Answers that were made and are to be taught, once their clients have them.
+_TAUGHT_WAITING: Final = 1024
+_TAUGHT_BYTES: Final = 32 << 20
+_TAUGHT_WITHIN_S: Final = 10.0
 
 
 class Desks(Protocol):
@@ -46,10 +53,6 @@ class Desks(Protocol):
 
     def keep(self, what: Taught) -> None:
         """The same."""
-
-    async def wrong(self, request_id: str, project: str) -> bool:
-        """Somebody says that what this request got from the cache is wrong: it is not served again. False: nobody
-        knows of it. Raises ``PenstockError``."""
 
 
 class Likenesses:
@@ -72,6 +75,7 @@ class Likenesses:
         self._clock = clock
         self._meter = meter
         self._invalid = invalid
+        self._teaching = Backlog(at_once=1, waiting=_TAUGHT_WAITING, size=_TAUGHT_BYTES, within_s=_TAUGHT_WITHIN_S)
         self._auditing = Auditing(embed, ask, clock, meter, workers)
         self._open: dict[str, None] = {}
         self._late: set[asyncio.Task[Sought]] = set()
@@ -107,12 +111,9 @@ class Likenesses:
             return None
         return None if ask is None or sought is None else self._near(of, ask, sought, release)
 
-    async def wrong(self, request_id: str, project: str) -> bool:
-        """As ``Desks.wrong``."""
-        return await self._desks.wrong(request_id, project)
-
     async def idle(self) -> None:
-        """Returns once nothing is left to compare."""
+        """Returns once nothing is left to teach and to compare."""
+        await self._teaching.idle()
         await self._auditing.idle()
 
     async def aclose(self) -> None:
@@ -122,6 +123,7 @@ class Likenesses:
             task.cancel()
         if late:
             await asyncio.wait(late)
+        await self._teaching.aclose()
         await self._auditing.aclose()
         for ticket in tuple(self._open):
             self.tell(ticket, None)
@@ -213,14 +215,24 @@ class Likenesses:
     def made(self, near: Near, entry: Entry) -> None:
         """What ``Near`` says."""
         ticket = near.sought.ticket
-        if text_of(entry) is None:
+
+        async def teach() -> None:
+            self._teach(near, entry)
+
+        if not self._teaching.offer(teach, sum(map(len, entry.chunks))):
+            self.tell(ticket, None)
+
+    def _teach(self, near: Near, entry: Entry) -> None:
+        ticket, of = near.sought.ticket, near.of
+        made = compact(entry)
+        if made is None:
             self.tell(ticket, None)
             return
+        self._desks.keep(_taught(near.ask, made))
         if near.nearest is None or near.sought.hit:
             self.tell(ticket, None)
         else:
-            self._auditing.compare(near.of, entry, near.nearest, lambda same: self.tell(ticket, same))
-        self._desks.keep(_taught(near.ask, entry, near.of.semantic))
+            self._auditing.compare(of, made, near.nearest, lambda same: self.tell(ticket, same))
 
     def _unsought(self, service: Service, reason: str, said: str) -> None:
         self._meter.record(Sample(metrics.UNSOUGHT, 1.0, (service.name, reason)))
@@ -273,9 +285,9 @@ class Near:
         return not over
 
 
-def _taught(ask: Seek, entry: Entry, semantic: Semantic) -> Taught:
+def _taught(ask: Seek, entry: Entry) -> Taught:
     # It serves other questions for as long as those may have it, not for as long as equal requests.
-    kept = msgspec.structs.replace(entry, fresh_for_s=semantic.ttl_s, stale_for_s=0.0, fallback_for_s=0.0)
+    kept = msgspec.structs.replace(entry, fresh_for_s=ask.semantic.ttl_s, stale_for_s=0.0, fallback_for_s=0.0)
     return Taught(
         scope=ask.scope,
         release=ask.release,

@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.caches.embeddings import Vector
 from penstock.caches.semantic import agreement
+from penstock.caches.shapes import whole
 from penstock.core.caching import Agreement, Entry
 from penstock.core.chat import Call, Kind
 from penstock.gateway.assessing import said
@@ -90,6 +91,17 @@ def unit(vector: Vector) -> bytes | None:
     if not values or not length > 0 or not math.isfinite(length):
         return None
     return Vector.of([value / length for value in values]).floats
+
+
+def compact(entry: Entry) -> Entry | None:
+    """The entry as one object, however it was streamed: a fraction of its size. None where its answer is no text
+    alone."""
+    if entry.streamed:
+        try:
+            entry = msgspec.structs.replace(entry, chunks=(whole(entry.chunks, entry.kind),), streamed=False)
+        except msgspec.DecodeError:
+            return None
+    return None if text_of(entry) is None else entry
 
 
 def text_of(entry: Entry) -> str | None:

@@ -3,6 +3,7 @@ compared: all but the wording of the question. Pure."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -45,6 +46,8 @@ class _Message(msgspec.Struct, frozen=True):
     content: str | list[_Part] | None = None
 
 
+# Looked at twice: before anything is asked, and to be compared.
+_past = functools.lru_cache(256)(past)
 _messages = msgspec.json.Decoder(list[_Message])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -75,7 +78,7 @@ def question(call: Call, sent: Call, service: Service) -> Question | Unasked:
         tools=_says(call.fields, TOOLS),
         images=_says(call.fields, ("audio",)) or any(_more_than_text(each) for each in told),
     )
-    if (why := past(asked)) is not None:
+    if (why := _past(asked)) is not None:
         return why
     if told[-1].role != "user":
         # It goes on with what an assistant or a tool has said.

@@ -78,7 +78,6 @@ class Desks:
         self.asked: list[Seek] = []
         self.learnt: list[Learnt] = []
         self.taught: list[Taught] = []
-        self.disowned: list[tuple[str, str]] = []
 
     async def seek(self, ask: Seek) -> Sought:
         self.asked.append(ask)
@@ -94,10 +93,6 @@ class Desks:
 
     def keep(self, what: Taught) -> None:
         self.taught.append(what)
-
-    async def wrong(self, request_id: str, project: str) -> bool:
-        self.disowned.append((request_id, project))
-        return True
 
 
 class Words:

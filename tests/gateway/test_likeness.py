@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Callable
 
 import msgspec
@@ -193,7 +194,12 @@ async def test_a_miss_is_compared_with_the_nearest_and_taught(answer: str, same:
         ask.vector,
     )
     kept = unpacked(taught.entry)
-    assert kept == msgspec.structs.replace(made, fresh_for_s=7200.0, stale_for_s=0.0, fallback_for_s=0.0)
+    assert kept is not None
+    assert kept == msgspec.structs.replace(
+        made, fresh_for_s=7200.0, stale_for_s=0.0, fallback_for_s=0.0, streamed=False, chunks=kept.chunks
+    )
+    (chunk,) = kept.chunks
+    assert json.loads(chunk)["choices"][0]["message"]["content"] == answer
     assert here.street.meter.total("penstock_cache_comparisons", "same" if same else "different") == 1
 
 
@@ -247,9 +253,3 @@ async def test_what_is_open_when_the_worker_stops_is_lost() -> None:
     await here.near()
     await here.all.aclose()
     assert here.learnt() == [("t-1", None)]
-
-
-async def test_whoever_says_that_an_answer_is_wrong_is_heard_by_the_desk() -> None:
-    here = Likening(MISS)
-    assert await here.all.wrong("req-1", "default")
-    assert here.desks.disowned == [("req-1", "default")]

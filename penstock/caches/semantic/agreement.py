@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 MOST_SHOWN: Final = 8_000
 """Characters of a question, and of an answer, that a judge or an embedding model is shown: more than most read."""
 
 _APOSTROPHES: Final = frozenset("'’ʼ")
+_MARK: Final = re.compile(r"(?P<number>(?<=\d)[^\w\s](?=\d)|(?<![^\W_])[-‐‑‒–—](?=\d))|[^\w\s]|_")
 _LEFT_OUT: Final = "\n[...]\n"
 
 _JUDGE: Final = """\
@@ -33,21 +35,21 @@ _VERDICT: Final = re.compile(r"VERDICT\W{0,8}(SAME|DIFFERENT)\b", re.IGNORECASE)
 def plain(text: str) -> str:
     """The text without what does not count: case, white space and punctuation. Within and before a number
     punctuation counts (3.5 is not 35, -5 is not 5), and signs such as $, + and % always do."""
-    text = unicodedata.normalize("NFC", text).casefold()
-    kept: list[str] = []
-    for at, letter in enumerate(text):
-        category = unicodedata.category(letter)
-        if letter in _APOSTROPHES:
-            continue
-        if letter == "%" or category[0] not in "PZC":
-            kept.append(letter)
-            continue
-        before = text[at - 1] if at else " "
-        after = text[at + 1] if at + 1 < len(text) else " "
-        inside = category[0] == "P" and before.isdigit() and after.isdigit()
-        sign = category == "Pd" and after.isdigit() and not before.isalnum()
-        kept.append(letter if inside or sign else " ")
-    return " ".join("".join(kept).split())
+    folded = unicodedata.normalize("NFC", text).casefold()
+    return " ".join(_MARK.sub(_kept, folded).split())
+
+
+def _kept(found: re.Match[str]) -> str:
+    mark = found.group()
+    return mark if found.lastgroup == "number" and unicodedata.category(mark)[0] == "P" else _alone(mark)
+
+
+@lru_cache(maxsize=4096)
+def _alone(mark: str) -> str:
+    """What stays of a mark that is within no number."""
+    if mark in _APOSTROPHES:
+        return ""
+    return mark if mark == "%" or unicodedata.category(mark)[0] not in "PZC" else " "
 
 
 def equal(first: str, second: str) -> bool:
