@@ -92,5 +92,5 @@ $(BIN)/.installed: pyproject.toml
 
 $(BIN)/.installed-dev: $(BIN)/.installed
 	@echo "==> Installing what the tests need into $(VENV)"
-	@$(PIP) install --progress-bar on --editable '.[s3,postgres,redis,parquet,gpu,dev]'
+	@$(PIP) install --progress-bar on --editable '.[s3,postgres,redis,parquet,gpu,semantic,dev]'
 	@touch $@

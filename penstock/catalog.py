@@ -25,6 +25,8 @@ ENTRIES: Mapping[str, str] = {
     "devices.nvml": "penstock.fleet.gpu_nvml:Nvml",
     "tier.redis": "penstock.caches.tier_redis:RedisTier",
     "tier.s3": "penstock.caches.tier_s3:S3Tier",
+    "semantic.desks": "penstock.control.semantic.desks:Desks",
+    "semantic.index": "penstock.caches.semantic.index_usearch:UsearchIndex",
     "otlp.http": "penstock.observe.otlp_http:OtlpHttp",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from penstock.access.book import Book
 from penstock.access.config import AccessSettings
 from penstock.access.counters_memory import MemoryCounters
 from penstock.assembly.accounting import Accounting
+from penstock.assembly.desk_office import DeskOffice, disowning
 from penstock.assembly.loops import running
 from penstock.assembly.rebuilding import Rebuilding
 from penstock.assembly.redis import Open
@@ -65,6 +66,7 @@ class Books:
     journal: Journal
     sight: Sight
     sign_in: SignIn
+    desks: DeskOffice
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries it out; what it changed is known to every worker of this gateway when it returns, and what was used
@@ -96,7 +98,7 @@ class Books:
             metrics.STORE_AWAY.name: self.directories.away,
         }
         told = {name: (Series((), (float(level),)),) for name, level in levels.items()}
-        return Report({**self.sight.measured().metrics, **told})
+        return Report({**self.sight.measured().metrics, **told, **self.desks.measured()})
 
 
 @contextlib.asynccontextmanager
@@ -112,14 +114,15 @@ async def keeping(
     clock: Clock,
     tell: Callable[[bytes], None],
     holding: Callable[[], Coroutine[object, object, Open]],
+    gave: Callable[[str, str], Awaitable[str | None]],
     serving: Serving,
     sight: Sight,
     deployed: Deployed | None = None,
 ) -> AsyncIterator[Books]:
     """Keeps the books for the time of the block; what is in the journals then is brought to the store, and how the
-    audit ends then is signed, as far as the store answers. ``alone``: there is one worker. ``tell`` and ``holding``
-    are those of ``WorkerLoop``; ``serving`` hears what the store says of releases; ``sight`` tells what is seen
-    beside, ``deployed`` the file that is served."""
+    audit ends then is signed, as far as the store answers. ``alone``: there is one worker. ``tell``, ``holding`` and
+    ``gave`` are those of ``WorkerLoop``; ``serving`` hears what the store says of releases; ``sight`` tells what is
+    seen beside, ``deployed`` the file that is served."""
     folder = home / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
     spool = home / "spool"
@@ -138,7 +141,14 @@ async def keeping(
             alone=alone and not access.counters, clock=clock, tell=tell,
         )  # fmt: skip
 
+        async def disowned(key: str, project: str, key_id: str) -> None:
+            await acts.carry_out(disowning(key, project, key_id))
+            await directories.once()
+
+        desks = DeskOffice(home / "semantic", clock, gave=gave, invalidate=disowned)
+
         async def changed(directory: Directory) -> None:
+            desks.invalidate(directory.invalidations)
             await accounting.changed(directory)
             await serving.changed(directory)
 
@@ -159,7 +169,7 @@ async def keeping(
         sources = Sources(
             directory=state.store.directory, ledger=state.ledger, audit=state.audit, scores=state.scores,
             evidence=rollouts.evidence, proof=Evidence, live=sight.live, replicas=sight.replicas,
-            objectives=sight.objectives, flush=sight.flush,
+            objectives=sight.objectives, desks=sight.desks, flush=sight.flush,
             requests=sight.requests, series=sight.series, alerts=sight.alerts, deployment=deployed,
         )  # fmt: skip
         acts = Administration(
@@ -167,6 +177,7 @@ async def keeping(
             changed=directories.look, served=lambda: serving.now.served, standing=lambda: directories.standing,
         )  # fmt: skip
         held.push_async_callback(acts.aclose)
+        held.push_async_callback(desks.aclose)
         fetch, send = _outside(access, held)
         issuers = Issuers(access.oidc, fetch=fetch, clock=clock, changed=accounting.signed)
         sign_in = SignIn(access.oidc, fetch=fetch, send=send)
@@ -189,7 +200,7 @@ async def keeping(
             loops.append(rebuilding.run())
         for loop in loops:
             await held.enter_async_context(running(loop))
-        yield Books(accounting, shipping, directories, issuers, acts, journal, sight, sign_in)
+        yield Books(accounting, shipping, directories, issuers, acts, journal, sight, sign_in, desks)
 
 
 def _outside(access: AccessSettings, held: contextlib.AsyncExitStack) -> tuple[Fetch, Send]:

@@ -31,7 +31,7 @@ class Disown(msgspec.Struct, frozen=True, tag="disown"):
 
     request_id: str
     project: str
-    key_id: str
+    key_id: str = ""
 
 
 class Gave(msgspec.Struct, frozen=True, tag="gave"):

@@ -138,7 +138,7 @@ async def supervise(
         books = await held.enter_async_context(
             keeping(
                 state, home, file.access, file.state, file.observe, file.cache, alone=file.server.workers == 1,
-                clock=clock, tell=crowd.tell, holding=crowd.holding, serving=serving, sight=sight,
+                clock=clock, tell=crowd.tell, holding=crowd.holding, gave=crowd.gave, serving=serving, sight=sight,
                 deployed=Explaining(applying, asyncio.get_running_loop()),
             )
         )  # fmt: skip
@@ -147,7 +147,7 @@ async def supervise(
             text=applying.text, books=books, page=Pages(books.administer).page,
         )  # fmt: skip
         crowd.workers = around.workers = workers
-        around.directories = books.directories
+        around.directories, around.desks = books.directories, books.desks
         await held.enter_async_context(sight.looking(substrate, lambda: books.accounting.living))
         # In this order, so that on the way out requests end before the replicas that answer them.
         async with _running(upkeep.run()), _running(watch.run()), _running(workers.run()) as working:
@@ -194,6 +194,9 @@ class _Crowd:
 
     async def holding(self) -> Open:
         return () if self.workers is None else await self.workers.holding(_HELD_WITHIN_S)
+
+    async def gave(self, request_id: str, project: str) -> str | None:
+        return None if self.workers is None else await self.workers.gave(request_id, project, _HELD_WITHIN_S)
 
 
 @contextlib.asynccontextmanager

@@ -48,6 +48,7 @@ from penstock.assembly.link import (
     ToWorker,
     supervisor_end,
 )
+from penstock.assembly.link_desks import Disown, Gave, LearnDesk, SeekDesk, TeachDesk
 from penstock.assembly.shared import Desk
 from penstock.core.administration import Answer
 from penstock.core.console import PageAsk
@@ -173,8 +174,14 @@ class Talk:
         if self._settled:
             await asyncio.wait(self._settled)
         if self.owner:
+            self._office.books.desks.ended(self.owner)
             await self._office.books.accounting.ended(self.owner)
         self._office.gathering.left(self.index)
+
+    async def gave(self, request_id: str, project: str, within_s: float) -> str | None:
+        """Which entry it gave to a request of the project, by its 40 digits. Raises as ``report`` does."""
+        told = await self._asker.ask(Gave(request_id, project), within_s)
+        return msgspec.msgpack.decode(told.answer, type=str | None)
 
     async def _ask(self, question: ToldOfWorker, answer: type[T], within_s: float) -> T:
         return msgspec.msgpack.decode((await self._asker.ask(question, within_s)).answer, type=answer)
@@ -193,6 +200,10 @@ class Talk:
                 self._asker.hear(message)
             case SettleLease(lease, used):
                 self._settling(lease, used)
+            case LearnDesk(learnt):
+                self._office.books.desks.learn(learnt)
+            case TeachDesk(taught):
+                self._office.books.desks.keep(taught)
             case Oldest(version):
                 self.oldest = version
                 self._moved()
@@ -236,3 +247,7 @@ class Talk:
             case Learn(issuer):
                 await self._office.books.learn(issuer)
                 return None
+            case SeekDesk(sought):
+                return await self._office.books.desks.seek(self.owner, sought)
+            case Disown(request_id, project, key_id):
+                return await self._office.books.desks.disown(request_id, project, key_id)

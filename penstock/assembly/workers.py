@@ -96,6 +96,14 @@ class WorkerLoop:
                 found += ((talk.owner, lease, held) for lease, held in await talk.holding(within_s))
         return tuple(found)
 
+    async def gave(self, request_id: str, project: str, within_s: float) -> str | None:
+        """Which entry one of them gave to a request of the project, by its 40 digits; None: none did that answers."""
+        for talk in tuple(self._talks):
+            with contextlib.suppress(TimeoutError, PenstockError):
+                if talk.up.is_set() and (key := await talk.gave(request_id, project, within_s)) is not None:
+                    return key
+        return None
+
     async def live(self) -> Live:
         """What is under way in all of them."""
         return await self._office.gathering.live()

@@ -24,5 +24,36 @@ WRITES = Counter(
     ("tier", "outcome"),
 )
 WAITING = Gauge("penstock_cache_tier_waiting_writes", "Entries that wait to be written to a tier.", ("tier",))
+SEMANTIC_REQUESTS = Counter(
+    "penstock_cache_semantic_requests",
+    "Requests for which the answer to another question was looked for.",
+    ("service",),
+)
+SEMANTIC_HITS = Counter(
+    "penstock_cache_semantic_hits", "Requests that got the answer to another question.", ("service",)
+)
+SEMANTIC_AUDITS = Counter(
+    "penstock_cache_semantic_audits",
+    "Hits behind which an answer is made all the same, to be compared.",
+    ("service",),
+)
+SEMANTIC_WRONG = Counter(
+    "penstock_cache_semantic_wrong", "Audits that found the answer of a hit wrong.", ("service",)
+)
+SEMANTIC_BOUND = Gauge(
+    "penstock_cache_semantic_bound_ratio",
+    "The proven bound on wrong hits of a scope over what `max_error` allows it, the largest of the service. At 1 "
+    "hits stop.",
+    ("service",),
+)
+SEMANTIC_ENTRIES = Gauge("penstock_cache_semantic_entries", "Answers that other questions may get.", ("service",))
+SEMANTIC_UNSAID = Counter(
+    "penstock_cache_semantic_unsaid",
+    "What workers had to say to the supervisor about answers and did not, because it did not listen.",
+)
 
-ROWS = (READS, READ_SECONDS, WRITES, WAITING)
+ROWS = (
+    *(READS, READ_SECONDS, WRITES, WAITING),
+    *(SEMANTIC_REQUESTS, SEMANTIC_HITS, SEMANTIC_AUDITS, SEMANTIC_WRONG),
+    *(SEMANTIC_BOUND, SEMANTIC_ENTRIES, SEMANTIC_UNSAID),
+)

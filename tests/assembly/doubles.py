@@ -47,11 +47,19 @@ class StillAccounting:
         await self.counters.end(owner)
 
 
+class StillDesks:
+    """Desks that nobody asks."""
+
+    def ended(self, owner: str) -> None:
+        """Nothing was open."""
+
+
 class StillBooks:
     """Books of which only the accounting is asked."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self.accounting = StillAccounting(clock or SystemClock())
+        self.desks = StillDesks()
 
     def measured(self) -> Report:
         """Nothing."""

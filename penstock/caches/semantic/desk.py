@@ -28,9 +28,9 @@ from penstock.caches.semantic.vetoes import Veto, veto
 
 Vector = NDArray[np.float32]
 
-Reason = Literal["serves", "learning", "risk", "bound", "alone"] | Veto
+Reason = Literal["serves", "learning", "risk", "bound", "budget", "alone"] | Veto
 """Why a request is a hit or is none: the same answer serves; too few labels yet; too likely to be wrong; the bound on
-wrong hits is at its limit; there is no entry; or what two texts may not differ in."""
+wrong hits is at its limit; what audits may cost is spent; there is no entry; or what two texts may not differ in."""
 
 LABELS: Final = 20_000
 WINDOW: Final = 6_000
@@ -117,9 +117,10 @@ class Desk:
         self._count()
         return Verdict(self.tickets, False, False, 1.0, 1.0, "alone")
 
-    def decide(self, candidate: Candidate, coin: float) -> Verdict:
+    def decide(self, candidate: Candidate, coin: float, *, may_hit: bool = True) -> Verdict:
         """``coin`` is uniform in [0, 1), new for each call and unknown to whoever asks: the audits hang on it. A miss
-        should be told to ``learn`` when its answer has been compared with the entry's; an audited hit must be."""
+        should be told to ``learn`` when its answer has been compared with the entry's; an audited hit must be. What
+        would be a hit is a miss unless ``may_hit``; the caller must not know the coin when he says so."""
         asked, answered = candidate.asked, candidate.answered
         product = candidate.asked_vector * candidate.answered_vector
         row = self._row(asked, answered, product)
@@ -128,7 +129,7 @@ class Desk:
         shift = self.entries.shift(candidate.entry)
         score = float(self.model.scores(row[None])[0]) if self.model else 0.0
         risk = 1.0 / (1.0 + math.exp(max(-30.0, min(30.0, score + shift)))) if self.model else 1.0
-        reason = self._reason(against, risk)
+        reason = self._reason(against, risk, may_hit)
         probability = control.audited(self.limits, self.requests) if reason == "serves" else 1.0
         audit = Audit(probability, risk) if reason == "serves" else None
         audited = audit is not None and coin < probability
@@ -205,13 +206,15 @@ class Desk:
         row[features.COUNT :] = product
         return row
 
-    def _reason(self, against: Veto | None, risk: float) -> Reason:
+    def _reason(self, against: Veto | None, risk: float, may_hit: bool) -> Reason:
         if against:
             return against
         if self.model is None:
             return "learning"
         if risk > self.threshold:
             return "risk"
+        if not may_hit:
+            return "budget"
         limit = control.allowed(self.limits, self.requests, self.ledger.hits)
         free = len(self._audits) < OPEN and self.ledger.within(limit - 1.0)
         return "serves" if free else "bound"
