@@ -81,10 +81,10 @@ class Likenesses:
         self._late: set[asyncio.Task[Sought]] = set()
         self._failing: set[tuple[str, str]] = set()
 
-    def past(self, call: Call, service: Service, sent: Call | None = None) -> str:
-        """Why a prepared call is not compared with others, one word; empty: it may be. ``sent``: as the client sent
-        it, None: as it is."""
-        found = question(call, sent or call, service)
+    def past(self, call: Call, service: Service, sent: Call) -> str:
+        """Why the prepared call, which a client sent as ``sent``, is not compared with others, one word; empty: it
+        may be."""
+        found = question(call, sent, service)
         return "" if isinstance(found, Question) else found
 
     async def seek(

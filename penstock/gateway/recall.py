@@ -50,8 +50,9 @@ MOST_GIVEN = 20_000
 class Likeness(Protocol):
     """What recall needs of whoever knows which questions mean the same."""
 
-    def past(self, call: Call, service: Service) -> str:
-        """Why the prepared call is not compared with others, one word; empty: it may be."""
+    def past(self, call: Call, service: Service, sent: Call) -> str:
+        """Why the prepared call, which a client sent as ``sent``, is not compared with others, one word; empty: it
+        may be."""
 
     async def seek(
         self, call: Call, service: Service, admission: Admission, release: str, key: CacheKey, sent: Call
@@ -99,7 +100,7 @@ class Recall:
         if policy is None or sent.internal or admission.principal.purpose == "internal":
             return None
         said = control(terms.headers.get(b"cache-control", b"").decode("latin-1"))
-        of, alike = self._begun(call, service, admission, terms, said)
+        of, alike = self._begun(sent, call, service, admission, terms, said)
         if of.verdict == "bypass":
             if said.only_cached:
                 raise _not_cached()
@@ -168,13 +169,13 @@ class Recall:
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def _begun(
-        self, call: Call, service: Service, admission: Admission, terms: Terms, said: Control
+        self, sent: Call, call: Call, service: Service, admission: Admission, terms: Terms, said: Control
     ) -> tuple[Recollection, bool]:
         """Where it begins, and whether questions that mean the same are looked for."""
         policy, principal = service.policy.cache, admission.principal
         assert policy is not None
         why: str = unfit(call, policy.exact) or ""
-        past = self._past(policy, call, service, said)
+        past = self._past(policy, sent, call, service, said)
         release = release_of(service, admission.snapshot.deployment)
         caller = caller_of(policy, admission)
         key = key_of(call, project=principal.project, release=release, caller=caller)
@@ -198,13 +199,13 @@ class Recall:
             )
         return of, not past
 
-    def _past(self, policy: CachePolicy, call: Call, service: Service, said: Control) -> str:
+    def _past(self, policy: CachePolicy, sent: Call, call: Call, service: Service, said: Control) -> str:
         if policy.semantic is None or self._likeness is None:
             return "off"
         if said != _PLAIN:
             # What it asks for is said of equal requests.
             return "control"
-        return self._likeness.past(call, service)
+        return self._likeness.past(call, service, sent)
 
     async def _look(
         self,

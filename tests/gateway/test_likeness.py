@@ -54,9 +54,12 @@ async def test_each_caller_has_a_scope_of_its_own_where_the_service_wants_that()
 
 async def test_what_is_past_the_cache_says_why_and_reaches_no_desk() -> None:
     here = Likening(MISS)
-    assert here.all.past(asking("Where is my order?"), here.service) == "own"
-    assert here.all.past(asking(), here.service) == ""
-    assert here.all.past(asking(), Service("chat", ("main",))) == "off"
+    for call, service, why in (
+        (asking("Where is my order?"), here.service, "own"),
+        (asking(), here.service, ""),
+        (asking(), Service("chat", ("main",)), "off"),
+    ):
+        assert here.all.past(call, service, call) == why
     assert await here.seek(asking("Where is my order?")) is None
     assert (here.desks.asked, here.words.asked) == ([], [])
 
