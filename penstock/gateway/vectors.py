@@ -7,11 +7,9 @@ they are: the project's, or the caller's where its service keeps callers apart.
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import secrets
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,128 +17,33 @@ from penstock.caches.answers import Answers
 from penstock.caches.canonical import canonical
 from penstock.caches.control import Control
 from penstock.caches.embeddings import Dated, Embeddings, Vector
-from penstock.core.caching import Entry, subject_digest
-from penstock.core.chat import Call, Kind, Usage, WireUsage
+from penstock.core.caching import subject_digest
+from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
-from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.policy import Terms
 from penstock.core.serving import Deployment, Service
-from penstock.core.splice import joined, members
+from penstock.gateway.backlog import Backlog
 from penstock.gateway.directory import resolve
 from penstock.gateway.inside import NOBODY, Ask, inner, read
 from penstock.gateway.lot import FORCE
 from penstock.gateway.record import subject
 from penstock.gateway.snapshot import Admission, Snapshot
+from penstock.gateway.vectors_split import Split, garbled, items, vector
 from penstock.routing.assignment import shares
 
 MOST_TEXTS = 512
 """Texts of one request that are looked for; one with more is embedded whole."""
 
+# Size from which vectors are read beside the event loop: it has other requests.
+_THREAD_FROM = 64 << 10
+_WAITING = 64
+_WAITING_BYTES = 64 << 20
+_WITHIN_S = 60.0
+
 # What does not change a vector: the texts are keys by themselves, and every form of a vector is one to us.
 _BESIDE = frozenset({"input", "model", "encoding_format"})
 
-
-class _Item(msgspec.Struct, frozen=True):
-    embedding: msgspec.Raw
-    index: int | None = None
-
-
-class _Answer(msgspec.Struct, frozen=True):
-    data: list[_Item]
-    usage: WireUsage | None = None
-
-
 _inputs = msgspec.json.Decoder(str | list[str])
-_answers = msgspec.json.Decoder(_Answer)
-_floats = msgspec.json.Decoder(list[float])
-_strings = msgspec.json.Decoder(str)
-
-
-class Split:
-    """One request's texts: those that are known, and ``call``, which asks for the others; None: there are no others.
-    ``age_s`` is that of the oldest vector that is known, 0: none is."""
-
-    __slots__ = ("_keep", "_known", "_packed", "_texts", "age_s", "call", "wanted")
-
-    def __init__(
-        self,
-        call: Call,
-        texts: Sequence[str],
-        known: Mapping[str, Dated],
-        *,
-        age_s: float,
-        keep: Callable[[str, Vector], None],
-    ) -> None:
-        self._texts = texts
-        self._known = known
-        self._keep = keep
-        self._packed = bytes(call.fields.get("encoding_format", b"")) == b'"base64"'
-        self.age_s = age_s
-        self.wanted = tuple(text for text in dict.fromkeys(texts) if text not in known)
-        self.call: Call | None = call
-        if not self.wanted:
-            self.call = None
-        elif not self._whole:
-            fields = {**call.fields, "input": msgspec.Raw(msgspec.json.encode(self.wanted))}
-            self.call = msgspec.structs.replace(call, fields=fields)
-
-    @property
-    def _whole(self) -> bool:
-        """Whether the model is asked for all that the client asks for."""
-        return len(self.wanted) == len(self._texts)
-
-    def merged(self, chunk: bytes) -> bytes:
-        """The model's answer to ``call`` as that to the client's request, and its vectors kept. A watcher. The usage
-        is what the model counted now. Raises ``PenstockError(UPSTREAM_GARBLED)`` when there are other than the
-        vectors that were wanted."""
-        try:
-            made, usage = _items(chunk)
-            vectors = [_vector(raw) for raw in made]
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-            binascii.Error,
-            struct.error,
-            ValueError,
-            OverflowError,
-        ) as e:
-            if self._whole:
-                return chunk
-            raise _garbled("its answer is not a list of embeddings") from e
-        if len(vectors) != len(self.wanted):
-            if self._whole:
-                return chunk
-            raise _garbled(f"it gave {len(vectors)} embeddings for {len(self.wanted)} texts")
-        # Of several texts together nobody knows how many tokens each has.
-        tokens = usage.prompt_tokens if usage is not None and len(vectors) == 1 else None
-        for text, vector in zip(self.wanted, vectors, strict=True):
-            self._keep(text, Vector(vector.floats, tokens))
-        if self._whole:
-            return chunk
-        return joined(members(chunk), data=self._data(dict(zip(self.wanted, made, strict=True))))
-
-    def entry(self, of: Entry) -> Entry:
-        """``of`` with the answer that is known without the model; only where ``call`` is None. What it used when it
-        was made is only known where each text was embedded alone."""
-        tokens = [self._known[text].vector.tokens for text in self._texts]
-        counted = sum(each or 0 for each in tokens)
-        used = None if None in tokens else Usage(prompt=counted)
-        said = 0 if used is None else counted
-        whole = {
-            "object": "list",
-            "data": self._data({}),
-            "model": of.model,
-            "usage": {"prompt_tokens": said, "total_tokens": said},
-        }
-        return msgspec.structs.replace(of, chunks=(msgspec.json.encode(whole),), usage=used)
-
-    def _data(self, made: Mapping[str, bytes]) -> Sequence[Mapping[str, object]]:
-        shown = {text: msgspec.Raw(raw) for text, raw in made.items()}
-        for text, dated in self._known.items():
-            vector = dated.vector
-            written: object = base64.b64encode(vector.floats).decode() if self._packed else vector.values()
-            shown[text] = msgspec.Raw(msgspec.json.encode(written))
-        return [{"object": "embedding", "index": n, "embedding": shown[text]} for n, text in enumerate(self._texts)]
 
 
 class Vectors:
@@ -150,6 +53,7 @@ class Vectors:
         self._embeddings = embeddings
         self._answers = answers
         self._wall = clock.wall
+        self._behind = Backlog(at_once=1, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
 
     async def split(
         self,
@@ -184,11 +88,33 @@ class Vectors:
             known = {text: each for text, each in found if each is not None and each.made_at > least}
         who = subject_digest(subject(call))
 
-        def keep(text: str, vector: Vector) -> None:
-            self._embeddings.keep(space, text, Dated(vector, now, who), for_s=ttl_s)
+        # Of vectors that could not be read there is none.
+        def keep(wanted: Sequence[str], vectors: Sequence[Vector]) -> None:
+            for text, each in zip(wanted, vectors, strict=False):
+                self._embeddings.keep(space, text, Dated(each, now, who), for_s=ttl_s)
+
+        def made(wanted: Sequence[str], raws: Sequence[bytes], tokens: int | None) -> None:
+            size = sum(map(len, raws))
+            if size < _THREAD_FROM:
+                keep(wanted, _read(raws, tokens))
+                return
+
+            async def later() -> None:
+                keep(wanted, await asyncio.to_thread(_read, raws, tokens))
+
+            # The next one who asks for what is dropped here has it made anew.
+            self._behind.offer(later, size)
 
         oldest = min((each.made_at for each in known.values()), default=now)
-        return Split(call, texts, known, age_s=max(0.0, now - oldest), keep=keep)
+        return Split(call, texts, known, age_s=max(0.0, now - oldest), made=made)
+
+    async def idle(self) -> None:
+        """Returns once what was made is kept."""
+        await self._behind.idle()
+
+    async def aclose(self) -> None:
+        """Keeps no more."""
+        await self._behind.aclose()
 
 
 class Inside:
@@ -227,11 +153,11 @@ class Inside:
             )
             whole = await read(await self._ask(call, inner(only), Terms(headers=headers)))
             try:
-                items, usage = _items(whole)
+                raws, usage = items(whole)
                 tokens = usage.prompt_tokens if usage is not None and len(batch) == 1 else None
-                return [Vector(_vector(raw).floats, tokens) for raw in items]
-            except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, struct.error, ValueError) as error:
-                raise _garbled(f"the service '{service}' gave no list of embeddings") from error
+                return [vector(raw, tokens) for raw in raws]
+            except (ValueError, OverflowError) as error:
+                raise garbled(f"the service '{service}' gave no list of embeddings") from error
 
         space = _space(Call("", Kind.EMBEDDING, service, fields), serves, snapshot.deployment, NOBODY, "")
         assert space is not None
@@ -268,34 +194,13 @@ def _space(call: Call, service: Service, deployment: Deployment, project: str, c
     return f"{len(project)}:{project}{len(caller)}:{caller}{model.digest}\0{beside.decode()}"
 
 
-def _items(answer: bytes) -> tuple[Sequence[bytes], WireUsage | None]:
-    """Vectors as they are written, in the order of their texts."""
-    said = _answers.decode(answer)
-    items = said.data
-    if sorted(-1 if item.index is None else item.index for item in items) == list(range(len(items))):
-        items = sorted(items, key=lambda item: item.index or 0)
-    return [bytes(item.embedding) for item in items], said.usage
-
-
-def _vector(raw: bytes) -> Vector:
-    """From an array of numbers, or a string of base64 of 32-bit floats. Raises ``msgspec.DecodeError``,
-    ``UnicodeDecodeError``, ``binascii.Error``, ``struct.error``, ``OverflowError`` and ``ValueError``."""
-    if raw.startswith(b'"'):
-        floats = base64.b64decode(_strings.decode(raw), validate=True)
-    else:
-        floats = Vector.of(_floats.decode(raw)).floats
-    if not floats or len(floats) % 4:
-        raise ValueError("these are no 32-bit floats")
-    return Vector(floats)
+def _read(raws: Sequence[bytes], tokens: int | None) -> Sequence[Vector]:
+    """None of them where one is no vector."""
+    try:
+        return [vector(raw, tokens) for raw in raws]
+    except (ValueError, OverflowError):
+        return ()
 
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(value))
-
-
-def _garbled(what: str) -> PenstockError:
-    return PenstockError(
-        UPSTREAM_GARBLED,
-        f"The engine was asked for embeddings, and {what}. Check that the model behind this service is an embedding "
-        "model.",
-    )

@@ -32,13 +32,15 @@ def packed(text: str) -> str:
 class Embedder(ScriptedEngine):
     """Counts a token for each character. ``asked`` are the texts of each request; ``packs``: it answers in base64,
     whatever is wanted; ``backwards``: in the other order; ``short_of`` so many are left out; ``instead`` is what it
-    says in place of vectors."""
+    says in place of vectors;
+    ``width`` how often each says the same."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[list[str]] = []
         self.packs = self.backwards = False
         self.short_of = 0
+        self.width = 1
         self.instead: object = None
 
     async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> ScriptedUpstream:
@@ -51,7 +53,11 @@ class Embedder(ScriptedEngine):
 
     def answer(self, texts: Sequence[str]) -> bytes:
         data: list[dict[str, Any]] = [
-            {"object": "embedding", "index": n, "embedding": packed(text) if self.packs else numbers(text)}
+            {
+                "object": "embedding",
+                "index": n,
+                "embedding": packed(text) if self.packs else numbers(text) * self.width,
+            }
             for n, text in enumerate(texts)
         ][self.short_of :]
         if self.instead is not None:

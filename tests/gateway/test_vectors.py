@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,15 +17,13 @@ from penstock.caches.embeddings import Embeddings
 from penstock.caches.tier_memory import MemoryTier
 from penstock.core.caching import CachePolicy, Entry, Exact, Invalidation, subject_digest
 from penstock.core.chat import Call, Kind, Usage
-from penstock.core.errors import MODEL_FORBIDDEN, MODEL_NOT_FOUND, UPSTREAM_GARBLED, PenstockError
+from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.policy import Policy
 from penstock.core.serving import Deployment, Model, Service
-from penstock.gateway.inside import NOBODY
-from penstock.gateway.vectors import MOST_TEXTS, Inside, Split, Vectors, serving
+from penstock.gateway.vectors import MOST_TEXTS, Vectors
+from penstock.gateway.vectors_split import Split
 from tests.caches.doubles import SetClock, Sums, entry_of
-from tests.gateway.doubles import ScriptedEngine
-from tests.gateway.embedding import Embedder, asks, numbers, packed, vector
-from tests.gateway.releasing import CANDIDATE, CHAMPION, Street, assignment
+from tests.gateway.embedding import Embedder, asks, numbers, packed
 
 POLICY = Policy(cache=CachePolicy(exact=Exact(ttl_s=60)))
 EMBED = Service("embed", ("main",), policy=POLICY)
@@ -254,25 +249,65 @@ async def test_those_of_a_person_who_is_to_be_forgotten_are_swept() -> None:
     assert await desk.known(asks("others"))
 
 
-@pytest.mark.parametrize("instead", [None, "no base64!", [], "AAA=", [[1.0]], {"a": 1}, [1e39], ["x"]])
-async def test_an_answer_that_is_no_vectors_is_passed_on_where_all_of_it_is_the_models(instead: object) -> None:
+NO_VECTORS = ["no base64!", [], "AAA=", [[1.0]], {"a": 1}, [1e39], ["x"]]
+
+
+@pytest.mark.parametrize("instead", NO_VECTORS)
+async def test_what_is_no_vector_is_passed_on_and_not_kept(instead: object) -> None:
     desk = Desk()
-    desk.model.instead, desk.model.short_of = instead, int(instead is None)
+    await desk.ask(asks("known"))
+    desk.model.instead = instead
+    _, answer = await desk.ask(asks(["x", "known"]))
+    assert embedded(answer) == [instead, numbers("known")]
+    assert not await desk.known(asks("x"))
+
+
+async def test_an_answer_with_too_few_is_the_clients_where_all_of_it_is_the_models_and_no_answer_else() -> None:
+    desk = Desk()
+    desk.model.short_of = 1
     split = await desk.split(asks(["x", "yy"]))
     assert split is not None
     said = desk.model.answer(["x", "yy"])
     assert split.merged(said) is said
     assert not await desk.known(asks("x"))
-
-
-@pytest.mark.parametrize("instead", [None, "no base64!", [], "AAA=", [[1.0]], {"a": 1}, [1e39], ["x"]])
-async def test_and_fails_the_attempt_where_it_is_not(instead: object) -> None:
-    desk = Desk()
+    desk.model.short_of = 0
     await desk.ask(asks("known"))
-    desk.model.instead, desk.model.short_of = instead, int(instead is None)
-    with pytest.raises(PenstockError, match="embedding model") as caught:
+    desk.model.short_of = 1
+    with pytest.raises(PenstockError, match="gave 1 embeddings for 2 texts") as caught:
         await desk.ask(asks(["x", "known", "yy"]))
     assert caught.value.fault is UPSTREAM_GARBLED
+
+
+@pytest.mark.parametrize(
+    "said", [b"{}", b"[]", b"no JSON", b'{"data":{}}', b'{"data":[{}]}', b'{"data":[{"embedding":"\xff"}']
+)
+async def test_what_is_no_list_of_embeddings_at_all(said: bytes) -> None:
+    desk = Desk()
+    split = await desk.split(asks("x"))
+    assert split is not None
+    assert split.merged(said) is said
+    await desk.ask(asks("known"))
+    split = await desk.split(asks(["x", "known"]))
+    assert split is not None
+    with pytest.raises(PenstockError, match="is not a list of embeddings") as caught:
+        split.merged(said)
+    assert caught.value.fault is UPSTREAM_GARBLED
+
+
+async def test_large_answers_are_read_beside_the_loop() -> None:
+    desk = Desk()
+    texts = [f"text {n} " for n in range(200)]
+    desk.model.width = 100
+    await desk.ask(asks(texts))
+    await desk.vectors.idle()
+    asked, answer = await desk.ask(asks(texts))
+    assert asked == []
+    assert embedded(answer) == [numbers(text) * 100 for text in texts]
+    await desk.vectors.aclose()
+    desk.answers.invalidate((Invalidation(scope="all", at=desk.clock.wall()),))
+    desk.clock.pass_by(1)
+    await desk.ask(asks(texts))
+    assert not await desk.known(asks(texts)), "after the end nothing is kept"
 
 
 @settings(max_examples=40, deadline=None)
@@ -285,88 +320,3 @@ async def test_whatever_was_asked_before_each_gets_its_own_and_none_is_made_twic
         assert embedded(answer) == [numbers(text) for text in texts]
         asked += more
     assert sorted(asked) == sorted({text for texts in requests for text in texts})
-
-
-# -- what the gateway asks for itself -------------------------------------------------------------------------------
-
-
-def inside(*services: Service, **engines: ScriptedEngine) -> tuple[Inside, Street]:
-    of = Street(services or [EMBED], {"main": Embedder(), **engines})
-    chain = Chain(MemoryTier(1 << 20, of.clock), clock=of.clock, meter=Sums())
-    embeddings, answers = Embeddings(chain, clock=of.clock, ttl_s=60), Answers(chain, clock=of.clock)
-    return Inside(embeddings, answers, of.door.ask, lambda: of.snapshot), of
-
-
-def asked(of: Street, model: str = "main") -> list[list[str]]:
-    engine = of.engines[model]
-    assert isinstance(engine, Embedder)
-    return engine.asked
-
-
-async def test_the_gateway_embeds_as_itself_and_each_text_once() -> None:
-    embed, of = inside()
-    assert await embed("embed", ["one", "two", "one"], None) == tuple(vector(each) for each in ("one", "two", "one"))
-    assert await embed("embed", ["three", "two"], None) == (vector("three", 5), vector("two"))
-    assert asked(of) == [["one", "two"], ["three"]]
-    assert {(row.project, row.purpose, row.kind) for row in of.rows()} == {(NOBODY, "internal", "embedding")}
-    assert len({row.request_id for row in of.rows()}) == 2
-
-
-async def test_long_texts_are_not_asked_for_with_short_ones() -> None:
-    embed, of = inside()
-    long = "x" * 3000
-    assert await embed("embed", [long, "short", "small"], None) == (
-        vector(long, 3000),
-        vector("short"),
-        vector("small"),
-    )
-    assert sorted(map(len, asked(of))) == [1, 2]
-
-
-async def test_only_the_first_model_of_the_release_that_most_get_is_asked() -> None:
-    variants = {CHAMPION: ("main", "spare"), CANDIDATE: ("other",)}
-    shared = assignment()
-    embed, of = inside(
-        msgspec.structs.replace(
-            EMBED,
-            assignment=msgspec.structs.replace(
-                shared,
-                variants={release: Service("embed", models, release=release) for release, models in variants.items()},
-            ),
-        ),
-        spare=Embedder(),
-        other=Embedder(),
-    )
-    main = serving(of.snapshot.deployment.services["embed"])
-    for text in map(str, range(20)):
-        await embed("embed", [text], None)
-    assert len(asked(of, main.models[0])) == 20
-    assert {row.model for row in of.rows()} == {main.models[0]}
-
-
-async def test_it_asks_no_model_that_whoever_it_asks_for_may_not_use() -> None:
-    embed, of = inside(spare=Embedder())
-    with pytest.raises(PenstockError) as caught:
-        await embed("embed", ["x"], frozenset({"spare"}))
-    assert caught.value.fault is MODEL_FORBIDDEN
-    await embed("embed", ["x"], frozenset({"main", "spare"}))
-    assert asked(of) == [["x"]]
-
-
-async def test_a_service_that_is_not_there() -> None:
-    embed, _ = inside()
-    with pytest.raises(PenstockError) as caught:
-        await embed("nowhere", ["x"], None)
-    assert caught.value.fault is MODEL_NOT_FOUND
-
-
-async def test_an_answer_that_is_none_fails() -> None:
-    embed, of = inside()
-    engine = of.engines["main"]
-    assert isinstance(engine, Embedder)
-    engine.instead = "AAA="
-    with pytest.raises(PenstockError, match="the service 'embed' gave no list"):
-        await embed("embed", ["x"], None)
-    engine.instead = base64.b64encode(struct.pack("<2f", *numbers("x"))).decode()
-    assert await embed("embed", ["x"], None) == (vector("x", 1),)
-    assert json.loads(bytes(engine.started[-1][0].fields["model"])) == "embed"
