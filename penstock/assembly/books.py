@@ -21,6 +21,7 @@ from penstock.assembly.redis import Open
 from penstock.assembly.seeing import Sight
 from penstock.assembly.serving import Serving
 from penstock.assembly.state import State
+from penstock.assembly.sweeping import Sweeper
 from penstock.caches.config import CacheSettings
 from penstock.control import metrics
 from penstock.control.accounts.administration import Administration
@@ -67,6 +68,7 @@ class Books:
     sight: Sight
     sign_in: SignIn
     desks: DeskOffice
+    sweeper: Sweeper
 
     async def administer(self, ask: administration.Ask) -> administration.Answer:
         """Carries it out; what it changed is known to every worker of this gateway when it returns, and what was used
@@ -98,7 +100,7 @@ class Books:
             metrics.STORE_AWAY.name: self.directories.away,
         }
         told = {name: (Series((), (float(level),)),) for name, level in levels.items()}
-        return Report({**self.sight.measured().metrics, **told, **self.desks.measured()})
+        return Report({**self.sight.measured().metrics, **told, **self.desks.measured(), **self.sweeper.measured()})
 
 
 @contextlib.asynccontextmanager
@@ -147,8 +149,11 @@ async def keeping(
 
         desks = DeskOffice(home / "semantic", clock, gave=gave, invalidate=disowned)
 
+        sweeper = Sweeper(cache, clock, gateway=state.gateway, standing=lambda: directories.standing)
+
         async def changed(directory: Directory) -> None:
             desks.invalidate(directory.invalidations)
+            sweeper.told(directory.invalidations)
             await accounting.changed(directory)
             await serving.changed(directory)
 
@@ -200,7 +205,8 @@ async def keeping(
             loops.append(rebuilding.run())
         for loop in loops:
             await held.enter_async_context(running(loop))
-        yield Books(accounting, shipping, directories, issuers, acts, journal, sight, sign_in, desks)
+        await held.enter_async_context(sweeper.running())
+        yield Books(accounting, shipping, directories, issuers, acts, journal, sight, sign_in, desks, sweeper)
 
 
 def _outside(access: AccessSettings, held: contextlib.AsyncExitStack) -> tuple[Fetch, Send]:
