@@ -100,7 +100,9 @@ def unfit(call: Call, exact: Exact | None) -> Unfit | None:
     fields = call.fields
     if exact is None:
         return "off"
-    if not exact.tools and any(name in fields and bytes(fields[name]).strip() not in _NOTHING for name in TOOLS):
+    if not (exact.tools or TOOLS.isdisjoint(fields)) and any(
+        name in fields and bytes(fields[name]).strip() not in _NOTHING for name in TOOLS
+    ):
         return "tools"
     if call.kind is Kind.EMBEDDING or deterministic(fields):
         return None

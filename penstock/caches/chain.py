@@ -25,6 +25,10 @@ class Swept(msgspec.Struct, frozen=True):
     whole: bool
 
 
+_HIT = Sample(READS, 1, ("memory", "hit"))
+_MISS = Sample(READS, 1, ("memory", "miss"))
+
+
 class Chain:
     """Bytes under keys in ``memory`` (None: none) and the ``tiers`` behind, the fastest first; owns them all. Nothing
     here raises because of a tier. For one event loop."""
@@ -48,8 +52,8 @@ class Chain:
 
     def look(self, key: bytes) -> bytes | None:
         """The value, as far as it is in memory."""
-        value = self._memory.look(key) if self._memory else None
-        self._meter.record(Sample(READS, 1, ("memory", "hit" if value is not None else "miss")))
+        value = None if self._memory is None else self._memory.look(key)
+        self._meter.record(_MISS if value is None else _HIT)
         return value
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -105,6 +105,11 @@ class Recall:
             if said.only_cached:
                 raise _not_cached()
             return of
+        if of.exact and (found := self._answers.look(of.key, said)) is not None:
+            of.give(_kept(found))
+            if found.stale:
+                self._refresh(of, sent, service, admission, ask)
+            return of
         try:
             with alarm.begin():
                 await self._look(of, sent, service, admission, said, alike, trail, ask)
@@ -218,7 +223,7 @@ class Recall:
         trail: Trail,
         ask: Ask,
     ) -> None:
-        if of.exact and await self._equal(of, said, trail):
+        if of.exact and await self._waited(of, said, trail):
             if of.verdict == "stale":
                 self._refresh(of, sent, service, admission, ask)
             return
@@ -231,28 +236,23 @@ class Recall:
             if of.seat is not None:
                 of.seat.leave()
 
-    async def _equal(self, of: Recollection, said: Control, trail: Trail) -> bool:
-        """Whether an equal request's answer is given; else this one has a seat, unless the client wants a new
-        answer."""
+    async def _waited(self, of: Recollection, said: Control, trail: Trail) -> bool:
+        """Whether an equal request's answer is given that is not in memory yet; else this one has a seat, unless the
+        client wants a new answer."""
         exact = of.policy.exact
         assert exact is not None
-        found = self._answers.look(of.key, said)
-        if found is None and not said.read:
+        if not said.read:
             of.verdict = "refresh"
-        elif found is None:
-            began = self._clock.now()
-            seat = await self._flights.seat(of.key.digest, 0.0 if said.only_cached else exact.wait_s)
-            trail.away += self._clock.now() - began
-            if seat.value is not None:
-                of.give(Kept(seat.value, "shared", max(0.0, self._clock.wall() - seat.value.created_at)))
-                return True
-            of.seat = seat
-            if self._answers.deep:
-                found = await self._answers.find(of.key, said)
-                if found is not None:
-                    seat.land(found.entry)
-        if found is None:
             return False
+        began = self._clock.now()
+        of.seat = seat = await self._flights.seat(of.key.digest, 0.0 if said.only_cached else exact.wait_s)
+        trail.away += self._clock.now() - began
+        if seat.value is not None:
+            of.give(Kept(seat.value, "shared", max(0.0, self._clock.wall() - seat.value.created_at)))
+            return True
+        if not self._answers.deep or (found := await self._answers.find(of.key, said)) is None:
+            return False
+        seat.land(found.entry)
         of.give(_kept(found))
         return True
 

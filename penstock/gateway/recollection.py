@@ -63,6 +63,7 @@ class Recollection:
     __slots__ = (
         "_answers",
         "_began",
+        "_charge",
         "_clock",
         "_recordings",
         "_tags",
@@ -113,6 +114,7 @@ class Recollection:
         self.verdict: Verdict = "miss"
         self.why = ""
         self.given: Kept | None = None
+        self._charge: Given | None = None
         self.seat: Seat[Entry] | None = None
         self.likely: Likely | None = None
         self.capped = False
@@ -120,16 +122,15 @@ class Recollection:
     def give(self, kept: Kept) -> None:
         """This is what the client gets."""
         self.given, self.verdict = kept, kept.verdict
-
-    def charge(self) -> Given | None:
-        """What the answer that is given costs; None: none is."""
-        if self.given is None:
-            return None
-        entry = self.given.entry
+        entry = kept.entry
         cost = entry.cost_nano or 0
         charged = -(-cost * self.policy.price_percent // _PERCENT)
         tokens = Tokens() if entry.usage is None else tokens_of(entry.usage)
-        return Given(self.verdict, entry.model, entry.price, tokens, charged, cost - charged)
+        self._charge = Given(kept.verdict, entry.model, entry.price, tokens, charged, cost - charged)
+
+    def charge(self) -> Given | None:
+        """What the answer that is given costs; None: none is."""
+        return self._charge
 
     def fact(self) -> Recalled:
         """For the trail."""
