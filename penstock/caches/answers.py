@@ -87,6 +87,10 @@ class Answers:
         self._chain.put(entry.key, packed(entry), until)
         return True
 
+    def covers(self, entry: Entry) -> bool:
+        """Whether the entry was invalidated, so that it is not to be served, wherever it lies."""
+        return self._invalid.covers(entry)
+
     def invalidate(self, records: tuple[Invalidation, ...]) -> None:
         """All invalidations that hold from now on, earlier ones included. What they name is not served from this
         moment on."""

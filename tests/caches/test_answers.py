@@ -112,10 +112,13 @@ async def test_what_is_invalidated_is_served_nowhere_from_that_moment() -> None:
         assert await gateway.find(KEY, ANY) is not None
     record = Invalidation(scope="tag", value="faq", at=desk.clock.wall())
     for gateway in (desk.one, desk.two):
+        assert not gateway.covers(entry_of(tags=("faq",)))
         gateway.invalidate((record,))
         assert gateway.look(KEY, ANY) is None
         assert await gateway.find(KEY, ANY) is None
         assert await gateway.fallback(KEY) is None
+        assert gateway.covers(entry_of(tags=("faq",)))
+        assert not gateway.covers(entry_of())
 
 
 async def test_an_answer_that_was_being_made_when_it_was_invalidated_is_not_kept() -> None:
