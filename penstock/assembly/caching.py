@@ -22,6 +22,7 @@ from penstock.caches.tier_memory import MemoryTier
 from penstock.core.caching import Invalidation
 from penstock.core.clock import Clock
 from penstock.core.metrics import Meter
+from penstock.gateway.vectors import Vectors
 
 CLOSES_WITHIN_S = 3.0
 VECTORS_FOR_S = 30 * 86400.0
@@ -31,7 +32,8 @@ _log = logging.getLogger("penstock.caches")
 
 
 class Caches:
-    """One chain of tiers and what lies on it: ``answers`` and ``embeddings``. For one event loop; ``aclose`` it.
+    """One chain of tiers and what lies on it: ``answers``, ``embeddings``, and ``vectors`` of requests.
+    For one event loop; ``aclose`` it.
 
     With ``memory`` False only what gateways share is in the chain. Nothing is connected to before it is asked for.
     Raises ``PenstockError(BAD_DEPLOYMENT)`` when a package that a tier needs is not installed, or its settings are
@@ -56,6 +58,7 @@ class Caches:
         self._chain = Chain(kept, tiers, clock=clock, meter=meter)
         self.answers = Answers(self._chain, clock=clock)
         self.embeddings = Embeddings(self._chain, clock=clock, ttl_s=VECTORS_FOR_S)
+        self.vectors = Vectors(self.embeddings, self.answers, clock)
         self._invalid: tuple[Invalidation, ...] = ()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -81,6 +84,7 @@ class Caches:
     async def aclose(self) -> None:
         """What waits to be written is written, as far as the tiers take it within ``CLOSES_WITHIN_S`` seconds.
         Idempotent."""
+        await self.vectors.aclose()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait((self._sweeping,))

@@ -200,7 +200,7 @@ class Worker:
         assert self._access is not None
         self._trials = Trials(self._access.journal, self._clock, self._meter, workers=settings.workers)
         prepare = Preparing(lambda call, admission: gateway.chat(call, admission))
-        self._recall = Recall(caches.answers, self._clock, prepare)
+        self._recall = Recall(caches.answers, self._clock, prepare, vectors=caches.vectors)
         caches.invalidate(self._access.invalidations)
         gateway = Gateway(
             snapshots=self._snapshots.current,

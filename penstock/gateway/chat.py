@@ -167,14 +167,16 @@ class Gateway:
                 trial = self._trials.begin(lot, call, terms, admission, self.ask)
                 settle, hearing = trial.settling(settle), trial.hearing
             with alarm.begin():
-                call = await self._prepare(call, service, admission)
+                whole = call = await self._prepare(call, service, admission)
             trail.add(Prepared(clock.now()))
             recalled = await self._recalled(keeping, sent, call, service, admission, terms, alarm, trail)
             given = None
             if recalled is not None:
                 settle, given = recalled.settling(settle), recalled.charge()
                 trail.add(recalled.fact())
+                call = recalled.wanted(call)
             lease = await leased(self._reserving, call, admission, service, total_s, alarm, given)
+            lease.prepared = whole
             trail.add(Reserved(clock.now()))
             if recalled is not None and recalled.given is not None:
                 alarm.close()

@@ -44,7 +44,8 @@ class Given(msgspec.Struct, frozen=True):
 class Lease:
     """What one request holds. Its methods are called from the tasks of its request; ``close`` exactly once, which
     tells ``over`` its id. Then ``tokens`` are those of all its attempts, None: there were none to count;
-    ``estimated``: of some attempt the upstream did not say."""
+    ``estimated``: of some attempt the upstream did not say. ``prepared`` is the request that the audit tells of,
+    which may be more than what is asked for."""
 
     __slots__ = (
         "_admission",
@@ -67,6 +68,7 @@ class Lease:
         "counted",
         "estimated",
         "id",
+        "prepared",
         "tokens",
         "transcript",
     )
@@ -82,6 +84,7 @@ class Lease:
         over: Callable[[str], None],
     ) -> None:
         self.id = id
+        self.prepared = call
         self.counted = self.estimated = False
         self.tokens: Tokens | None = None
         internal = admission.principal.purpose == "internal"
@@ -304,7 +307,7 @@ class Lease:
                     entries = (*entries, self._cached(given, ending, status, wall))
                 self._means.write_settled(Settled(self.id, entries, spent))
                 if (said := self.transcript) is not None:
-                    call, admission, name = self._call, self._admission, self._service.name
+                    call, admission, name = self.prepared, self._admission, self._service.name
                     act = capturing.act(said, call, admission, name, at=wall, ending=ending, code=code)
                     self._means.write_settled(Audited(self.id, act))
         finally:

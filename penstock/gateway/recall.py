@@ -17,9 +17,8 @@ from penstock.caches.answers import Answers, Found
 from penstock.caches.canonical import key_of, unfit
 from penstock.caches.control import Control, control
 from penstock.caches.flight import Flights
-from penstock.caches.recorded import again
 from penstock.core.caching import CacheKey, CachePolicy, Entry
-from penstock.core.chat import Call
+from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
 from penstock.core.errors import BREAKER_OPEN, NOT_CACHED, SERVICE_REFUSED, PenstockError
 from penstock.core.policy import Terms
@@ -29,9 +28,10 @@ from penstock.gateway.alarm import Alarm
 from penstock.gateway.backlog import Backlog
 from penstock.gateway.inside import Ask, inner, read, size_of
 from penstock.gateway.lot import FORCE
+from penstock.gateway.moulds import Moulds
 from penstock.gateway.recollection import Kept, Likely, Recollection
 from penstock.gateway.snapshot import Admission
-from penstock.gateway.watch import shown
+from penstock.gateway.vectors import Vectors
 
 TAGS = b"x-penstock-cache-tags"
 _MOST_TAGS = 8
@@ -63,7 +63,7 @@ class Likeness(Protocol):
 
 class Recall:
     """One object per worker, used by all its tasks at once. ``prepare`` makes of a call what a service's model gets;
-    ``likeness`` None: only equal requests are one."""
+    ``likeness`` None: only equal requests are one; ``vectors`` None: embeddings are kept by whole requests only."""
 
     def __init__(
         self,
@@ -71,11 +71,14 @@ class Recall:
         clock: Clock,
         prepare: Callable[[Call, Service, Admission], Awaitable[Call]],
         likeness: Likeness | None = None,
+        vectors: Vectors | None = None,
     ) -> None:
         self._answers = answers
         self._clock = clock
         self._prepare = prepare
         self._likeness = likeness
+        self._vectors = vectors
+        self._moulds = Moulds()
         self._flights: Flights[Entry] = Flights()
         self._behind = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
         self._gave: OrderedDict[tuple[str, str], str] = OrderedDict()
@@ -99,7 +102,8 @@ class Recall:
         policy = service.policy.cache
         if policy is None or sent.internal or admission.principal.purpose == "internal":
             return None
-        said = control(terms.headers.get(b"cache-control", b"").decode("latin-1"))
+        header = terms.headers.get(b"cache-control")
+        said = _PLAIN if header is None else control(header.decode("latin-1"))
         of, alike = self._begun(sent, call, service, admission, terms, said)
         if of.verdict == "bypass":
             if said.only_cached:
@@ -151,12 +155,11 @@ class Recall:
 
     def chunks(self, of: Recollection, service: Service) -> Sequence[bytes]:
         """What the client is told of the answer that is given, at least one chunk."""
-        call, charge = of.call, of.charge()
+        charge = of.charge()
         assert of.given is not None
         assert charge is not None
-        show = shown(call, service, charge.cost_nano)
-        self._note(of, call.request_id)
-        return [told for chunk in again(of.given.entry, stream=call.stream) if (told := show(chunk)) is not None]
+        self._note(of, of.call.request_id)
+        return self._moulds.chunks(of.given.entry, of.call, service, charge.cost_nano)
 
     def gave(self, request_id: str, project: str) -> str | None:
         """The key, in hexadecimal, of the answer that a request got from the cache; None: none that is known. The
@@ -227,7 +230,9 @@ class Recall:
             if of.verdict == "stale":
                 self._refresh(of, sent, service, admission, ask)
             return
-        if not alike or self._likeness is None:
+        if of.exact and self._vectors is not None and of.call.kind is Kind.EMBEDDING:
+            await self._vectors.into(of, service, admission.snapshot.deployment, said)
+        if of.given is not None or not alike or self._likeness is None:
             return
         of.likely = likely = await self._likeness.seek(of.call, service, admission, of.release, of.key, sent)
         if likely is not None and (entry := likely.entry) is not None:

@@ -20,6 +20,7 @@ from penstock.gateway.lease import Given, Lease
 from penstock.gateway.record import subject
 from penstock.gateway.settle import Settle, Summary
 from penstock.gateway.tries import Try
+from penstock.gateway.vectors_split import Split
 from penstock.gateway.watch import Watcher
 
 _PERCENT = 100
@@ -79,6 +80,7 @@ class Recollection:
         "project",
         "release",
         "seat",
+        "split",
         "verdict",
         "why",
     )
@@ -117,6 +119,7 @@ class Recollection:
         self._charge: Given | None = None
         self.seat: Seat[Entry] | None = None
         self.likely: Likely | None = None
+        self.split: Split | None = None
         self.capped = False
 
     def give(self, kept: Kept) -> None:
@@ -127,6 +130,10 @@ class Recollection:
         charged = -(-cost * self.policy.price_percent // _PERCENT)
         tokens = Tokens() if entry.usage is None else tokens_of(entry.usage)
         self._charge = Given(kept.verdict, entry.model, entry.price, tokens, charged, cost - charged)
+
+    def wanted(self, call: Call) -> Call:
+        """What the model is asked for the prepared ``call``."""
+        return call if self.split is None or self.split.call is None else self.split.call
 
     def charge(self) -> Given | None:
         """What the answer that is given costs; None: none is."""
@@ -156,6 +163,8 @@ class Recollection:
                 said.append(f"distance={likely.distance:.3f}")
             if likely.confidence is not None:
                 said.append(f"confidence={likely.confidence:.3f}")
+        if self.split is not None and self.split.known:
+            said.append(f"known={self.split.known}")
         if self.why:
             said.append(f"why={self.why}")
         found = {"x-penstock-cache": "; ".join(said)}
@@ -164,7 +173,8 @@ class Recollection:
         return found
 
     def recorder(self, tried: Try) -> Watcher:
-        """Takes down what an attempt says, as its engine says it."""
+        """Takes down what an attempt says, as its engine says it; to an answer for the texts of a request that are
+        not known it first adds those that are."""
         exact = self.policy.exact
         recording = self._recordings[tried.number] = Recording(
             _MOST_BYTES if exact is None else exact.max_entry_bytes
@@ -174,7 +184,8 @@ class Recollection:
             recording.take((chunk,))
             return chunk
 
-        return take
+        split = self.split
+        return take if split is None else lambda chunk: take(split.merged(chunk))
 
     def settling(self, settle: Settle) -> Settle:
         """``settle``, and then the answer is kept, or whoever waits for it is told that there is none."""

@@ -17,7 +17,7 @@ from penstock.caches.answers import Answers
 from penstock.caches.canonical import canonical
 from penstock.caches.control import Control
 from penstock.caches.embeddings import Dated, Embeddings, Vector
-from penstock.core.caching import subject_digest
+from penstock.core.caching import Entry, subject_digest
 from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
 from penstock.core.policy import Terms
@@ -26,6 +26,7 @@ from penstock.gateway.backlog import Backlog
 from penstock.gateway.directory import resolve
 from penstock.gateway.inside import NOBODY, Ask, inner, read
 from penstock.gateway.lot import FORCE
+from penstock.gateway.recollection import Kept, Recollection
 from penstock.gateway.record import subject
 from penstock.gateway.snapshot import Admission, Snapshot
 from penstock.gateway.vectors_split import Split, garbled, items, vector
@@ -107,6 +108,37 @@ class Vectors:
 
         oldest = min((each.made_at for each in known.values()), default=now)
         return Split(call, texts, known, age_s=max(0.0, now - oldest), made=made)
+
+    async def into(self, of: Recollection, service: Service, deployment: Deployment, said: Control) -> None:
+        """Has the request ask for the texts that are not known, and be given the answer where all are. Never
+        raises."""
+        call = of.call
+        split = await self.split(
+            call, service, deployment, project=of.project, caller=of.caller, release=of.release, said=said
+        )
+        if split is None or split.call is not None:
+            of.split = split
+            return
+        exact = of.policy.exact
+        assert exact is not None
+        entry = split.entry(
+            Entry(
+                key=of.key.digest,
+                kind=call.kind,
+                chunks=(),
+                streamed=False,
+                usage=None,
+                created_at=self._wall() - split.age_s,
+                fresh_for_s=exact.ttl_s,
+                service=service.name,
+                release=of.release,
+                project=of.project,
+                model=service.models[0],
+            )
+        )
+        if of.seat is not None:
+            of.seat.land(entry)
+        of.give(Kept(entry, "hit", split.age_s, "vectors"))
 
     async def idle(self) -> None:
         """Returns once what was made is kept."""

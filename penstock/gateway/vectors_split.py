@@ -55,6 +55,11 @@ class Split:
             self.call = msgspec.structs.replace(call, fields=fields)
 
     @property
+    def known(self) -> int:
+        """How many of the texts are known."""
+        return sum(text in self._known for text in self._texts)
+
+    @property
     def _whole(self) -> bool:
         """Whether the model is asked for all that the client asks for."""
         return len(self.wanted) == len(self._texts)

@@ -46,7 +46,7 @@ class Embedder(ScriptedEngine):
     async def start(self, call: Call, replica: Replica, *, connect_s: float | None = None) -> ScriptedUpstream:
         self.started.append((call, replica))
         said = msgspec.json.decode(call.fields["input"])
-        texts: list[str] = [said] if isinstance(said, str) else said
+        texts: list[str] = [said] if isinstance(said, str) else [str(each) for each in said]
         self.asked.append(texts)
         self.upstreams.append(ScriptedUpstream([[self.answer(texts)]]))
         return self.upstreams[-1]
