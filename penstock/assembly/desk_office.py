@@ -21,6 +21,7 @@ from penstock.observe.totals import Series
 _log = logging.getLogger(__name__)
 
 _MOST_SAID: Final = 10_000
+_MOST_BYTES: Final = 64 << 20
 """What workers have said and was not heard yet; more is passed over, and the audits among it count as wrong."""
 
 
@@ -69,7 +70,8 @@ class DeskOffice:
         self._loading: asyncio.Task[Desks] | None = None
         self._desks: Desks | None = None
         self._running: asyncio.Task[None] | None = None
-        self._said: asyncio.Queue[Callable[[Desks], Awaitable[None]]] = asyncio.Queue(_MOST_SAID)
+        self._said: asyncio.Queue[tuple[int, Callable[[Desks], Awaitable[None]]]] = asyncio.Queue(_MOST_SAID)
+        self._said_bytes = 0
 
     async def seek(self, owner: str, ask: Seek) -> Sought:
         """As ``Desks`` has it; the first one waits until they are loaded. Raises ``PenstockError``."""
@@ -81,7 +83,7 @@ class DeskOffice:
 
     def keep(self, what: Taught) -> None:
         """Never waits."""
-        self._say(lambda desks: desks.keep(what))
+        self._say(lambda desks: desks.keep(what), len(what.entry) + len(what.text) + len(what.vector))
 
     def ended(self, owner: str) -> None:
         """This worker is gone. Never waits."""
@@ -128,9 +130,10 @@ class DeskOffice:
         if desks is not None:
             await desks.aclose()
 
-    def _say(self, what: Callable[[Desks], Awaitable[None]]) -> None:
-        if self._desks is not None and not self._said.full():
-            self._said.put_nowait(what)
+    def _say(self, what: Callable[[Desks], Awaitable[None]], size: int = 0) -> None:
+        if self._desks is not None and not self._said.full() and self._said_bytes + size <= _MOST_BYTES:
+            self._said_bytes += size
+            self._said.put_nowait((size, what))
 
     def _load(self) -> asyncio.Task[Desks]:
         # A failure is not kept: the next one who asks may find what was missing.
@@ -152,6 +155,7 @@ class DeskOffice:
         desks.invalidate(self._records)
         self._desks = desks
         self._running = asyncio.create_task(self._run(desks))
+        self._running.add_done_callback(_ended)
         return desks
 
     async def _run(self, desks: Desks) -> None:
@@ -161,7 +165,8 @@ class DeskOffice:
 
     async def _heard(self, desks: Desks) -> None:
         while True:
-            what = await self._said.get()
+            size, what = await self._said.get()
+            self._said_bytes -= size
             try:
                 await what(desks)
             except PenstockError as error:
@@ -185,6 +190,11 @@ def disowning(key: str, project: str, key_id: str) -> administration.Ask:
 def _made(folder: Path, clock: Clock) -> Desks:
     made: Callable[..., Desks] = catalog.load("semantic.desks")
     return made(folder, clock, catalog.load("semantic.index"))
+
+
+def _ended(running: asyncio.Task[None]) -> None:
+    if not running.cancelled() and (error := running.exception()) is not None:
+        _log.critical("the semantic cache learns and saves no more; start the gateway anew", exc_info=error)
 
 
 def _told(loading: asyncio.Task[Desks]) -> None:

@@ -12,7 +12,7 @@ from usearch.index import Index as Graph
 from penstock.caches.semantic.nearest import Vector
 
 CONNECTIVITY: Final = 16
-EXPANSION_ADD: Final = 128
+EXPANSION_ADD: Final = 64
 EXPANSION_SEARCH: Final = 64
 
 

@@ -76,8 +76,8 @@ class Exact:
         return found
 
     def oldest(self) -> int:
-        """The smallest number. There is one."""
-        return min(self._numbers)
+        """The one that was added longest ago. There is one."""
+        return next(iter(self._places))
 
 
 class Layered:

@@ -149,7 +149,7 @@ class Desks:
     async def wrong(self, request_id: str, project: str) -> str | None:
         """The answer that this request of the project got from here is wrong: nobody gets it from here any more. Its
         key in 40 digits; None: it got none, or longer ago than 20,000 hits."""
-        hit = self._hits.pop((project, request_id), None)
+        hit = self._hits.get((project, request_id))
         if hit is None:
             return None
         word, _, number = hit.ticket.partition(".")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from penstock.caches.answers import unpacked
 from penstock.caches.invalidations import Invalidations
 from penstock.caches.semantic.nearest import Vector
-from penstock.control.semantic.shelf import Item
+from penstock.control.semantic.shelf import Item, about
 
 _HEAD: Final = struct.Struct(">IIBQ")
 _KEPT, _DROPPED = 1, 2
@@ -137,8 +138,8 @@ def _item(number: int, body: bytes) -> tuple[_Kept, Item] | None:
     entry = unpacked(each.packed)
     if entry is None:
         return None
-    about = msgspec.structs.replace(entry, chunks=(), usage=None)
-    return each, Item(number, each.release, each.rest, each.text, each.packed, about, each.until)
+    release = sys.intern(each.release)
+    return each, Item(number, release, each.rest, each.text, each.packed, about(entry), each.until)
 
 
 def _frame(kind: int, number: int, body: bytes) -> bytes:

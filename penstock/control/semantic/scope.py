@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -24,7 +25,7 @@ from penstock.control.semantic import entry_log, hit_log
 from penstock.control.semantic.entry_log import Standing
 from penstock.control.semantic.files import Files, Saved, Unreadable
 from penstock.control.semantic.hit_log import HitLog
-from penstock.control.semantic.shelf import Item, Shelf
+from penstock.control.semantic.shelf import Item, Shelf, about
 from penstock.core.caching import DeskFigures, DeskScope, Seek, Semantic, Sought, Taught
 from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 
@@ -162,8 +163,8 @@ class Scope:
         until = entry.created_at + what.semantic.ttl_s
         if until <= wall:
             return
-        about = msgspec.structs.replace(entry, chunks=(), usage=None)
-        item = Item(self._number, what.release, what.rest, what.text, what.entry, about, until)
+        release = sys.intern(what.release)
+        item = Item(self._number, release, what.rest, what.text, what.entry, about(entry), until)
         self._number += 1
         self.shelf.keep(item, vector)
         self._write(entry_log.kept(item, vector, what.semantic.embedder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -21,9 +22,17 @@ _PROFILES: Final = 2_000
 _DEAD_AT_ONCE: Final = 16
 
 
-class Item(msgspec.Struct, frozen=True):
-    """``about`` is the entry without its chunks; ``until`` when it may not be served any more, in seconds since the
-    epoch. ``number`` is used once in a scope."""
+def about(entry: Entry) -> Entry:
+    """What of an entry decides whether it is invalidated; words that many have are there once."""
+    return msgspec.structs.replace(
+        entry, chunks=(), usage=None, model="", price="",
+        service=sys.intern(entry.service), release=sys.intern(entry.release), project=sys.intern(entry.project),
+    )  # fmt: skip
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """``about`` is what ``about`` leaves of the entry; ``until`` when it may not be served any more, in seconds since
+    the epoch. ``number`` is used once in a scope."""
 
     number: int
     release: str
