@@ -49,6 +49,7 @@ from penstock.assembly.link import (
 )
 from penstock.assembly.link_desks import Gave
 from penstock.assembly.metrics import ROWS
+from penstock.assembly.recalling import Recalling
 from penstock.assembly.shared import RemotePlaces, depths
 from penstock.assembly.snapshots import Snapshots
 from penstock.assembly.worker_logs import access_log, log_as_json
@@ -71,7 +72,6 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.metrics import QUEUE_DEPTH
 from penstock.gateway.place import Places
 from penstock.gateway.prepare import Preparing
-from penstock.gateway.recall import Recall
 from penstock.gateway.recording import Recording
 from penstock.gateway.settle import Settling
 from penstock.gateway.trial import Trials
@@ -114,7 +114,7 @@ class Worker:
         self._trials: Trials | None = None
         self._spool: Spool | None = None
         self._caches: Caches | None = None
-        self._recall: Recall | None = None
+        self._recalling: Recalling | None = None
         self._announce: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     async def run(self, link: socket.socket) -> None:
@@ -127,8 +127,8 @@ class Worker:
         finally:
             self._asker.broken()
             await self._answerer.aclose()
-            if self._recall is not None:
-                await self._recall.aclose()
+            if self._recalling is not None:
+                await self._recalling.aclose()
             if self._trials is not None:
                 await self._trials.aclose()
             if self._spool is not None:
@@ -200,7 +200,10 @@ class Worker:
         assert self._access is not None
         self._trials = Trials(self._access.journal, self._clock, self._meter, workers=settings.workers)
         prepare = Preparing(lambda call, admission: gateway.chat(call, admission))
-        self._recall = Recall(caches.answers, self._clock, prepare, vectors=caches.vectors)
+        self._recalling = Recalling(
+            caches, self._asker, self._link, prepare=prepare, gateway=lambda: gateway,
+            snapshots=self._snapshots.current, clock=self._clock, meter=self._meter, workers=settings.workers,
+        )  # fmt: skip
         caches.invalidate(self._access.invalidations)
         gateway = Gateway(
             snapshots=self._snapshots.current,
@@ -212,7 +215,7 @@ class Worker:
             learn=self._control.learn,
             clock=self._clock,
             prepare=prepare,
-            recall=self._recall,
+            recall=self._recalling.recall,
             trials=self._trials,
             recording=self._recording(),
         )
@@ -224,6 +227,7 @@ class Worker:
             log_line=None if lines is None else lines.write,
             admin=Admin(self._control, gateway.admitted, self._access.note),
             console=self._console(self._access, settings),
+            disown=self._recalling.disown,
         )
 
     def _console(self, access: Access, settings: ServerSettings) -> ConsoleSide | None:
@@ -336,7 +340,7 @@ class Worker:
             case Holding():
                 return () if self._access is None else tuple(self._access.reserving.held())
             case Gave(request_id, project):
-                return None if self._recall is None else self._recall.gave(request_id, project)
+                return None if self._recalling is None else self._recalling.recall.gave(request_id, project)
 
     def _stand(self) -> Stand:
         """What is under way, but for those who ask just this."""
