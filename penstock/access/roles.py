@@ -45,6 +45,8 @@ PERMISSIONS: Mapping[str, str] = MappingProxyType(
         "subjects:erase": "Erase what is kept of a person.",
         "alerts:read": "See objectives, alerts and silences.",
         "alerts:write": "Silence alerts.",
+        "caches:read": "See what was invalidated in caches, and how semantic ones stand.",
+        "caches:write": "Invalidate what caches keep.",
     }
 )
 """Every permission there is, and what it allows. The names are stable."""
@@ -65,7 +67,8 @@ BUILTIN: Mapping[str, Role] = MappingProxyType(
             (
                 "operator",
                 "Keeps the gateway running: what is deployed and released, limits, what happens now.",
-                _SEEING | {"call", "deployment:write", "releases:write", "limits:write", "alerts:write"},
+                _SEEING
+                | {"call", "deployment:write", "releases:write", "limits:write", "alerts:write", "caches:write"},
             ),
             (
                 "reviewer",

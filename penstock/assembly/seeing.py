@@ -30,6 +30,7 @@ from penstock.control.observed.views import ObjectiveView, ReplicaView
 from penstock.control.recording import Recorder
 from penstock.control.replicas import Pages, Replicas
 from penstock.core.accounts import Directory
+from penstock.core.caching import DeskFigures
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.requests import RequestContent, RequestRecord
@@ -69,6 +70,13 @@ class Workers(Protocol):
         """What they have measured."""
 
 
+class Desks(Protocol):
+    """The semantic caches of this gateway."""
+
+    def figures(self) -> Sequence[DeskFigures]:
+        """How they stand. Called from any thread."""
+
+
 class Around:
     """What is looked at, as it is when it is asked; each part is said once, as soon as it is there. Called from any
     thread."""
@@ -79,6 +87,7 @@ class Around:
         self.board: Board | None = None
         self.directories: Directories | None = None
         self.workers: Workers | None = None
+        self.desks: Desks | None = None
 
     def deployment(self) -> Deployment:
         """What is served."""
@@ -164,6 +173,10 @@ class Sight:
     def objectives(self, project: str | None) -> Sequence[ObjectiveView]:
         """How its services' objectives stand."""
         return () if self._alerting is None else objectives_of(self._alerting.standing(project))
+
+    def desks(self) -> Sequence[DeskFigures]:
+        """How its semantic caches stand."""
+        return () if self._around.desks is None else self._around.desks.figures()
 
     def flush(self, within_s: float) -> None:
         """Returns when what was seen is in the store. Raises ``TimeoutError``."""

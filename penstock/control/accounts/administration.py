@@ -138,17 +138,20 @@ class Administration:
             standing=self._standing(),
             recent=lambda service: recent(self._ledger, service, self._clock()),
         )
+        changed = False
         if operation.writes is not None:
             with self._writing:
-                return self._written(operation, turn, asked, ask)
+                written, changed = self._written(operation, turn, asked, ask)
+            if operation.reads is None:
+                return written, changed
         if operation.reads is not None:
             answer = operation.reads(self._sources, turn, asked, ask)
-            return Answer(status=operation.status, body=msgspec.json.encode(answer)), False
+            return Answer(status=operation.status, body=msgspec.json.encode(answer)), changed
         return self._exported(turn), False
 
     def _written(self, operation: Operation, turn: Turn, asked: object, ask: Ask) -> tuple[Answer, bool]:
         assert operation.writes is not None
-        once = once_key(ask)
+        once = once_key(ask) if operation.reads is None else ""
         for tried in range(_TRIES):
             if once and (known := self._state.once(once)) is not None:
                 return self._again(known, ask), False
@@ -231,7 +234,7 @@ def _act(operation: Operation, outcome: Outcome, turn: Turn, ask: Ask) -> Act:
         at=turn.now,
         actor=ask.actor.key_id,
         project=outcome.project,
-        action=operation.name,
+        action=outcome.action or operation.name,
         target=outcome.target,
         address=ask.address,
         request_id=ask.request_id,

@@ -13,6 +13,7 @@ from penstock.control.observed.standing import Flush, Live, at_once
 from penstock.control.observed.views import ObjectiveView, ReplicaView
 from penstock.core.accounts import Directory
 from penstock.core.administration import Ask
+from penstock.core.caching import DeskFigures
 from penstock.core.releases import Decision, Plan, Score
 from penstock.quality.verdict import Verdict
 from penstock.store import AlertStore, AuditStore, LedgerStore, RequestStore, ScoreSum, SeriesStore
@@ -58,8 +59,8 @@ class Sources(msgspec.Struct, frozen=True):
 
     ``requests``, ``series`` and ``alerts`` None: nothing is kept of what is seen. ``live`` says what this gateway
     knows of itself, ``replicas`` what of its replicas, ``objectives`` how they stand over the requests of a project
-    (None: of all); ``flush`` brings what is on its way to the store. They are called in a thread, and may raise
-    ``PenstockError``.
+    (None: of all), ``desks`` how the semantic caches do; ``flush`` brings what is on its way to the store. They are
+    called in a thread, and may raise ``PenstockError``.
     """
 
     directory: Callable[[], Directory]
@@ -74,6 +75,7 @@ class Sources(msgspec.Struct, frozen=True):
     live: Callable[[], Live] = Live
     replicas: Callable[[], Sequence[ReplicaView]] = tuple
     objectives: Callable[[str | None], Sequence[ObjectiveView]] = lambda project: ()
+    desks: Callable[[], Sequence[DeskFigures]] = tuple
     flush: Flush = at_once
     deployment: Deployed | None = None
 
@@ -94,7 +96,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """``path`` may hold ``{id}``. Any one of ``permissions`` is enough; ``everywhere``: only of an actor that
     administers the whole gateway. ``request`` is the struct of the body, None: there is none; ``optional``: it may be
     left out. ``answer`` is that of the reply, of one row where it is ``listed``, None: it is a file. One of ``reads``
-    and ``writes`` carries it out, but for a file. Only what ``writes`` heeds an ``idempotency-key``."""
+    and ``writes`` carries it out, but for a file; of both the first is the change of the directory, and the answer
+    that of ``reads``. Only what ``writes`` alone heeds an ``idempotency-key``."""
 
     name: str
     method: Literal["GET", "POST", "PATCH", "DELETE"]

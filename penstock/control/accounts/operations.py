@@ -22,6 +22,7 @@ from penstock.control.accounts import (
     usage,
     users,
 )
+from penstock.control.accounts.caches import CACHES
 from penstock.control.accounts.operation import (
     BASE,
     PAGES,
@@ -162,6 +163,7 @@ OPERATIONS: tuple[Operation, ...] = (
     removing("prices", "price", prices.delete, everywhere=True),
     *RELEASED,
     *ROLLED,
+    *CACHES,
     *OBSERVED,
     Operation(
         name="deployment.get",

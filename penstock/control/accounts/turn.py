@@ -71,7 +71,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     to be.
 
     ``target``, ``project``, ``before`` and ``after`` are for the audit, ``before`` and ``after`` as answers show
-    them. ``secret`` goes into the field ``secret`` of the answer that is sent, and nowhere else.
+    them; ``action`` too, empty: the operation's name. ``secret`` goes into the field ``secret`` of the answer that
+    is sent, and nowhere else.
     """
 
     answer: msgspec.Struct
@@ -82,6 +83,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     project: str = EVERYWHERE
     before: msgspec.Struct | None = None
     after: msgspec.Struct | None = None
+    action: str = ""
     secret: str = ""
 
     def __repr__(self) -> str:

@@ -29,8 +29,10 @@ class _Place(msgspec.Struct, frozen=True, array_like=True):
 
 class SumView(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of the ledger, added up. `group` has the values of what was asked `by`; a day is `2026-11-21`, an hour
-    `2026-11-21T14`, in UTC. `requests` counts requests, `rows` the attempts that an upstream worked on. `cost` is in
-    US dollars."""
+    `2026-11-21T14`, in UTC. `requests` counts requests, `cached_requests` those of them that got an answer from a
+    cache. `rows` are the attempts that an upstream worked on, `tokens` what they used; `cached_tokens` are those of
+    answers from caches, which nobody worked for. `cost` is in US dollars, of both; `saved` what caches saved beyond
+    it."""
 
     group: dict[str, str]
     object: Literal["usage_sum"] = "usage_sum"
@@ -39,11 +41,16 @@ class SumView(msgspec.Struct, frozen=True, kw_only=True):
     tokens: Tokens
     cost: str
     estimated_rows: int
+    cached_requests: int = 0
+    cached_tokens: Tokens = Tokens()
+    saved: str = "0.00"
 
 
 class EntryView(msgspec.Struct, frozen=True, kw_only=True):
-    """One attempt that an upstream worked on. `estimated`: the upstream did not say how much it was, and the tokens
-    are an upper bound. `cost` is in US dollars, by the price `price`."""
+    """One attempt that an upstream worked on, or an answer that was there already: then `cache` says by which verdict
+    it was given, `attempt` is 0, `tokens` are those of the answer, and `saved` what it would have cost beyond `cost`.
+    `estimated`: the upstream did not say how much it was, and the tokens are an upper bound. `cost` and `saved` are
+    in US dollars, by the price `price`."""
 
     request_id: str
     attempt: int
@@ -66,22 +73,27 @@ class EntryView(msgspec.Struct, frozen=True, kw_only=True):
     cost: str
     price: str
     release: str
+    cache: str = ""
+    saved: str = "0.00"
 
 
 class RequestUsage(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request used and cost, by attempts. `cost` is the sum, in US dollars."""
+    """What one request used and cost, by attempts. `cost` and `saved` are sums, in US dollars; `tokens` what
+    upstreams worked for, so none where the answer came from a cache."""
 
     request_id: str
     object: Literal["usage"] = "usage"
     cost: str
     estimated: bool
     tokens: Tokens
+    saved: str = "0.00"
     entries: tuple[EntryView, ...]
 
 
 def shown(entry: Entry) -> EntryView:
-    fields = {name: getattr(entry, name) for name in entry.__struct_fields__ if name != "cost_nano"}
-    return EntryView(cost=dollars(entry.cost_nano), **fields)
+    money = ("cost_nano", "saved_nano")
+    fields = {name: getattr(entry, name) for name in entry.__struct_fields__ if name not in money}
+    return EntryView(cost=dollars(entry.cost_nano), saved=dollars(entry.saved_nano), **fields)
 
 
 def sums(ledger: LedgerStore, turn: Turn) -> Page:
@@ -99,6 +111,9 @@ def sums(ledger: LedgerStore, turn: Turn) -> Page:
             tokens=each.tokens,
             cost=dollars(each.cost_nano),
             estimated_rows=each.estimated_rows,
+            cached_requests=each.cached_requests,
+            cached_tokens=each.cached_tokens,
+            saved=dollars(each.saved_nano),
         )
         for each in rest[:most]
     ]
@@ -140,7 +155,8 @@ def request(ledger: LedgerStore, turn: Turn) -> RequestUsage:
         request_id=turn.target,
         cost=dollars(sum(row.cost_nano for row in rows)),
         estimated=any(row.estimated for row in rows),
-        tokens=_added([row.tokens for row in rows]),
+        tokens=_added([row.tokens for row in rows if not row.cache]),
+        saved=dollars(sum(row.saved_nano for row in rows)),
         entries=tuple(shown(row) for row in rows),
     )
 

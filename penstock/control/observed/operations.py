@@ -158,9 +158,11 @@ OBSERVED: tuple[Operation, ...] = (
         method="DELETE",
         path=f"{BASE}/subjects/{{id}}",
         permissions=("subjects:erase",),
-        summary="Erase what was said by and to a person, and its id from the log; the audit notes a hash",
+        summary="Erase what was said by and to a person, its id from the log, and what caches would serve of it; the "
+        "audit notes a hash",
         answer=SubjectErased,
         query=(_PROJECT,),
+        writes=subjects.forget,
         reads=subjects.erase,
     ),
     REPLICAS,

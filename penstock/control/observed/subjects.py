@@ -9,19 +9,23 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from penstock.control.accounts.cache_records import with_one_more
+from penstock.control.accounts.caches import shown
 from penstock.control.accounts.operation import Sources
 from penstock.control.accounts.sight import not_found
-from penstock.control.accounts.turn import Turn, storable
+from penstock.control.accounts.turn import Outcome, Turn, storable
 from penstock.control.observed.asked import off, said
 from penstock.control.observed.views import SubjectErased, SubjectView
-from penstock.core.accounts import EVERYWHERE
+from penstock.core.accounts import EVERYWHERE, Directory
 from penstock.core.administration import Ask
+from penstock.core.caching import Invalidation, subject_digest
 from penstock.core.errors import INVALID_VALUE, NOT_FOUND, PenstockError
 from penstock.core.requests import Place, RequestQuery, RequestRecord, subject_named
 from penstock.core.usage import Act
 from penstock.store import RequestStore
 
 ERASE = "subjects.erase"
+INVALIDATE = "caches.invalidate"
 TOLD_WITHIN_S = 15.0
 """How long an erasure waits for what is on its way."""
 
@@ -50,7 +54,8 @@ def one(sources: Sources, turn: Turn, _: object, __: Ask) -> SubjectView:
         raise PenstockError(
             NOT_FOUND,
             f"Nothing is known of the subject '{turn.target[:80]}' that this key may see. A subject is what clients "
-            "send as 'user' or 'safety_identifier'.",
+            "send as 'user' or 'safety_identifier'. Caches are not looked through: to erase it ends what they serve "
+            "of it.",
         )
     return SubjectView(
         id=turn.target,
@@ -59,6 +64,24 @@ def one(sources: Sources, turn: Turn, _: object, __: Ask) -> SubjectView:
         feedback=_feedback(sources, log, subject, project),
         first_at=first,
         last_at=last,
+        invalidated_at=_invalidated_at(sources.directory(), subject, project),
+    )
+
+
+def forget(directory: Directory, turn: Turn, _: object) -> Outcome:
+    """What caches keep of it is served no more: this stands before the rest is erased, which may take a while."""
+    project = _project(turn) or ""
+    record = Invalidation(scope="subject", value=_digest(turn), project=project, at=turn.now)
+    put, remove = with_one_more(directory.invalidations, record, turn.now)
+    view = shown(record)
+    return Outcome(
+        answer=view,
+        put=put,
+        remove=remove,
+        target=record.id,
+        project=project or EVERYWHERE,
+        after=view,
+        action=INVALIDATE,
     )
 
 
@@ -94,7 +117,25 @@ def erase(sources: Sources, turn: Turn, _: object, ask: Ask) -> SubjectErased:
         contents=erased.contents,
         feedback=scores,
         archived_days=erased.archived_days,
+        invalidated_at=turn.now,
         untold=untold,
+    )
+
+
+def _digest(turn: Turn) -> str:
+    return subject_digest(subject_named(_given(turn)))
+
+
+def _invalidated_at(directory: Directory, subject: str, project: str | None) -> float | None:
+    """The newest that concerns all of what may be seen of it."""
+    value = subject_digest(subject)
+    return max(
+        (
+            each.at
+            for each in directory.invalidations
+            if each.scope == "subject" and each.value == value and each.project in ("", project)
+        ),
+        default=None,
     )
 
 

@@ -262,7 +262,8 @@ class OverviewView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SubjectView(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a person by the id that clients send as `user`."""
+    """What is known of a person by the id that clients send as `user`. Caches are not looked through: what they keep
+    of it is erased by invalidation, `invalidated_at` says until when it was; null: it was not."""
 
     id: str
     object: Literal["subject"] = "subject"
@@ -271,10 +272,12 @@ class SubjectView(msgspec.Struct, frozen=True, kw_only=True):
     feedback: int
     first_at: float | None
     last_at: float | None
+    invalidated_at: float | None = None
 
 
 class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
-    """What was erased. The audit keeps hashes. `untold`: gateways that have not yet told of all that they had seen by
+    """What was erased. The audit keeps hashes. Answers that were made for it until `invalidated_at`, in seconds since
+    the epoch, are not served from any cache. `untold`: gateways that have not yet told of all that they had seen by
     then; erase once more when they have."""
 
     id: str
@@ -283,4 +286,5 @@ class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
     contents: int
     feedback: int
     archived_days: int
+    invalidated_at: float
     untold: tuple[str, ...] = ()

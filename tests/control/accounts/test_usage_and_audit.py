@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from penstock.control.accounts.operations import OPERATIONS
+from penstock.control.accounts.traffic import recent
 from penstock.core.errors import INVALID_VALUE, NOT_FOUND, PERMISSION_DENIED
 from tests.control.accounts.office import NOW, ROOT, Office, actor, entry
 
@@ -33,6 +34,23 @@ async def test_sums_are_by_what_is_asked(full: Office) -> None:
         {"project": "red", "day": "2026-11-18"},
     ]
     assert by["data"][0]["tokens"]["input"] == 30
+
+
+async def test_what_caches_answered_is_told_apart(full: Office) -> None:
+    hit = msgspec.structs.replace(entry("red", "hit", cost_nano=500_000), cache="hit", saved_nano=2_000_000)
+    full.ledger.append([hit])
+    (red,) = (await full.do("usage.sums", project="red"))["data"]
+    assert (red["requests"], red["cached_requests"], red["rows"]) == (4, 1, 3)
+    assert (red["cost"], red["saved"]) == ("0.008", "0.002")
+    assert (red["tokens"]["input"], red["cached_tokens"]["input"]) == (30, 10)
+    one = await full.do("usage.request", "hit")
+    assert (one["cost"], one["saved"], one["tokens"]["input"]) == ("0.0005", "0.002", 0)
+    assert (one["entries"][0]["cache"], one["entries"][0]["tokens"]["input"]) == ("hit", 10)
+    # What a service does lately is what its models do.
+    before = recent(full.ledger, "chat", NOW + 1)
+    full.ledger.append([msgspec.structs.replace(hit, request_id=f"hit-{n}", settled_at=NOW) for n in range(50)])
+    assert recent(full.ledger, "chat", NOW + 1) == before
+    assert (before.requests, before.mean_dollars) == (6, 0.0025)
 
 
 async def test_what_a_release_used_is_found(full: Office) -> None:

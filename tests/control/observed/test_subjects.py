@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from penstock.control.observed import subjects
+from penstock.core.caching import Invalidation, subject_digest
 from penstock.core.errors import INVALID_VALUE, NOT_FOUND
 from penstock.core.requests import subject_named
 from penstock.core.series import Fed
@@ -61,6 +62,30 @@ async def test_a_project_finds_and_erases_its_own_alone(full: Office) -> None:
     assert (await full.do("subjects.get", "ada"))["requests"] == 1
     assert (await full.do("subjects.erase", "ada", project="blue"))["requests"] == 1
     assert (await full.refused("subjects.erase", "a" * 2049)).fault is INVALID_VALUE
+
+
+async def test_caches_serve_nothing_of_whom_is_erased_from_the_first_moment_on(
+    full: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subjects, "TOLD_WITHIN_S", 0.2)
+    seen: list[object] = []
+    full.administration._sources = replace(
+        full.sources(), flush=lambda within_s: seen.extend(full.directory.invalidations)
+    )
+    assert (await full.do("subjects.get", "red-subject"))["invalidated_at"] is None
+    digest = subject_digest("red-subject")
+    erased = await full.do("subjects.erase", "red-subject", as_=actor("owner"), once="again")
+    assert erased["invalidated_at"] == NOW
+    # Before it waits for anything.
+    assert seen == [Invalidation(scope="subject", value=digest, project="red", at=NOW)]
+    act = next(each for each in full.acts() if each.action == "caches.invalidate")
+    assert (act.target, act.project) == (f"subject:red:{digest}", "red")
+    # An idempotency key does not stop it: there may be more by now.
+    full.now += 5
+    assert (await full.do("subjects.erase", "red-subject", once="again"))["invalidated_at"] == NOW + 5
+    full.requests.append_requests([record("red", "after", subject="red-subject", at=NOW + 6)], [])
+    assert (await full.do("subjects.get", "red-subject"))["invalidated_at"] == NOW + 5
+    assert full.changes >= 2
 
 
 async def test_it_waits_for_what_is_on_its_way_and_names_who_is_late(

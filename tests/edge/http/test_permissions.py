@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.access.roles import BUILTIN
 from penstock.edge.http.routes import Route
@@ -91,7 +92,7 @@ async def test_with_a_key_of_another_project_it_is_not_there(here: PaperSite, me
         own = f"red-key-{resource.rstrip('s')}"
     bodies = {"limits": {"amount": 1}, "budgets": {"amount": "1"}}
     body = bodies.get(resource, {}) if method == "PATCH" else None
-    before = here.office.state.version()
+    before = here.office.directory
     foreign = await here.ask(method, path.replace("{id}", own), body, key="blue-owner")
     unknown = await here.ask(method, path.replace("{id}", "x" * len(own)), body, key="blue-owner")
     same = foreign.reply_body if foreign.status == 403 else foreign.reply_body.replace(own.encode(), b"x" * len(own))
@@ -100,6 +101,9 @@ async def test_with_a_key_of_another_project_it_is_not_there(here: PaperSite, me
     # To erase what is not there is no error: it is asked for again when the first answer was lost.
     gone = 200 if (method, resource) == ("DELETE", "subjects") else 404
     assert foreign.status == (gone if "all" not in EXPECTED[method, path].values() else 403)
-    assert here.office.state.version() == before
+    after = here.office.directory
+    # An erasure ends what caches serve of somebody, whom nobody need know; it does so in its own project.
+    assert {each.project for each in after.invalidations} == ({"blue"} if gone == 200 else set())
+    assert replace(after, version=before.version, invalidations=()) == before
     ours = await here.ask(method, path.replace("{id}", own), body, key="all-owner")
     assert ours.status in (200, 409), ours.reply_body
