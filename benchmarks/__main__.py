@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import (
     accounting,
     batching,
+    cached,
     compare,
     held,
     json_layer,
@@ -19,6 +20,7 @@ from benchmarks import (
     request_log,
     rollouts,
     semantic,
+    semantic_index,
     servers,
     shipping,
     upstream_client,
@@ -28,12 +30,14 @@ from benchmarks.gateways import GATEWAYS
 _BY_ITSELF = (
     "accounting",
     "batching",
+    "cached",
     "client",
     "json",
     "prefix",
     "request-log",
     "rollouts",
     "semantic",
+    "semantic-index",
     "servers",
     "shipping",
 )
@@ -52,6 +56,8 @@ def main() -> None:
             shipping.main()
         case "batching":
             batching.main()
+        case "cached":
+            cached.main()
         case "client":
             upstream_client.main()
         case "json":
@@ -66,6 +72,8 @@ def main() -> None:
             rollouts.main(asked.runs, asked.chart)
         case "semantic":
             semantic.main(asked)
+        case "semantic-index":
+            semantic_index.main(asked)
         case "held":
             held.main(asked.streams, asked.seconds, asked.over)
         case "memory":
@@ -76,6 +84,7 @@ def main() -> None:
             _compare(asked)
     if asked.command == "all":
         accounting.main()
+        cached.main()
         batching.main()
 
 
@@ -103,6 +112,7 @@ def _parsed() -> argparse.Namespace:
     command.add_argument("--seconds", type=float, default=3, help="of each round")
     command.add_argument("--requests", type=int, default=200_000, help="over which memory is watched; 0: not at all")
     commands.add_parser("accounting", help="admission by key, limits, a budget and the ledger: CPU a request")
+    commands.add_parser("cached", help="an answer from the cache beside a static one: CPU a request")
     commands.add_parser("shipping", help="journals brought into the ledger: the supervisor's CPU a request")
     commands.add_parser("client", help="the upstream client by itself, beside aiohttp")
     request_log.parse(commands.add_parser("request-log", help="ten million rows: bytes and CPU a row, and searches"))
@@ -111,6 +121,9 @@ def _parsed() -> argparse.Namespace:
     rollouts.parse(commands.add_parser("rollouts", help="how often gates err, and how soon they see a drop"))
     semantic.parse(
         commands.add_parser("semantic", help="whether the semantic cache keeps its bound, and what it hits")
+    )
+    semantic_index.parse(
+        commands.add_parser("semantic-index", help="desks with a million entries: time, size and recall")
     )
     commands.add_parser("json", help="JSON libraries at what the gateway does with it")
     commands.add_parser("servers", help="HTTP servers by themselves: ours, uvicorn, hypercorn, granian")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import redis
@@ -46,10 +47,6 @@ _PEPPER = Pepper("bench", b"p" * 32)
 _BODY = b'{"model":"chat","max_tokens":64,"messages":[{"role":"user","content":"%s"}]}' % (b"word " * 200)
 
 
-async def _uncounted(_: Call, __: Service) -> int | None:
-    return None
-
-
 def directory(key: str) -> Directory:
     """Two keys' worth of limits, and a budget."""
     return Directory(
@@ -70,13 +67,20 @@ def directory(key: str) -> Directory:
     )
 
 
-def _house(known: Directory) -> tuple[Snapshot, Replica, Service]:
-    service, model = Service("chat", ("m",)), Model("m", "openai", "x", b"")
+def house(
+    known: Directory, service: Service | None = None, engines: Mapping[str, Engine] = MappingProxyType({})
+) -> tuple[Snapshot, Replica, Service]:
+    """A snapshot with one model, ``m``, and one ``service`` of it."""
+    service, model = service or Service("chat", ("m",)), Model("m", "openai", "x", b"")
     replica = Replica("m-0", "m", "http://127.0.0.1:1/v1")
     deployment = Deployment(1, {"m": model}, {"chat": service}, {"m": (replica,)})
-    engines: Mapping[str, Engine] = {}
     keyring = Keyring(known, (_PEPPER,), time.time, lambda _: None)
     return Snapshot(deployment, engines, keyring, Rules(known), PriceList(known.prices)), replica, service
+
+
+async def uncounted(_: Call, __: Service) -> int | None:
+    """No engine counts here."""
+    return None
 
 
 async def _each(
@@ -100,7 +104,7 @@ def measured() -> Mapping[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         clock, journal = SystemClock(), Journal(Path(folder), "bench", sync_s=0.05)
         counting = OwnCounting(Book(), "bench", clock)
-        means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=_uncounted)
+        means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=uncounted)
         reserving = Reserving(means, "bench")
         full = directory(key)
         for _ in range(ROUNDS):
@@ -108,7 +112,7 @@ def measured() -> Mapping[str, float]:
                 ("limits and a budget", full),
                 ("no limits", msgspec.structs.replace(full, limits=(), budgets=())),
             ):
-                snapshot, replica, service = _house(known)
+                snapshot, replica, service = house(known)
                 began = time.process_time()
                 asyncio.run(_each(snapshot, key, reserving, replica, service, REQUESTS))
                 found[name].append((time.process_time() - began) / REQUESTS * 1e6)
@@ -127,11 +131,11 @@ async def _with_redis(url: str, folder: str) -> tuple[float, float, float]:
     counting = RemoteCounting(access, "bench", clock)
     journal = Journal(Path(folder), "redis", sync_s=0.05)
     key = mint("bench")
-    means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=_uncounted)
+    means = Means(counting, journal, clock, gateway="g", on_failure=OnFailure(), cap=4096, count=uncounted)
     try:
         while counting.epoch is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        snapshot, replica, service = _house(directory(key))
+        snapshot, replica, service = house(directory(key))
         before, began, cpu = _commands(url), time.perf_counter(), time.process_time()
         await _each(snapshot, key, Reserving(means, "bench"), replica, service, REDIS_REQUESTS)
         await counting.settled()

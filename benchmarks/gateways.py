@@ -46,6 +46,14 @@ def ours(upstream: int, folder: Path) -> Iterator[Gateway]:
 
 
 @contextlib.contextmanager
+def cached(upstream: int, folder: Path) -> Iterator[Gateway]:
+    """Penstock, answering from its cache."""
+    service = {"model": "mock", "cache": {"exact": {"sampled": True}}}
+    with penstock(upstream, "Penstock, cached", services={"mock": service}) as (gateway, _):
+        yield gateway
+
+
+@contextlib.contextmanager
 def penstock(upstream: int, name: str = "Penstock", **more: object) -> Iterator[tuple[Gateway, Path]]:
     """The same with ``more`` in its deployment file, and its home."""
     model = {"engine": "openai", "base_url": f"http://127.0.0.1:{upstream}/v1", "model": "mock"}
@@ -151,6 +159,7 @@ def nginx(upstream: int, folder: Path) -> Iterator[Gateway]:
 Start = Callable[[int, Path], contextlib.AbstractContextManager[Gateway]]
 GATEWAYS: Mapping[str, Start] = {
     "ours": ours,
+    "ours-cached": cached,
     "sglang": sglang,
     "sglang-quiet": sglang_quiet,
     "portkey": portkey,

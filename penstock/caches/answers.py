@@ -7,6 +7,8 @@ takes them for a miss.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import msgspec
 
 from penstock.caches import embeddings
@@ -47,6 +49,11 @@ class Found(msgspec.Struct, frozen=True):
     age_s: float
 
 
+_READ = 1024
+_SMALL = 16 << 10
+"""Entries that are at hand unpacked: so many, of so many bytes at most."""
+
+
 class Answers:
     """Entries on a ``chain``, which others may use, too. For one event loop."""
 
@@ -54,6 +61,7 @@ class Answers:
         self._chain = chain
         self._wall = clock.wall
         self._invalid = Invalidations()
+        self._read: OrderedDict[bytes, tuple[bytes, Entry]] = OrderedDict()
 
     @property
     def deep(self) -> bool:
@@ -119,9 +127,19 @@ class Answers:
         return entry is None or self._invalid.covers(entry)
 
     def _known(self, key: CacheKey, value: bytes) -> Entry | None:
+        read = self._read.get(key.digest)
+        # Memory gives the same object each time, so it need not be read again.
+        entry = read[1] if read is not None and read[0] is value else self._unpacked(key, value)
+        return None if entry is None or self._invalid.covers(entry) else entry
+
+    def _unpacked(self, key: CacheKey, value: bytes) -> Entry | None:
         entry = unpacked(value)
-        if entry is None or entry.key != key.digest or self._invalid.covers(entry):
+        if entry is None or entry.key != key.digest:
             return None
+        if len(value) <= _SMALL:
+            self._read[key.digest] = (value, entry)
+            if len(self._read) > _READ:
+                self._read.popitem(last=False)
         return entry
 
     def _served(self, key: CacheKey, value: bytes, control: Control) -> Found | None:

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.caches.answers import Answers, Found
-from penstock.caches.canonical import key_of, unfit
+from penstock.caches.canonical import Keys, key_of, unfit
 from penstock.caches.control import Control, control
 from penstock.caches.flight import Flights
 from penstock.core.caching import CacheKey, CachePolicy, Entry
@@ -78,6 +78,7 @@ class Recall:
         self._prepare = prepare
         self._likeness = likeness
         self._vectors = vectors
+        self._keys = Keys()
         self._moulds = Moulds()
         self._flights: Flights[Entry] = Flights()
         self._behind = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
@@ -186,7 +187,7 @@ class Recall:
         past = self._past(policy, sent, call, service, said)
         release = release_of(service, admission.snapshot.deployment)
         caller = caller_of(policy, admission)
-        key = key_of(call, project=principal.project, release=release, caller=caller)
+        key = self._keys.of(call, project=principal.project, release=release, caller=caller)
         of = Recollection(
             self._answers,
             self._clock,

@@ -45,7 +45,7 @@ def watchers(
     ``recorder`` hears what the engine says."""
     usual = Usual(
         Tally(tried, call.kind),
-        _relabel(call, service),
+        Relabel(*labels(call, service)),
         hides=call.stream and not call.usage_chunk,
         cost=cost if call.usage_chunk else None,
     )
@@ -53,9 +53,10 @@ def watchers(
     return (*held, usual) if recorder is None else (recorder, *held, usual)
 
 
-def shown(call: Call, service: Service, cost_nano: int) -> Watcher:
-    """The watcher of an answer that was made for another request, and costs this one ``cost_nano``."""
-    relabel = _relabel(call, service)
+def shown(call: Call, model: str, id: str | None, cost_nano: int) -> Watcher:
+    """The watcher of an answer that was made for another request, and costs this one ``cost_nano``; ``model`` and
+    ``id`` as ``labels`` has them."""
+    relabel = Relabel(model, id)
     hides, tells = call.stream and not call.usage_chunk, call.usage_chunk
 
     def show(chunk: bytes) -> bytes | None:
@@ -67,10 +68,11 @@ def shown(call: Call, service: Service, cost_nano: int) -> Watcher:
     return show
 
 
-def _relabel(call: Call, service: Service) -> Relabel:
-    name = call.service if service.name == "*" else service.name
+def labels(call: Call, service: Service) -> tuple[str, str | None]:
+    """The name and the id that a client sees in its answer; None where those of the call's kind have none."""
     prefix = _ID_PREFIX.get(call.kind)
-    return Relabel(name, prefix + call.request_id.removeprefix("req_") if prefix else None)
+    name = call.service if service.name == "*" else service.name
+    return name, prefix + call.request_id.removeprefix("req_") if prefix else None
 
 
 class Usual:

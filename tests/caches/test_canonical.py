@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from penstock.caches.canonical import IGNORED, ORDERED, canonical, key_of, unfit
+from penstock.caches.canonical import IGNORED, ORDERED, Keys, canonical, key_of, unfit
 from penstock.core.caching import Exact
 from penstock.core.chat import Call, Kind
 from penstock.core.splice import members
@@ -180,3 +180,11 @@ def test_a_usual_chat_costs_little() -> None:
 
     # The aim is 10 microseconds on a core of its own.
     assert min(run() for _ in range(8)) < 40e-6
+
+
+@given(st.lists(st.tuples(st.sampled_from(["red", "blue"]), VALUES), min_size=1, max_size=6))
+def test_what_comes_again_byte_by_byte_has_the_same_key(asked: list[tuple[str, object]]) -> None:
+    keys = Keys()
+    for project, value in asked * 2:
+        call = call_of(text=json.dumps({"messages": value, "temperature": 0}).encode())
+        assert keys.of(call, project=project, release="r") == key_of(call, project=project, release="r")
