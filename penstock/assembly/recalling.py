@@ -28,8 +28,8 @@ _PLAIN = Terms()
 
 
 class Recalling:
-    """``recall`` is for the gateway, which is there by ``gateway`` once somebody asks. Of what audits may cost this
-    worker has its share, one of ``workers``."""
+    """``recall`` is for the gateway, which is there by ``gateway`` once somebody asks, and ``embed`` embeds as it. Of
+    what audits may cost this worker has its share, one of ``workers``."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Recalling:
     ) -> None:
         self._gateway = gateway
         self._desks = RemoteDesks(asker, link.send, lambda: link.waiting, meter)
-        embed = Inside(caches.embeddings, caches.answers, self._ask, snapshots)
+        self.embed = Inside(caches.embeddings, caches.answers, self._ask, snapshots)
         self._likeness = Likenesses(
-            self._desks, embed, self._ask, clock, meter, invalid=caches.answers.covers, workers=workers
+            self._desks, self.embed, self._ask, clock, meter, invalid=caches.answers.covers, workers=workers
         )
         self.recall = Recall(caches.answers, clock, prepare, self._likeness, vectors=caches.vectors)
 

@@ -198,12 +198,13 @@ class Worker:
         if settings.workers > 1:
             places = RemotePlaces(self._asker, self._link.send, self._places)
         assert self._access is not None
-        self._trials = Trials(self._access.journal, self._clock, self._meter, workers=settings.workers)
+        workers, journal = settings.workers, self._access.journal
         prepare = Preparing(lambda call, admission: gateway.chat(call, admission))
         self._recalling = Recalling(
             caches, self._asker, self._link, prepare=prepare, gateway=lambda: gateway,
-            snapshots=self._snapshots.current, clock=self._clock, meter=self._meter, workers=settings.workers,
+            snapshots=self._snapshots.current, clock=self._clock, meter=self._meter, workers=workers,
         )  # fmt: skip
+        self._trials = Trials(journal, self._clock, self._meter, self._recalling.embed, workers=workers)
         caches.invalidate(self._access.invalidations)
         gateway = Gateway(
             snapshots=self._snapshots.current,

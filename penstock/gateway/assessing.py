@@ -4,16 +4,15 @@ asked as itself: after everybody else, bound by no limit, internal in the ledger
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from penstock.core.chat import Call, Kind
-from penstock.core.errors import UPSTREAM_GARBLED, PenstockError
 from penstock.core.releases import WHOLE, Measure
 from penstock.gateway.brief import brief
 from penstock.gateway.capture import KEPT_BYTES, Choice, Transcript
-from penstock.gateway.inside import Ask, inner, read, size_of
+from penstock.gateway.inside import Ask, Embed, inner, read, size_of
 from penstock.quality import scorers
 from penstock.quality.config import FormatSettings, JudgeSettings, SimilaritySettings, settings_of
 from penstock.quality.scorers import Form
@@ -55,7 +54,8 @@ class Endless:
 class Assessing:
     """Belongs to one event loop. Remembers what the newest ``_MOST_MADE`` settings say."""
 
-    def __init__(self) -> None:
+    def __init__(self, embed: Embed) -> None:
+        self._embed = embed
         self._made: OrderedDict[str, Form | Endless | SimilaritySettings | JudgeSettings] = OrderedDict()
 
     async def score(self, of: Measure, request_id: str, name: str, answer: Answer, ask: Ask) -> Known | None:
@@ -70,7 +70,7 @@ class Assessing:
             case Endless():
                 raise ValueError(_ENDLESS)
             case SimilaritySettings() as settings:
-                return await _similar(settings, f"{name}:{of.metric}", answer, ask)
+                return await _similar(settings, f"{name}:{of.metric}", answer, self._embed)
             case JudgeSettings() as settings:
                 if place(of.version, request_id) >= settings.share * WHOLE:
                     return None
@@ -106,7 +106,7 @@ class Assessing:
         return made
 
 
-async def _similar(settings: SimilaritySettings, name: str, answer: Answer, ask: Ask) -> Known | None:
+async def _similar(settings: SimilaritySettings, name: str, answer: Answer, embed: Embed) -> Known | None:
     if settings.to == "champion":
         if answer.champion is None:
             # The champion's own answer is as close to itself as can be, so that a copy's has something beside it.
@@ -117,8 +117,8 @@ async def _similar(settings: SimilaritySettings, name: str, answer: Answer, ask:
     texts = [each.strip()[:_MOST_EMBEDDED] for each in (answer.text, other)]
     if not all(texts):
         return 0.0, "nothing was said"
-    first, second = await _embedded(settings.service, name, texts, ask)
-    return scorers.similarity(first, second), ""
+    first, second = await embed(settings.service, texts, None, name=name)
+    return scorers.similarity(first.values(), second.values()), ""
 
 
 async def _judged(settings: JudgeSettings, name: str, answer: Answer, ask: Ask) -> Known:
@@ -131,27 +131,6 @@ async def _judged(settings: JudgeSettings, name: str, answer: Answer, ask: Ask) 
     if grade is None:
         raise ValueError(f"the judge '{settings.service}' gave no grade")
     return grade, reason[:_MOST_NOTE]
-
-
-class _Embedding(msgspec.Struct, frozen=True):
-    embedding: list[float]
-    index: int = 0
-
-
-class _Embeddings(msgspec.Struct, frozen=True):
-    data: list[_Embedding]
-
-
-async def _embedded(service: str, name: str, texts: Sequence[str], ask: Ask) -> Sequence[Sequence[float]]:
-    fields = {"model": _raw(service), "input": _raw(texts)}
-    whole = await read(await ask(Call(name, Kind.EMBEDDING, service, fields), inner()))
-    try:
-        found = sorted(msgspec.json.decode(whole, type=_Embeddings).data, key=lambda each: each.index)
-    except msgspec.DecodeError as error:
-        raise PenstockError(UPSTREAM_GARBLED, f"The service '{service}' gave no embeddings: {error}") from None
-    if len(found) != len(texts):
-        raise ValueError(f"the service '{service}' gave {len(found)} embeddings for {len(texts)} texts")
-    return [each.embedding for each in found]
 
 
 def _raw(value: object) -> msgspec.Raw:

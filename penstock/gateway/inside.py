@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from penstock.caches.embeddings import Vector
 from penstock.core.chat import Call
 from penstock.core.identity import Principal
 from penstock.core.policy import Priority, Terms
@@ -29,6 +30,23 @@ class Ask(Protocol):
         over: Callable[[Summary], None] | None = ...,
         keeping: Recollection | None = ...,
     ) -> Reply: ...
+
+
+class Embed(Protocol):
+    """Embeds as the gateway itself, through the cache of embeddings."""
+
+    async def __call__(
+        self,
+        service: str,
+        texts: Sequence[str],
+        models: frozenset[str] | None,
+        *,
+        name: str = ...,
+        subject: str = ...,
+    ) -> tuple[Vector, ...]:
+        """The vector that the service gives each text, in order; ``models`` are those that may be used, None: any.
+        ``name`` begins the ids of what is asked for it. What is made is forgotten with the person ``subject``, a
+        ``subject_digest``. Raises ``PenstockError``."""
 
 
 def inner(models: frozenset[str] | None = None) -> Principal:

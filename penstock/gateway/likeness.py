@@ -22,9 +22,9 @@ from penstock.core.metrics import Meter, Sample
 from penstock.core.serving import Service
 from penstock.gateway import likeness_metrics as metrics
 from penstock.gateway.backlog import Backlog
-from penstock.gateway.inside import Ask
+from penstock.gateway.inside import Ask, Embed
 from penstock.gateway.likeness_audits import Auditing, Subject
-from penstock.gateway.likeness_checks import Embed, compact, text_of, unit
+from penstock.gateway.likeness_checks import compact, text_of, unit
 from penstock.gateway.likeness_question import Question, question, space, within
 from penstock.gateway.recall import caller_of
 from penstock.gateway.record import subject

@@ -18,9 +18,9 @@ from penstock.core.serving import Service
 from penstock.gateway import likeness_metrics as metrics
 from penstock.gateway.backlog import Backlog
 from penstock.gateway.capture import Transcript
-from penstock.gateway.inside import Ask, inner, read, size_of
+from penstock.gateway.inside import Ask, Embed, inner, read, size_of
 from penstock.gateway.likeness_budget import Spending
-from penstock.gateway.likeness_checks import Compared, Embed, plain_text, same, text_of
+from penstock.gateway.likeness_checks import Compared, plain_text, same, text_of
 from penstock.gateway.lot import FORCE
 from penstock.gateway.record import subject
 from penstock.gateway.settle import Summary

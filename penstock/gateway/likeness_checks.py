@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -15,18 +14,8 @@ from penstock.core.caching import Agreement, Entry
 from penstock.core.chat import Call, Kind
 from penstock.gateway.assessing import said
 from penstock.gateway.capture import Choice, Transcript
-from penstock.gateway.inside import Ask, inner, read
+from penstock.gateway.inside import Ask, Embed, inner, read
 from penstock.gateway.settle import Summary
-
-
-class Embed(Protocol):
-    """Embeds as the gateway itself, through the cache of embeddings."""
-
-    async def __call__(
-        self, service: str, texts: Sequence[str], models: frozenset[str] | None, *, subject: str = ""
-    ) -> tuple[Vector, ...]:
-        """The vector that the service gives each text, in order; ``models`` are those that may be used, None: any.
-        What is made is forgotten with the person ``subject``, a ``subject_digest``. Raises ``PenstockError``."""
 
 
 class Compared(msgspec.Struct, frozen=True):

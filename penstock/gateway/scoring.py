@@ -25,7 +25,7 @@ from penstock.gateway import metrics
 from penstock.gateway.assessing import Answer, Assessing
 from penstock.gateway.backlog import Backlog
 from penstock.gateway.capture import Transcript
-from penstock.gateway.inside import Ask
+from penstock.gateway.inside import Ask, Embed
 from penstock.gateway.means import Journal
 from penstock.gateway.settle import Summary
 from penstock.quality import scorers
@@ -104,11 +104,11 @@ def at_once(of: Measure, summary: Summary, paired: bool = False) -> float | None
 class Scoring:
     """Makes scores and writes them; what has no room to wait is shed. Belongs to one event loop."""
 
-    def __init__(self, journal: Journal, clock: Clock, meter: Meter) -> None:
+    def __init__(self, journal: Journal, clock: Clock, meter: Meter, embed: Embed) -> None:
         self._journal = journal
         self._clock = clock
         self._meter = meter
-        self._assessing = Assessing()
+        self._assessing = Assessing(embed)
         # What a scorer that is down says is said once, not for each request of a busy service.
         self._failing: set[str] = set()
         self._backlog = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)

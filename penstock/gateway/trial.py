@@ -14,7 +14,7 @@ from penstock.core.releases import Score, Scored
 from penstock.core.serving import Watched
 from penstock.core.trail import Ending, Trail
 from penstock.gateway.capture import Transcript
-from penstock.gateway.inside import Ask
+from penstock.gateway.inside import Ask, Embed
 from penstock.gateway.lease import Lease
 from penstock.gateway.lot import Lot
 from penstock.gateway.means import Journal
@@ -26,11 +26,12 @@ from penstock.gateway.tries import Try
 
 
 class Trials:
-    """One object per worker, used by all its tasks at once. ``workers`` is how many of them share a copy's budget."""
+    """One object per worker, used by all its tasks at once. ``embed`` embeds answers that are compared, ``workers``
+    is how many of them share a copy's budget."""
 
-    def __init__(self, journal: Journal, clock: Clock, meter: Meter, *, workers: int = 1) -> None:
+    def __init__(self, journal: Journal, clock: Clock, meter: Meter, embed: Embed, *, workers: int = 1) -> None:
         self._journal = journal
-        self._scoring = Scoring(journal, clock, meter)
+        self._scoring = Scoring(journal, clock, meter, embed)
         self._mirroring = Mirroring(self._scoring, clock, meter, workers)
 
     def begin(self, lot: Lot, call: Call, terms: Terms, admission: Admission, ask: Ask) -> Trial:

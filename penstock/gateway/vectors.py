@@ -8,6 +8,7 @@ they are: the project's, or the caller's where its service keeps callers apart.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -161,12 +162,19 @@ class Inside:
         self._snapshots = snapshots
 
     async def __call__(
-        self, service: str, texts: Sequence[str], models: frozenset[str] | None, *, subject: str = ""
+        self,
+        service: str,
+        texts: Sequence[str],
+        models: frozenset[str] | None,
+        *,
+        name: str = "",
+        subject: str = "",
     ) -> tuple[Vector, ...]:
         """The vector of each text, in order, by the service of this name or alias; ``models`` are those that whoever
         it asks for may use, None: any. Only the first model of the service is asked, of the release that most get:
         vectors of another are not comparable (``serving`` tells which it is). Texts that are not known are asked for
-        in batches, short with short. What is made is forgotten with the person ``subject``, a ``subject_digest``.
+        in batches, short with short; ``name`` begins the ids of these requests. What is made is forgotten with the
+        person ``subject``, a ``subject_digest``.
 
         Has no deadline of its own but that of the service; may be cancelled. Raises ``PenstockError`` as a request
         does, and UPSTREAM_GARBLED where the answer is no list of as many vectors.
@@ -178,11 +186,12 @@ class Inside:
         only = frozenset({model}) if models is None else models & {model}
         headers = {FORCE: serves.release.encode()} if named.assignment is not None else {}
         fields = {"model": _raw(service)}
+        named_so, numbers = name or f"req_{secrets.token_hex(12)}:embed", itertools.count()
 
         async def embed(batch: Sequence[str]) -> Sequence[Vector]:
-            call = Call(
-                f"req_{secrets.token_hex(12)}:embed", Kind.EMBEDDING, service, {**fields, "input": _raw(batch)}
-            )
+            number = next(numbers)
+            id = f"{named_so}:{number}" if number else named_so
+            call = Call(id, Kind.EMBEDDING, service, {**fields, "input": _raw(batch)})
             whole = await read(await self._ask(call, inner(only), Terms(headers=headers)))
             try:
                 raws, usage = items(whole)

@@ -9,10 +9,11 @@ from penstock.access.book import Book
 from penstock.access.config import OnFailure
 from penstock.access.limits import Rules
 from penstock.assembly.counting import OwnCounting
+from penstock.caches.embeddings import Vector
 from penstock.core.accounts import Directory
 from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
-from penstock.core.errors import INVALID_API_KEY, Fault, PenstockError
+from penstock.core.errors import INVALID_API_KEY, MODEL_NOT_FOUND, Fault, PenstockError
 from penstock.core.identity import Principal
 from penstock.core.metrics import Sample
 from penstock.core.money import Price
@@ -135,9 +136,16 @@ def reserving(clock: Clock, journal: Records | None = None, count: Count = uncou
     return Reserving(means, "w0")
 
 
+async def unembedded(
+    service: str, texts: Sequence[str], models: frozenset[str] | None, *, name: str = "", subject: str = ""
+) -> tuple[Vector, ...]:
+    """Nobody embeds."""
+    raise PenstockError(MODEL_NOT_FOUND, f"There is no '{service}' here.")
+
+
 def trials(clock: Clock, journal: Records | None = None, meter: Samples | None = None, workers: int = 1) -> Trials:
     """Scores go to ``journal``, which may be nobody's."""
-    return Trials(Records() if journal is None else journal, clock, meter or Samples(), workers=workers)
+    return Trials(Records() if journal is None else journal, clock, meter or Samples(), unembedded, workers=workers)
 
 
 class Samples:

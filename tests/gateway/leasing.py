@@ -38,6 +38,7 @@ from tests.gateway.doubles import (
     ScriptedUpstream,
     snapshot,
     uncounted,
+    unembedded,
     unlearned,
 )
 
@@ -200,7 +201,7 @@ class House:
             learn=unlearned,
             clock=self.clock,
             prepare=Preparing(),
-            trials=Trials(self.paper, self.clock, Samples()),
+            trials=Trials(self.paper, self.clock, Samples(), unembedded),
             draw=lambda: 0.5,
         )
 

@@ -105,7 +105,13 @@ class Words:
         self.weight = 1.0
 
     async def __call__(
-        self, service: str, texts: Sequence[str], models: frozenset[str] | None, *, subject: str = ""
+        self,
+        service: str,
+        texts: Sequence[str],
+        models: frozenset[str] | None,
+        *,
+        name: str = "",
+        subject: str = "",
     ) -> tuple[Vector, ...]:
         self.asked.append((service, tuple(texts)))
         self.subjects.append(subject)

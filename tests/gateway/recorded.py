@@ -41,6 +41,7 @@ from tests.gateway.doubles import (
     Step,
     snapshot,
     uncounted,
+    unembedded,
     unlearned,
 )
 from tests.gateway.doubles import Held as HeldPlace
@@ -136,7 +137,7 @@ class Log:
         self.snapshot = msgspec.structs.replace(of, rules=Rules(Directory(limits=limits)))
         self.admission = Admission(self.snapshot, who)
         self.recording = Recording(self.kept.append, clock, gateway="gw", worker=3, settings=settings)
-        self.trials = Trials(self.journal, clock, Samples())
+        self.trials = Trials(self.journal, clock, Samples(), unembedded)
         self.door = Gateway(
             snapshots=lambda: self.snapshot,
             traffic=OpenRoad(),

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from penstock.caches.answers import Answers
+from penstock.caches.chain import Chain
+from penstock.caches.embeddings import Embeddings
 from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
 from penstock.core.identity import Principal
@@ -19,11 +22,15 @@ from penstock.gateway.chat import Gateway
 from penstock.gateway.lot import unit_of
 from penstock.gateway.prepare import Preparing
 from penstock.gateway.recall import Recall
+from penstock.gateway.recollection import Recollection
+from penstock.gateway.reply import Reply
 from penstock.gateway.settle import Settling, Summary
 from penstock.gateway.snapshot import Admission, Prices
 from penstock.gateway.trial import Trials
+from penstock.gateway.vectors import Inside
 from penstock.quality.config import FormatSettings, JudgeSettings, ScorerSettings, SimilaritySettings, measure
 from penstock.routing.assignment import chosen, hashed, placed, sampled
+from tests.caches.doubles import Sums
 from tests.gateway.doubles import (
     OWNER,
     NoPrices,
@@ -119,7 +126,8 @@ class Street:
         self.snapshot = msgspec.structs.replace(snapshot(services, engines), prices=prices or NoPrices())
         self.engines = engines
         self.admission = Admission(self.snapshot, who)
-        self.trials = Trials(self.journal, self.clock, self.meter, workers=workers)
+        self.inside = inside(self)
+        self.trials = Trials(self.journal, self.clock, self.meter, self.inside, workers=workers)
         prepare = Preparing()
         self.recall = None if recall is None else recall(self.clock, prepare)
         self.door = Gateway(
@@ -154,6 +162,26 @@ class Street:
 
     def rows(self) -> list[Entry]:
         return [entry for record in self.journal if isinstance(record, Settled) for entry in record.entries]
+
+
+_PLAIN = Terms()
+
+
+def inside(of: Street) -> Inside:
+    """Keeps nothing."""
+    chain = Chain(None, clock=of.clock, meter=Sums())
+    embeddings, answers = Embeddings(chain, clock=of.clock, ttl_s=60), Answers(chain, clock=of.clock)
+
+    async def ask(
+        call: Call,
+        principal: Principal,
+        terms: Terms = _PLAIN,
+        over: Callable[[Summary], None] | None = None,
+        keeping: Recollection | None = None,
+    ) -> Reply:
+        return await of.door.ask(call, principal, terms, over, keeping)
+
+    return Inside(embeddings, answers, ask, lambda: of.snapshot)
 
 
 class OnePrice:

@@ -97,7 +97,7 @@ async def test_when_every_breaker_is_open_that_is_said_with_a_time() -> None:
         await door.chat(call(), door.admit("key"))
     assert shut.value.fault is BREAKER_OPEN
     assert shut.value.retry_after == 4.0
-    assert shut.value.headers == {"x-penstock-attempts": "0"}
+    assert shut.value.headers == {"x-penstock-attempts": "0", "x-penstock-overhead-us": "0"}
 
 
 async def test_when_every_copy_is_throttled_that_is_said_as_the_upstream_would() -> None:
