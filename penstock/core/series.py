@@ -41,11 +41,13 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
     what clients asked for; ``internal`` is what the gateway asked for itself, in no other count.
 
     ``failed`` are those that ended in a fault of ours or of an upstream (status 5xx), ``refused`` those that the
-    caller's own fault or limit ended (4xx), ``left`` those whose client went away. ``codes`` by fault. Tokens are
-    those that engines have counted: upper bounds, which the ledger charges where nobody has, are left out.
-    ``fallbacks``: an attempt at another model than the first won; ``retries``: attempts beyond the first.
-    ``output_s`` is the time in which ``streamed_tokens``, those of streams after their first, were made, for tokens a
-    second. Beside each sketch stands the sum of its values in seconds, for the mean.
+    caller's own fault or limit ended (4xx), ``left`` those whose client went away. ``codes`` by fault, ``caches`` by
+    ``caching.Verdict``: of ``cache_hits`` the answer was there already, of ``cache_misses`` it was made though it
+    might have been. Tokens are those that engines have counted for these requests: upper bounds, which the ledger
+    charges where nobody has, and answers from caches are left out. ``fallbacks``: an attempt at another model than
+    the first won; ``retries``: attempts beyond the first. ``output_s`` is the time in which ``streamed_tokens``,
+    those of streams after their first, were made, for tokens a second. Beside each sketch stands the sum of its
+    values in seconds, for the mean.
     """
 
     at: float
@@ -67,6 +69,7 @@ class SeriesRow(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int = 0
     cache_hits: int = 0
     cache_misses: int = 0
+    caches: dict[str, int] = {}
     duration: Sketch = ()
     first_chunk: Sketch = ()
     between: Sketch = ()

@@ -27,15 +27,16 @@ class RowSum:
     """Rows, or what becomes one, added up. In whatever order, but for the last bits of sums of seconds."""
 
     __slots__ = (
-        "between", "between_s", "cache_hits", "cache_misses", "cached_tokens", "codes", "cost_nano", "duration",
-        "duration_s", "failed", "fallbacks", "first_chunk", "first_chunk_s", "input_tokens", "internal", "left",
-        "output_s", "output_tokens", "overhead", "overhead_s", "queued", "queued_s", "refused", "requests", "retries",
-        "streamed_tokens",
+        "between", "between_s", "cache_hits", "cache_misses", "cached_tokens", "caches", "codes", "cost_nano",
+        "duration", "duration_s", "failed", "fallbacks", "first_chunk", "first_chunk_s", "input_tokens", "internal",
+        "left", "output_s", "output_tokens", "overhead", "overhead_s", "queued", "queued_s", "refused", "requests",
+        "retries", "streamed_tokens",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.requests = self.failed = self.refused = self.left = self.internal = 0
         self.codes: dict[str, int] = {}
+        self.caches: dict[str, int] = {}
         self.input_tokens = self.cached_tokens = self.output_tokens = self.streamed_tokens = 0
         self.output_s = 0.0
         self.cost_nano = self.retries = self.fallbacks = self.cache_hits = self.cache_misses = 0
@@ -55,6 +56,8 @@ class RowSum:
         self.internal += row.internal
         for code, count in row.codes.items():
             self.codes[code] = self.codes.get(code, 0) + count
+        for verdict, count in row.caches.items():
+            self.caches[verdict] = self.caches.get(verdict, 0) + count
         self.input_tokens += row.input_tokens
         self.cached_tokens += row.cached_tokens
         self.output_tokens += row.output_tokens
@@ -88,6 +91,7 @@ class RowSum:
             left=self.left,
             internal=self.internal,
             codes=dict(self.codes),
+            caches=dict(self.caches),
             input_tokens=self.input_tokens,
             cached_tokens=self.cached_tokens,
             output_tokens=self.output_tokens,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from penstock.core.caching import GIVEN
 from penstock.core.requests import RequestRecord
 from penstock.core.series import STEPS, SeriesKey, SeriesRow, Sketch
 from penstock.core.series_sums import RowSum
@@ -18,6 +19,7 @@ KEYS = 2000
 OTHER = "other"
 
 _STEPS_KNOWN = 64
+_MADE = frozenset(("miss", "refresh"))
 _SHOWN = (0.5, 0.95, 0.99)
 
 _Key = tuple[str, str, str, str, str]
@@ -89,8 +91,16 @@ def add_record(sums: RowSum, record: RequestRecord) -> None:
         sums.codes[record.code] = sums.codes.get(record.code, 0) + 1
     duration, first = record.duration_s, record.first_chunk_s
     tokens = record.tokens
-    # An upper bound of what an attempt that broke off may have made would pass for work that was done.
-    if tokens is not None and not record.estimated:
+    verdict = record.cache
+    if verdict:
+        sums.caches[verdict] = sums.caches.get(verdict, 0) + 1
+    if verdict in GIVEN:
+        sums.cache_hits += 1
+    elif verdict in _MADE:
+        sums.cache_misses += 1
+    # An upper bound of what an attempt that broke off may have made would pass for work that was done, and so would
+    # an answer that was there already.
+    if tokens is not None and not record.estimated and verdict not in GIVEN:
         sums.input_tokens += tokens.input
         sums.cached_tokens += tokens.cached_read
         sums.output_tokens += tokens.output
@@ -104,10 +114,6 @@ def add_record(sums: RowSum, record: RequestRecord) -> None:
         sums.retries += len(attempts) - 1
         if record.ending == "complete" and record.model != attempts[0].model:
             sums.fallbacks += 1
-    if record.cache.startswith("hit"):
-        sums.cache_hits += 1
-    elif record.cache.startswith("miss"):
-        sums.cache_misses += 1
     add(sums.duration, duration)
     sums.duration_s += duration
     add(sums.overhead, record.overhead_s)

@@ -29,6 +29,7 @@ class PackedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     floats: list[float]
     codes: dict[str, int]
     sketches: list[Packed]
+    caches: dict[str, int] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,41 +40,47 @@ unpacked = msgspec.msgpack.Decoder(PackedRow).decode
 class Sums:
     """Rows, added up."""
 
-    __slots__ = ("_codes", "_floats", "_ints", "_sketches")
+    __slots__ = ("_caches", "_codes", "_floats", "_ints", "_sketches")
 
     def __init__(self) -> None:
         self._ints = [0] * len(_INTS)
         self._floats = [0.0] * len(_FLOATS)
         self._codes: dict[str, int] = {}
+        self._caches: dict[str, int] = {}
         self._sketches = [Buckets() for _ in SKETCHES]
 
     def add(self, row: SeriesRow | PackedRow) -> None:
         """One that was told, or that was there."""
         if isinstance(row, SeriesRow):
-            self._count(_ints(row), _floats(row), row.codes)
+            self._count(_ints(row), _floats(row), row.codes, row.caches)
             for buckets, sketch in zip(self._sketches, _sketches(row), strict=True):
                 if sketch:
                     buckets.add_pairs(sketch)
             return
-        self._count(row.ints, row.floats, row.codes)
+        self._count(row.ints, row.floats, row.codes, row.caches)
         for buckets, packed in zip(self._sketches, row.sketches, strict=True):
             if packed:
                 buckets.add(packed)
 
-    def _count(self, ints: Iterable[int], floats: Iterable[float], codes: Mapping[str, int]) -> None:
+    def _count(
+        self, ints: Iterable[int], floats: Iterable[float], codes: Mapping[str, int], caches: Mapping[str, int]
+    ) -> None:
         self._ints = list(map(operator.add, self._ints, ints))
         self._floats = list(map(operator.add, self._floats, floats))
         for code, count in codes.items():
             self._codes[code] = self._codes.get(code, 0) + count
+        for verdict, count in caches.items():
+            self._caches[verdict] = self._caches.get(verdict, 0) + count
 
     def pack(self) -> bytes:
         """For ``unpacked``."""
-        return _encode(PackedRow(self._ints, self._floats, self._codes, [each.pack() for each in self._sketches]))
+        sketches = [each.pack() for each in self._sketches]
+        return _encode(PackedRow(self._ints, self._floats, self._codes, sketches, self._caches))
 
     def row(self, at: float, step_s: float, key: SeriesKey) -> SeriesRow:
         """As others have it."""
         sketches = (each.sketch() for each in self._sketches)
-        return _row(at, step_s, key, self._ints, self._floats, self._codes, sketches)
+        return _row(at, step_s, key, self._ints, self._floats, self._codes, self._caches, sketches)
 
 
 def row_of(
@@ -88,12 +95,12 @@ def row_of(
             sums.add(each)
         return sums.row(at, step_s, key)
     (one,) = packed
-    return _row(at, step_s, key, one.ints, one.floats, one.codes, map(sketch_of, one.sketches))
+    return _row(at, step_s, key, one.ints, one.floats, one.codes, one.caches, map(sketch_of, one.sketches))
 
 
 def _without(row: PackedRow, wanted: Collection[Measure]) -> PackedRow:
     some = [each if name in wanted else [] for name, each in zip(SKETCHES, row.sketches, strict=True)]
-    return PackedRow(row.ints, row.floats, row.codes, some)
+    return PackedRow(row.ints, row.floats, row.codes, some, row.caches)
 
 
 def _row(
@@ -103,6 +110,7 @@ def _row(
     ints: Iterable[int],
     floats: Iterable[float],
     codes: dict[str, int],
+    caches: dict[str, int],
     sketches: Iterable[Sketch],
 ) -> SeriesRow:
     return SeriesRow(
@@ -110,6 +118,7 @@ def _row(
         step_s=step_s,
         key=key,
         codes=codes,
+        caches=caches,
         **dict(zip(_INTS, ints, strict=True)),  # type: ignore[arg-type]
         **dict(zip(_FLOATS, floats, strict=True)),  # type: ignore[arg-type]
         **dict(zip(SKETCHES, sketches, strict=True)),  # type: ignore[arg-type]

@@ -43,7 +43,8 @@ def asked(since: float = NOON, until: float = NOON + 3600, step_s: float = 3600.
 FULL = row(
     requests=9, failed=1, refused=2, left=3, internal=4, codes={"rate_limited": 2, "upstream_error": 1},
     input_tokens=5, cached_tokens=6, output_tokens=7, streamed_tokens=8, output_s=0.25, cost_nano=1 << 60, retries=10,
-    fallbacks=11, cache_hits=12, cache_misses=13, duration=((-581, 1), (-3, 2), (574, 6)), first_chunk=((0, 1),),
+    fallbacks=11, cache_hits=12, cache_misses=13, caches={"similar": 12, "miss": 13},
+    duration=((-581, 1), (-3, 2), (574, 6)), first_chunk=((0, 1),),
     between=((5, 70_000), (6, 1)), queued=((-500, 3),), overhead=((-400, 1), (400, 8)), duration_s=1.5,
     first_chunk_s=2.5, between_s=3.5, queued_s=4.5, overhead_s=5.5,
 )  # fmt: skip

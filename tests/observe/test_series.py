@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import pytest
 
+from penstock.core.caching import Verdict
 from penstock.core.requests import AttemptMade, RequestRecord
 from penstock.core.series import SeriesKey, SeriesRow
 from penstock.core.usage import Tokens
@@ -80,11 +82,13 @@ def test_attempts_and_caches() -> None:
         record(attempts=(made(1, "m"), made(2, "m"))),
         record(attempts=(made(1, "a"), made(2, "b"), made(3, "m"))),
         record(attempts=(made(1, "a"), made(2, "m")), ending="failed", status=502),
+        *(record(cache=verdict, tokens=Tokens(input=9)) for verdict in get_args(Verdict)),
         record(cache="hit"),
-        record(cache="miss"),
-        record(cache="bypass"),
     )
-    assert (row.retries, row.fallbacks, row.cache_hits, row.cache_misses) == (4, 1, 1, 1)
+    assert (row.retries, row.fallbacks, row.cache_hits, row.cache_misses) == (4, 1, 6, 2)
+    assert row.caches == {**dict.fromkeys(get_args(Verdict), 1), "hit": 2}
+    # Those that were made: refresh, miss and bypass.
+    assert row.input_tokens == 27
 
 
 def test_what_the_gateway_asked_for_itself_is_in_no_other_count() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 import sqlalchemy as sql
 from hypothesis import given
@@ -17,12 +18,18 @@ from penstock.store.forgetful_series import ForgetfulSeries
 from penstock.store.migrations import migrate
 from penstock.store.observed_tables import FED, SERIES
 from penstock.store.series import SqlSeries
+from penstock.store.series_rows import Sums, unpacked
 from penstock.store.series_tiles import Kept, tiles
 from tests.contracts.series import DAY_S, NOON, SeriesContract, asked, fed, key, row
 from tests.postgres import postgres, postgres_url
 from tests.store.databases import OnPostgresql, OnSqlite
 
 __all__ = ["postgres", "postgres_url"]
+
+
+def test_rows_from_before_there_were_caches_are_read() -> None:
+    *older, _ = msgspec.msgpack.decode(Sums().pack())
+    assert unpacked(msgspec.msgpack.encode(older)).caches == {}
 
 
 class TestForgetful(SeriesContract):

@@ -47,6 +47,7 @@ def point(row: SeriesRow, by: Sequence[Dimension], told: float | None) -> PointV
         fallbacks=row.fallbacks,
         cache_hits=row.cache_hits,
         cache_misses=row.cache_misses,
+        caches=row.caches,
         duration=_quantiles(row.duration, row.duration_s),
         first_chunk=_quantiles(row.first_chunk, row.first_chunk_s),
         between=_quantiles(row.between, row.between_s),

@@ -123,6 +123,7 @@ class PointView(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     cache_hits: int
     cache_misses: int
+    caches: dict[str, int]
     duration: Quantiles | None
     first_chunk: Quantiles | None
     between: Quantiles | None

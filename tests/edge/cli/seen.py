@@ -44,6 +44,7 @@ def point(requests: int = 120, **changes: Any) -> PointView:
         "fallbacks": 0,
         "cache_hits": 0,
         "cache_misses": 0,
+        "caches": {},
         "duration": took if requests else None,
         "first_chunk": Quantiles(count=1, mean=1.0, p50=93.0, p95=180.0, p99=200.0) if requests else None,
         "between": None,

@@ -99,6 +99,7 @@ def point(
         "fallbacks": 12,
         "cache_hits": 0,
         "cache_misses": 0,
+        "caches": {},
         "duration": spread(843.0),
         "first_chunk": spread(212.0),
         "between": spread(14.0),
