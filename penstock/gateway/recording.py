@@ -1,12 +1,14 @@
 """Recording: what is kept of each request that is over, decided and handed on.
 
-Shares are drawn by a hash of the request's id: contents are kept of those whose facts are.
+A request that is over is only laid by; whoever writes makes records of some together, which takes half the time of
+making each while others wait. Shares are drawn by a hash of the request's id: contents are kept of those whose facts
+are.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from penstock.core.chat import Call, Kind
@@ -20,19 +22,22 @@ from penstock.gateway.lease import Lease
 from penstock.gateway.record import record, said
 from penstock.gateway.settle import ENDINGS, Settle, Summary
 from penstock.gateway.snapshot import Admission
-from penstock.gateway.tape import Tape, asked
+from penstock.gateway.tape import Tape, asked, untorn_reply, untorn_request
 from penstock.gateway.tracing import Tracing, traced
 from penstock.gateway.tries import Try
 from penstock.observe.config import ObserveSettings
-from penstock.observe.masking import masked_both
+from penstock.observe.masking import masked_all
+from penstock.observe.spool import Unmade
 
 _log = logging.getLogger("penstock.gateway")
 
 # From the most private to the least.
 _PRIVATE: tuple[ContentPolicy, ...] = ("none", "masked", "sampled", "all")
 
-Put = Callable[[RequestRecord | RequestContent], None]
-"""Takes what is to be kept. Never blocks and never raises."""
+Put = Callable[[RequestRecord | RequestContent | Unmade], None]
+"""Takes what is to be kept, or what it is made of. Never blocks and never raises."""
+
+_FACTS = 1024
 
 
 class Recording:
@@ -60,7 +65,7 @@ class Recording:
         self._keep = requests.keep
         self._content: ContentPolicy = requests.content
         self._content_share = requests.content_share
-        self._found: dict[tuple[str, str, str], ContentPolicy] = {}
+        self._found: dict[tuple[str, str], ContentPolicy] = {}
         self._traces = settings.traces if settings.otlp is not None else None
         self._errors = self._traces is not None and self._traces.errors
 
@@ -108,12 +113,12 @@ class Recording:
         )
 
     def policy(self, request_id: str, service: Service, project: ContentPolicy) -> ContentPolicy:
-        """What is kept of what is said: of the gateway's word, the service's and the project's the most private. For
-        ``sampled`` the lot is drawn: it is ``none`` for those that have not drawn it."""
-        said = (self._content, service.content, project)
+        """What is kept of what is said: as the service says, or the gateway where that says nothing, or the project
+        where it is more private. For ``sampled`` the lot is drawn: it is ``none`` for those that did not draw it."""
+        said = (service.content or self._content, project)
         found = self._found.get(said)
         if found is None:
-            # There are at most as many as three words can be put together.
+            # There are at most as many as two words can be put together.
             found = self._found[said] = next((each for each in _PRIVATE if each in said), "none")
         if found == "sampled" and not _drawn(request_id, self._content_share):
             return "none"
@@ -129,19 +134,13 @@ class Recording:
     ) -> None:
         """The request is over. Never raises."""
         try:
-            self._over(of, trail, summary, error, lease)
+            self._put(_Over(self, of, trail, summary, error, lease))
         except Exception:  # noqa: BLE001 - whoever is closing a reply has more to let go of than this
-            _log.exception("request %s is missing in the log and in the charts", summary.request_id)
+            _missing(summary)
 
-    def _over(
-        self,
-        of: Recorded,
-        trail: Trail,
-        summary: Summary,
-        error: PenstockError | None,
-        lease: Lease | None,
-    ) -> None:
-        keep = self._keep
+    def made(self, over: _Over) -> tuple[RequestRecord, Tape | None]:
+        """The record of a request, and the answer where what was said is kept. From any thread."""
+        of, summary, keep = over.of, over.summary, self._keep
         if summary.ending is not Ending.COMPLETE:
             share = keep.failed
         elif summary.duration_s > keep.slow_s:
@@ -152,39 +151,84 @@ class Recording:
         tape = of.tape if kept else None
         tracing = of.tracing
         sampled = tracing is not None and bool(tracing.span) and tracing.sampled
-        whole = record(
-            trail,
+        facts = record(
+            over.trail,
             summary,
             of.call,
             of.admission,
             gateway=self._gateway,
             worker=self._worker,
-            error=error,
-            lease=lease,
+            error=over.error,
+            lease=over.lease,
             tracing=tracing,
             traced=sampled or (self._errors and tracing is not None and summary.ending is Ending.FAILED),
             purpose="internal" if of.inside else "client",
             content="none" if tape is None else of.content,
             kept=kept,
         )
-        self._put(whole)
-        if tape is not None:
-            mask = of.content == "masked"
-            request, reply = asked(of.call), tape.reply()
-            if mask:
-                request, reply = masked_both(request, reply)
-            self._put(
-                RequestContent(
-                    request_id=whole.request_id,
-                    at=whole.at,
-                    project=whole.project,
-                    service=whole.service,
-                    subject=whole.subject,
-                    masked=mask,
-                    request=request,
-                    reply=reply,
-                )
-            )
+        return facts, tape
+
+
+class _Over:
+    """A request that is over, as it is laid by."""
+
+    __slots__ = ("_recording", "error", "lease", "of", "size", "summary", "trail")
+
+    def __init__(
+        self,
+        recording: Recording,
+        of: Recorded,
+        trail: Trail,
+        summary: Summary,
+        error: PenstockError | None,
+        lease: Lease | None,
+    ) -> None:
+        self._recording = recording
+        self.of = of
+        self.trail = trail
+        self.summary = summary
+        self.error = error
+        self.lease = lease
+        tape = of.tape
+        self.size = _FACTS if tape is None else _FACTS + tape.size + sum(map(len, of.call.fields.values()))
+
+    def together(self, of: Sequence[Unmade]) -> Sequence[RequestRecord | RequestContent]:
+        """As ``Unmade``."""
+        made: list[RequestRecord | RequestContent] = []
+        said: list[tuple[RequestRecord, bytes, bytes]] = []
+        masked: list[tuple[RequestRecord, bytes, bytes]] = []
+        for each in of:
+            assert isinstance(each, _Over)
+            try:
+                facts, tape = each._recording.made(each)
+                if tape is not None:
+                    spoken = (facts, asked(each.of.call), tape.reply())
+                    (masked if facts.content == "masked" else said).append(spoken)
+            except Exception:  # noqa: BLE001 - those that come with it are not at fault
+                _missing(each.summary)
+                continue
+            made.append(facts)
+        texts = masked_all([text for _, *both in masked for text in both])
+        for (facts, _, _), request, reply in zip(masked, texts[::2], texts[1::2], strict=True):
+            said.append((facts, untorn_request(request), untorn_reply(reply)))
+        return made + [_content(*each) for each in said]
+
+
+def _content(facts: RequestRecord, request: bytes, reply: bytes) -> RequestContent:
+    return RequestContent(
+        request_id=facts.request_id,
+        at=facts.at,
+        project=facts.project,
+        service=facts.service,
+        subject=facts.subject,
+        masked=facts.content == "masked",
+        request=request,
+        reply=reply,
+    )
+
+
+def _missing(summary: Summary) -> None:
+    _log.exception("request %s is missing in the log and in the charts", summary.request_id)
 
 
 class Recorded:

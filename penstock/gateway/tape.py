@@ -16,6 +16,9 @@ from penstock.gateway.capture import KEPT_BYTES, Choice, Text, Transcript, witho
 
 # Beyond it what has been laid by is read: the frames around words are longer than the words.
 _LAID_BY = 256 << 10
+TORN = 1024
+"""Characters that are left out at the end of what was cut and is to be masked: half of an address, of a number or of
+a key has no form to be found by."""
 
 _NoText = Annotated[str, msgspec.Meta(max_length=0)] | None
 _NoList = Annotated[list[msgspec.Raw], msgspec.Meta(max_length=0)] | None
@@ -46,24 +49,27 @@ class _Plain(msgspec.Struct, frozen=True, gc=False):
 
 _plain = msgspec.json.Decoder(list[_Plain])
 _encode = msgspec.json.Encoder().encode
+_text = msgspec.json.Decoder(str).decode
+_choices = msgspec.json.Decoder(list[Choice]).decode
 
 
 class Tape:
     """The answer to one request, of its choices ``KEPT_BYTES`` altogether."""
 
-    __slots__ = ("_chunks", "_size", "_transcript")
+    __slots__ = ("_chunks", "_transcript", "size")
 
     def __init__(self) -> None:
         self._transcript: Transcript | None = None
         self._chunks: list[bytes] = []
-        self._size = 0
+        self.size = 0
+        """Bytes of chunks that are laid by."""
 
     def take(self, chunks: Sequence[bytes]) -> None:
         """These go to the client. Never raises."""
         self._chunks += chunks
         for chunk in chunks:
-            self._size += len(chunk)
-        if self._size > _LAID_BY:
+            self.size += len(chunk)
+        if self.size > _LAID_BY:
             self._read()
 
     def through(self, sink: Sink) -> Sink:
@@ -84,7 +90,7 @@ class Tape:
     def _read(self) -> Transcript:
         if self._transcript is None:
             self._transcript = Transcript(whole=True, hashed=False)
-        chunks, self._chunks, self._size = self._chunks, [], 0
+        chunks, self._chunks, self.size = self._chunks, [], 0
         self._transcript.take(chunks)
         return self._transcript
 
@@ -124,3 +130,33 @@ def asked(call: Call) -> bytes:
     if len(data) > KEPT_BYTES:
         return _encode(data[:KEPT_BYTES].decode(errors="ignore"))
     return data
+
+
+def untorn_request(masked: bytes) -> bytes:
+    """What ``asked`` has given, masked, without the end where it was cut."""
+    return _encode(_text(masked)[:-TORN]) if masked.startswith(b'"') else masked
+
+
+def untorn_reply(masked: bytes) -> bytes:
+    """The same of what a tape has given."""
+    # In the words of a text there are no quotation marks without a backslash before them.
+    if b'"cut":true' not in masked:
+        return masked
+    replace = msgspec.structs.replace
+    choices = [
+        replace(
+            each,
+            content=_untorn(each.content),
+            reasoning=_untorn(each.reasoning),
+            refusal=_untorn(each.refusal),
+            tool_calls=tuple(replace(call, arguments=_untorn(call.arguments)) for call in each.tool_calls),
+        )
+        for each in _choices(masked)
+    ]
+    return _encode(choices)
+
+
+def _untorn(text: Text | None) -> Text | None:
+    if text is None or not text.cut or not isinstance(text.text, str):
+        return text
+    return msgspec.structs.replace(text, text=text.text[:-TORN])

@@ -36,8 +36,8 @@ class Requests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     enabled: bool = True
     """Whether there is one. Without it there are no charts, traces or objectives either."""
     content: Content = "none"
-    """Prompts and replies: not at all, all with personal data masked, all of a share of requests, or all. Services
-    and projects may say otherwise; of several words the most private holds."""
+    """Prompts and replies: not at all, all with personal data masked, all of a share of requests, or all. What a
+    service says of its own holds in place of this; a project may only make it more private."""
     content_share: Share = 0.1
     """The share for `sampled`."""
     keep: Kept = Kept()
@@ -229,7 +229,8 @@ class ServiceLog(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What is kept of a service's requests."""
 
     content: Content | None = None
-    """Prompts and replies, as `observe: requests: content:` has it. Default: what that says."""
+    """Prompts and replies: more or less private than `observe: requests: content:` says, in its place. Default:
+    that."""
 
 
 class ObserveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ meets no regular expression.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -35,6 +36,8 @@ _HIDDEN = re.compile(rb"\\u00[2-7]")
 # Of JSON that a text holds, as the arguments of a tool call do.
 _ESCAPE = re.compile(r"(\\[bfnrt]|\\u00[0-7][0-9A-Fa-f])")
 _INLINE = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,[A-Za-z0-9+/=]+\Z")
+# Bytes of texts that are looked at as one: in most there is nothing to find.
+_TOGETHER = 8 << 10
 _UNREADABLE = b'"[UNREADABLE]"'
 
 _string = msgspec.json.Decoder(str)
@@ -61,11 +64,18 @@ def masked(data: bytes) -> bytes:
     return _PARTS.sub(_part, data)
 
 
-def masked_both(one: bytes, other: bytes) -> tuple[bytes, bytes]:
-    """Each as ``masked`` has it, in less time where there is nothing to find in either."""
-    if not _any_signs(b"%b\n%b" % (one, other)):
-        return one, other
-    return masked(one), masked(other)
+def masked_all(texts: Sequence[bytes]) -> Sequence[bytes]:
+    """Each as ``masked`` has it. Of short ones it takes less time than one by one, where there is nothing to find."""
+    found: list[bytes] = []
+    some: list[bytes] = []
+    size = 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size >= _TOGETHER:
+            found += _masked_some(some)
+            some, size = [], 0
+    return found + _masked_some(some)
 
 
 def masked_text(text: str) -> str:
@@ -77,6 +87,10 @@ def masked_text(text: str) -> str:
 
 def _any_signs(data: bytes) -> bool:
     return bool(_signs(data)) or (b"\\" in data and b"\\u00" in data and _HIDDEN.search(data) is not None)
+
+
+def _masked_some(texts: list[bytes]) -> list[bytes]:
+    return list(map(masked, texts)) if _any_signs(b"\n".join(texts)) else texts
 
 
 def _signs(data: bytes) -> _Signs | None:

@@ -12,7 +12,7 @@ from zlib import crc32
 import msgspec
 
 from penstock.core.requests import Beat, LogRecord, RequestContent, RequestRecord
-from penstock.observe.spool import HEADER, SUFFIX
+from penstock.observe.spool import HEADER, MANY, SUFFIX
 
 PLACES = "places"
 """The file, in the same folder, that says how far everything is done."""
@@ -24,6 +24,7 @@ _TAGS = (b"\xa7request", b"\xa7content", b"\xa4beat")
 
 _log = logging.getLogger(__name__)
 _decode = msgspec.msgpack.Decoder(LogRecord).decode
+_decode_many = msgspec.msgpack.Decoder(list[RequestRecord | RequestContent]).decode
 
 
 class Spot(msgspec.Struct, frozen=True, array_like=True):
@@ -208,7 +209,7 @@ class SpoolReader:
 
     def _parse(self, chunk: bytes, found: _Found, most: int) -> tuple[int, bool]:
         """How much of the chunk was read; whether what follows is, or may yet become, a frame."""
-        at, size, header, unpack = 0, len(chunk), HEADER.size, HEADER.unpack_from
+        at, size, header, unpack, view = 0, len(chunk), HEADER.size, HEADER.unpack_from, memoryview(chunk)
         while len(found.records) < most and size - at >= header:
             length, checksum = unpack(chunk, at)
             begin, end = at + header, at + header + length
@@ -217,11 +218,14 @@ class SpoolReader:
                 return at, False
             if end > size:
                 break
-            payload = chunk[begin:end]
+            payload = view[begin:end]
             if crc32(payload) != checksum:
                 return at, False
             at = end
             try:
+                if payload[0] == MANY[0]:
+                    found.records += _decode_many(payload[1:])
+                    continue
                 record = _decode(payload)
             except msgspec.MsgspecError:
                 self.skipped += 1
@@ -269,8 +273,9 @@ def _good_frame(data: bytes) -> int | None:
     for tag in _TAGS:
         at = data.find(tag)
         while at >= 0:
-            # A record is an array with its tag first: of at most 15 members, or with their count in two bytes.
-            found.update((at - 1 - HEADER.size, at - 3 - HEADER.size))
+            # A record is an array with its tag first, of at most 15 members, or with their count in two bytes; many
+            # are such an array behind a byte that says so.
+            found.update(at - before - HEADER.size for before in (1, 3, 5, 7))
             at = data.find(tag, at + 1)
     for begin in sorted(each for each in found if each >= 0):
         length, checksum = HEADER.unpack_from(data, begin)

@@ -30,6 +30,7 @@ from penstock.gateway.settle import Settling
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.trial import Trials
 from penstock.observe.config import ObserveSettings, Otlp, Requests, Traces
+from penstock.observe.spool import Put, made
 from tests.gateway.doubles import (
     OWNER,
     OpenPlaces,
@@ -136,7 +137,7 @@ class Log:
         of = snapshot(services or [Service("chat", tuple(engines))], engines, copies=1)
         self.snapshot = msgspec.structs.replace(of, rules=Rules(Directory(limits=limits)))
         self.admission = Admission(self.snapshot, who)
-        self.recording = Recording(self.kept.append, clock, gateway="gw", worker=3, settings=settings)
+        self.recording = Recording(self._put, clock, gateway="gw", worker=3, settings=settings)
         self.trials = Trials(self.journal, clock, Samples(), unembedded)
         self.door = Gateway(
             snapshots=lambda: self.snapshot,
@@ -152,6 +153,9 @@ class Log:
             recording=self.recording,
             draw=lambda: 0.5,
         )
+
+    def _put(self, what: Put) -> None:
+        self.kept += made([what])
 
     async def ask(self, call: Call | None = None, terms: Terms | None = None, most: int = 1000) -> list[bytes]:
         """What the client got, who reads ``most`` times and leaves then."""

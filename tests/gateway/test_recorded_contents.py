@@ -10,7 +10,7 @@ import pytest
 from penstock.core.chat import Kind
 from penstock.core.policy import History, Policy
 from penstock.core.serving import Service
-from penstock.gateway.capture import Transcript
+from penstock.gateway.capture import KEPT_BYTES, Transcript
 from penstock.gateway.inside import inner
 from penstock.gateway.tape import Tape
 from tests.gateway.doubles import ROLE, USAGE, piece
@@ -65,17 +65,22 @@ async def test_a_share_is_drawn_by_the_id_and_is_that_share() -> None:
     ("gateway", "service", "project", "kept"),
     [
         ("none", "", "", "none"),
-        ("none", "all", "all", "none"),
+        ("none", "", "all", "none"),
+        ("none", "all", "", "all"),
+        ("none", "all", "all", "all"),
+        ("none", "all", "masked", "masked"),
         ("all", "", "", "all"),
         ("all", "masked", "", "masked"),
         ("all", "masked", "all", "masked"),
+        ("all", "none", "all", "none"),
         ("all", "", "none", "none"),
-        ("masked", "all", "", "masked"),
+        ("masked", "all", "", "all"),
+        ("masked", "all", "sampled", "sampled"),
         ("sampled", "all", "masked", "masked"),
         ("sampled", "", "", "sampled"),
     ],
 )
-async def test_of_several_policies_the_most_private_holds(
+async def test_a_service_has_its_own_word_and_a_project_may_make_it_more_private(
     gateway: str, service: str, project: str, kept: str
 ) -> None:
     clock = Turned()
@@ -112,6 +117,26 @@ async def test_what_is_said_piece_by_piece_is_masked_as_a_whole_and_a_key_of_our
     log = Log(clock, {"main": SlowEngine(clock, steps)}, settings=EVERYTHING)
     await log.ask(asked(f"my key is {key}"))
     assert key.encode() not in log.contents[0].request
+
+
+@pytest.mark.parametrize("before", range(0, 25, 4))
+@pytest.mark.parametrize("said", ["jane.doe@example.com", "4111 1111 1111 1111", "pk-ab12-" + "x" * 32])
+async def test_what_is_cut_leaves_no_half_of_what_would_be_masked(said: str, before: int) -> None:
+    clock = Turned()
+    words = "well " * 60_000
+    request_room = KEPT_BYTES - before - len('{"model":"chat","messages":[{"role": "user", "content": "')
+    prompt = f"{words[:request_room]} {said} {words}"
+    answer = f"{words[: KEPT_BYTES - before]} {said} {words}"
+    engine = SlowEngine(clock, [[ROLE], [piece(answer[:70_000]), piece(answer[70_000:])], [piece(finish="stop")]])
+    log = Log(clock, {"main": engine}, settings=observing(content="masked"))
+    await log.ask(asked(prompt))
+    request, reply = log.said()
+    kept = reply[0]["content"]["text"]
+    assert KEPT_BYTES - 3000 < len(request) < KEPT_BYTES
+    assert KEPT_BYTES - 3000 < len(kept) < KEPT_BYTES
+    assert reply[0]["content"]["cut"]
+    for text in (request.partition('"content"')[2], kept):
+        assert not set(text) & set("jxp@0123456789")
 
 
 async def test_the_request_is_kept_as_the_client_sent_it_and_a_long_one_by_its_beginning() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.observe.masking import masked, masked_both, masked_text
+from penstock.observe.masking import masked, masked_all, masked_text
 from penstock.observe.masking_numbers import luhn
 
 FOUND = [
@@ -110,10 +110,11 @@ def test_what_stands_behind_an_escape_of_json_in_a_text_is_found(escape: str, fo
     assert masked_text(f'{{"a": "line{escape}{found}"}}') == f'{{"a": "line{escape}{wanted}"}}'
 
 
-@pytest.mark.parametrize("one", [b'"plain"', b'"jane@example.com"'])
-@pytest.mark.parametrize("other", [b'["sunny"]', b'["+49 171 2345678"]'])
-def test_two_at_once_are_masked_as_each_by_itself(one: bytes, other: bytes) -> None:
-    assert masked_both(one, other) == (masked(one), masked(other))
+@given(
+    st.lists(st.sampled_from([b'"plain"', b'"jane@example.com"', b'["+49 171 2345678"]', b'"%b"' % (b"w" * 5000)]))
+)
+def test_many_at_once_are_masked_as_each_by_itself(texts: list[bytes]) -> None:
+    assert list(masked_all(texts)) == [masked(text) for text in texts]
 
 
 def test_a_number_that_is_a_card_becomes_a_string() -> None:

@@ -8,31 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from zlib import crc32
 
-import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from penstock.core.requests import Beat, RequestContent, RequestRecord
-from penstock.observe.spool import HEADER, LAG_S, LASTS_S, Spool, segment_name
-from penstock.observe.spool_reader import PLACES, Batch, SpoolReader
-
-ALL = 100_000
-
-
-def record(number: int, worker: int = 0, message: str = "") -> RequestRecord:
-    return RequestRecord(request_id=f"r{number}", at=float(number), gateway="g", worker=worker, message=message)
-
-
-def content(number: int, size: int) -> RequestContent:
-    return RequestContent(
-        request_id=f"r{number}", at=float(number), project="p", service="s", request=b'"%s"' % (b"x" * size)
-    )
+from penstock.observe.spool import LAG_S, LASTS_S, Spool, Unmade
+from penstock.observe.spool_reader import SpoolReader
+from tests.observe.spools import ALL, content, names, record, until
 
 
 @pytest.fixture
@@ -46,33 +30,6 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Spool]]:
     yield open_
     for each in made:
         each.close()
-
-
-def until(true: Callable[[], bool], within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    pause = threading.Event()
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        pause.wait(0.01)
-
-
-def names(batch: Batch) -> list[str]:
-    return [each.request_id for each in batch.records]
-
-
-def frames(*records: RequestRecord | RequestContent | Beat) -> bytes:
-    found = b""
-    for each in records:
-        payload = msgspec.msgpack.encode(each)
-        found += HEADER.pack(len(payload), crc32(payload)) + payload
-    return found
-
-
-def laid(folder: Path, data: bytes, owner: str = "w1", number: int = 1) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / segment_name(owner, number)
-    path.write_bytes(data)
-    return path
 
 
 def test_what_is_put_is_read_while_the_writer_lives(opened: Callable[..., Spool], tmp_path: Path) -> None:
@@ -117,17 +74,29 @@ def test_a_beat_comes_though_nothing_is_put(opened: Callable[..., Spool], tmp_pa
     until(lambda: reader.read(ALL, {"w1"}).beats.get("w1") == Beat(70.0 - LAG_S))
 
 
-def test_what_is_done_is_not_read_again_by_the_next_reader(opened: Callable[..., Spool], tmp_path: Path) -> None:
+class Waiting:
+    """Records that are made when they are written."""
+
+    size = 100
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def together(self, of: Sequence[Unmade]) -> Sequence[RequestRecord]:
+        assert of[0] is self
+        assert threading.current_thread() is not threading.main_thread()
+        return [record(each.number) for each in of if isinstance(each, Waiting)]
+
+
+def test_what_is_not_made_yet_is_made_by_the_thread_and_keeps_its_place(
+    opened: Callable[..., Spool], tmp_path: Path
+) -> None:
     spool = opened()
-    for number in range(10):
-        spool.put(record(number))
+    for number in range(500):
+        spool.put(record(number) if number % 7 == 3 else Waiting(number))
     spool.close()
-    reader = SpoolReader(tmp_path / "spool")
-    reader.done(reader.read(4, {"w1"}))
-    assert names(reader.read(3, {"w1"})) == ["r4", "r5", "r6"]
-    assert names(SpoolReader(tmp_path / "spool").read(ALL, {"w1"})) == [f"r{number}" for number in range(4, 10)]
-    reader.again()
-    assert names(reader.read(ALL, {"w1"})) == [f"r{number}" for number in range(4, 10)]
+    found = SpoolReader(tmp_path / "spool").read(ALL, ())
+    assert names(found) == [f"r{number}" for number in range(500)]
 
 
 def test_segments_that_are_done_are_deleted_while_the_writer_goes_on(
@@ -169,88 +138,6 @@ def test_what_was_read_does_not_lie_about_while_nothing_more_comes(
     until(lambda: not left())
 
 
-@settings(max_examples=60, deadline=None)
-@given(cut=st.integers(0, 10_000), tail=st.binary(max_size=40))
-def test_of_a_torn_end_the_whole_frames_are_read(
-    cut: int, tail: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    said: list[RequestRecord | RequestContent | Beat] = [
-        record(1),
-        content(1, 50),
-        record(2),
-        Beat(3.0, 1),
-        record(3),
-    ]
-    whole = [len(frames(*said[:count])) for count in range(len(said) + 1)]
-    data = frames(*said)
-    cut = min(cut, len(data))
-    folder = tmp_path_factory.mktemp("torn")
-    laid(folder, data[:cut] + (tail if cut == len(data) else b""))
-    reader = SpoolReader(folder)
-    batch = reader.read(ALL, ())
-    count = max(count for count, size in enumerate(whole) if size <= cut)
-    assert list(batch.records) == [each for each in said[:count] if not isinstance(each, Beat)]
-    assert batch.ended == {"w1"}
-    assert reader.damaged == 0
-    reader.done(batch)
-    assert not list(folder.glob("*.spool"))
-
-
-def test_a_torn_end_of_a_living_writer_is_waited_for(tmp_path: Path) -> None:
-    data = frames(record(1), record(2))
-    path = laid(tmp_path, data[:-5])
-    reader = SpoolReader(tmp_path)
-    assert names(reader.read(ALL, {"w1"})) == ["r1"]
-    assert names(reader.read(ALL, {"w1"})) == []
-    path.write_bytes(data)
-    assert names(reader.read(ALL, {"w1"})) == ["r2"]
-    assert reader.damaged == 0
-
-
-@pytest.mark.parametrize("alive", [True, False])
-def test_damage_is_passed_over_and_counted(tmp_path: Path, alive: bool) -> None:
-    data = bytearray(frames(*(record(number) for number in range(6))))
-    at = len(frames(record(0), record(1))) + 40
-    data[at] ^= 0xFF
-    laid(tmp_path, bytes(data))
-    reader = SpoolReader(tmp_path)
-    assert names(reader.read(ALL, {"w1"} if alive else ())) == ["r0", "r1", "r3", "r4", "r5"]
-    assert reader.damaged == 1
-
-
-def test_the_end_of_a_segment_that_has_a_successor_is_damage(tmp_path: Path) -> None:
-    laid(tmp_path, frames(record(1), record(2))[:-3], number=1)
-    laid(tmp_path, frames(record(3)), number=2)
-    reader = SpoolReader(tmp_path)
-    assert names(reader.read(ALL, {"w1"})) == ["r1", "r3"]
-    assert reader.damaged == 1
-
-
-def test_a_record_of_another_version_is_skipped(tmp_path: Path) -> None:
-    payload = msgspec.msgpack.encode(["novelty", 1])
-    strange = HEADER.pack(len(payload), crc32(payload)) + payload
-    laid(tmp_path, frames(record(1)) + strange + frames(record(2)))
-    reader = SpoolReader(tmp_path)
-    assert names(reader.read(ALL, {"w1"})) == ["r1", "r2"]
-    assert (reader.skipped, reader.damaged) == (1, 0)
-
-
-def test_owners_share_a_batch(tmp_path: Path) -> None:
-    for owner in ("a", "b"):
-        laid(tmp_path, frames(*(record(number, worker=ord(owner)) for number in range(50))), owner)
-    batch = SpoolReader(tmp_path).read(20, {"a", "b"})
-    assert [sum(each.worker == ord(owner) for each in batch.records) for owner in "ab"] == [10, 10]  # type: ignore[union-attr]
-
-
-def test_a_file_of_places_that_cannot_be_read_is_said_and_does_not_stop_it(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    laid(tmp_path, frames(record(1)))
-    (tmp_path / PLACES).write_bytes(b"{")
-    assert names(SpoolReader(tmp_path).read(ALL, ())) == ["r1"]
-    assert "counted twice" in caplog.text
-
-
 def test_beyond_the_limit_records_are_shed_counted_and_said_until_they_are_read(
     opened: Callable[..., Spool], tmp_path: Path
 ) -> None:
@@ -261,7 +148,7 @@ def test_beyond_the_limit_records_are_shed_counted_and_said_until_they_are_read(
         for _ in range(20):
             spool.put(content(put, 4000))
             put += 1
-        until(lambda: not spool._frames)
+        until(lambda: not spool._waiting)
     folder = tmp_path / "spool"
     assert sum(path.stat().st_size for path in folder.glob("*.spool")) <= 1 << 20
     until(lambda: bool(said))
@@ -332,8 +219,9 @@ def test_a_folder_that_cannot_be_made_fails_nobody(tmp_path: Path) -> None:
 
 def test_what_cannot_be_encoded_is_shed(opened: Callable[..., Spool]) -> None:
     spool = opened(say=lambda _: None)
-    spool.put(record(1, message="\ud800"))
-    assert spool.shed == 1
+    for each in (record(1), record(2, message="\ud800"), record(3)):
+        spool.put(each)
+    until(lambda: spool.shed == 1)
 
 
 def test_a_folder_that_somebody_clears_is_made_anew(opened: Callable[..., Spool], tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import json
 import pytest
 
 from penstock.core.clock import SystemClock
-from penstock.core.requests import RequestContent, RequestRecord
+from penstock.core.requests import RequestRecord
 from penstock.gateway.chat import Gateway
 from penstock.gateway.recording import Recording
 from penstock.observe.config import ObserveSettings
+from penstock.observe.spool import Put, made
 from tests.edge.http.serving import Engine, request, site, until, usual
 from tests.edge.http.websocket_serving import asked, frame, socket_site
 
@@ -22,7 +23,8 @@ CHAT = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
 def recording(gateway: Gateway) -> list[RequestRecord]:
     kept: list[RequestRecord] = []
 
-    def put(record: RequestRecord | RequestContent) -> None:
+    def put(what: Put) -> None:
+        (record,) = made([what])
         assert isinstance(record, RequestRecord)
         kept.append(record)
 
