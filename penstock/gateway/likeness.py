@@ -6,10 +6,8 @@ becomes of it is told: every ticket of a desk is answered exactly once, but for 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -17,42 +15,21 @@ from penstock.caches.answers import packed, unpacked
 from penstock.core.caching import CacheKey, DeskScope, Entry, Learnt, Seek, Sought, Taught, subject_digest
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
-from penstock.core.errors import PenstockError
-from penstock.core.metrics import Meter, Sample
+from penstock.core.metrics import Meter
 from penstock.core.serving import Service
-from penstock.gateway import likeness_metrics as metrics
 from penstock.gateway.backlog import Backlog
 from penstock.gateway.inside import Ask, Embed
 from penstock.gateway.likeness_audits import Auditing, Subject
-from penstock.gateway.likeness_checks import compact, text_of, unit
-from penstock.gateway.likeness_question import Question, question, space, within
+from penstock.gateway.likeness_checks import compact, text_of
+from penstock.gateway.likeness_question import Question, question
+from penstock.gateway.likeness_seeking import Desks, Seeking
 from penstock.gateway.recall import caller_of
-from penstock.gateway.record import subject
 from penstock.gateway.snapshot import Admission
-
-_log = logging.getLogger("penstock.gateway")
-
-WITHIN_S: Final = 2.0
-"""How long a request waits to know; then it is a miss that no desk has counted, or will hear of."""
-
 
 # Answers that were made and are to be taught, once their clients have them.
 _TAUGHT_WAITING: Final = 1024
 _TAUGHT_BYTES: Final = 32 << 20
 _TAUGHT_WITHIN_S: Final = 10.0
-
-
-class Desks(Protocol):
-    """The desks of all scopes, which the supervisor has."""
-
-    async def seek(self, ask: Seek) -> Sought:
-        """Counts the request and decides. Raises ``PenstockError`` when the supervisor cannot say."""
-
-    def learn(self, what: Learnt) -> None:
-        """Never waits and never raises."""
-
-    def keep(self, what: Taught) -> None:
-        """The same."""
 
 
 class Likenesses:
@@ -71,15 +48,12 @@ class Likenesses:
         workers: int = 1,
     ) -> None:
         self._desks = desks
-        self._embed = embed
         self._clock = clock
-        self._meter = meter
         self._invalid = invalid
         self._teaching = Backlog(at_once=1, waiting=_TAUGHT_WAITING, size=_TAUGHT_BYTES, within_s=_TAUGHT_WITHIN_S)
         self._auditing = Auditing(embed, ask, clock, meter, workers)
+        self._seeking = Seeking(desks, embed, clock, meter)
         self._open: dict[str, None] = {}
-        self._late: set[asyncio.Task[Sought]] = set()
-        self._failing: set[tuple[str, str]] = set()
 
     def past(self, call: Call, service: Service, sent: Call) -> str:
         """Why the prepared call, which a client sent as ``sent``, is not compared with others, one word; empty: it
@@ -91,7 +65,7 @@ class Likenesses:
         self, call: Call, service: Service, admission: Admission, release: str, key: CacheKey, sent: Call
     ) -> Near | None:
         """What is known of the question nearest to the prepared call, as ``release`` answers it. None: it is not
-        compared with others, or nobody can tell. Waits for ``WITHIN_S`` at most, and never raises for want of an
+        compared with others, or nobody can tell. Waits as ``Seeking`` does, and never raises for want of an
         answer."""
         found = question(call, sent, service)
         policy = service.policy.cache
@@ -102,14 +76,9 @@ class Likenesses:
         scope = DeskScope(
             admission.principal.project, service.name, subject_digest(caller) if policy.per_caller else ""
         )
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                ask = await self._asking(of, found, scope, release)
-                sought = None if ask is None else await self._sought(of, ask)
-        except TimeoutError:
-            self._unsought(service, "late", f"took longer than {WITHIN_S:g} s")
-            return None
-        return None if ask is None or sought is None else self._near(of, ask, sought, release)
+        may_hit = self._auditing.able(service, policy.semantic, sent, admission.snapshot)
+        told = await self._seeking(of, found, scope, release, may_hit)
+        return None if told is None else self._near(of, told.ask, told.sought, release)
 
     async def idle(self) -> None:
         """Returns once nothing is left to teach and to compare."""
@@ -118,11 +87,7 @@ class Likenesses:
 
     async def aclose(self) -> None:
         """Breaks off what is under way. Of all that is open the desks hear that nobody will know."""
-        late = tuple(self._late)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        await self._seeking.aclose()
         await self._teaching.aclose()
         await self._auditing.aclose()
         for ticket in tuple(self._open):
@@ -135,53 +100,6 @@ class Likenesses:
             self._desks.learn(Learnt(ticket, same))
 
     # -- asking ------------------------------------------------------------------------------------------------------
-
-    async def _asking(self, of: Subject, asked: Question, scope: DeskScope, release: str) -> Seek | None:
-        service, semantic, snapshot = of.service, of.semantic, of.admission.snapshot
-        try:
-            embedded = space(semantic.embedder, snapshot)
-            (vector,) = await self._embed(
-                semantic.embedder, [asked.text], None, subject=subject_digest(subject(of.sent))
-            )
-        except PenstockError as error:
-            self._unsought(service, "embedding", error.message)
-            return None
-        floats = unit(vector)
-        if floats is None:
-            self._unsought(service, "embedding", f"the service '{semantic.embedder}' gave a vector of no length")
-            return None
-        return Seek(
-            scope=scope,
-            release=release,
-            semantic=semantic,
-            request_id=of.sent.request_id,
-            text=asked.text,
-            rest=within(asked.rest, embedded),
-            vector=floats,
-            may_hit=self._auditing.able(service, semantic, of.sent, snapshot),
-        )
-
-    async def _sought(self, of: Subject, ask: Seek) -> Sought | None:
-        asking = asyncio.ensure_future(self._desks.seek(ask))
-        try:
-            sought = await asyncio.shield(asking)
-        except PenstockError as error:
-            self._unsought(of.service, "desk", error.message)
-            return None
-        except asyncio.CancelledError:
-            # The desk may have counted it by now: it is to hear that nothing came of it.
-            self._late.add(asking)
-            asking.add_done_callback(self._came_late)
-            raise
-        self._failing.difference_update({(of.service.name, why) for why in ("embedding", "desk", "late")})
-        return sought
-
-    def _came_late(self, asking: asyncio.Task[Sought]) -> None:
-        self._late.discard(asking)
-        if asking.cancelled() or asking.exception() is not None:
-            return
-        if ticket := asking.result().ticket:
-            self._desks.learn(Learnt(ticket, None))
 
     def _near(self, of: Subject, ask: Seek, sought: Sought, release: str) -> Near:
         if sought.ticket:
@@ -233,16 +151,6 @@ class Likenesses:
             self.tell(ticket, None)
         else:
             self._auditing.compare(of, made, near.nearest, lambda same: self.tell(ticket, same))
-
-    def _unsought(self, service: Service, reason: str, said: str) -> None:
-        self._meter.record(Sample(metrics.UNSOUGHT, 1.0, (service.name, reason)))
-        if (service.name, reason) not in self._failing:
-            self._failing.add((service.name, reason))
-            _log.warning(
-                "the semantic cache of '%s' is not asked, and may not be for the requests that follow: %s",
-                service.name,
-                said,
-            )
 
 
 class Near:

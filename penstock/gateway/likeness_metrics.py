@@ -19,7 +19,7 @@ COMPARISONS = Counter(
 UNSOUGHT = Counter(
     "penstock_cache_unsought",
     "Questions for which no near one could be looked for: embedding, as the text was not embedded; desk, as the "
-    "supervisor did not say; late, as it took too long.",
+    "supervisor did not say; late, as it took too long; resting, as nobody was asked for a moment after that.",
     ("service", "reason"),
 )
 AUDIT_TOKENS = Counter(

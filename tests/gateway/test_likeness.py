@@ -17,7 +17,7 @@ from penstock.core.caching import Agreement, CachePolicy, DeskScope, Entry, Sema
 from penstock.core.errors import PenstockError
 from penstock.core.policy import Policy
 from penstock.core.serving import Service
-from penstock.gateway import likeness
+from penstock.gateway import likeness_seeking
 from penstock.gateway.likeness import Near
 from tests.gateway.doubles import OWNER, ScriptedEngine, piece
 from tests.gateway.likening import DIMENSIONS, HIT, MISS, RELEASE, UNAUDITED, Likening, asking, entry, sought
@@ -107,16 +107,30 @@ async def test_nor_by_a_vector_of_no_direction() -> None:
     assert here.desks.asked == []
 
 
-async def test_nor_when_the_supervisor_does_not_say() -> None:
+async def test_nor_when_the_supervisor_does_not_say_who_is_then_left_alone_for_a_moment() -> None:
     here = Likening(PenstockError(errors.INTERNAL, "away"))
-    assert await here.seek() is None
-    assert await here.seek() is None
-    assert here.street.meter.total("penstock_cache_unsought", "desk") == 2
+    for _ in range(10):
+        assert await here.seek() is None
+    assert here.street.meter.total("penstock_cache_unsought", "desk") == len(here.desks.asked) == 3
+    assert here.street.meter.total("penstock_cache_unsought", "resting") == 7
+    here.desks.says = MISS
+    here.street.clock.time += 1.0
+    for _ in range(10):
+        assert await here.seek() is not None
+
+
+async def test_a_text_that_cannot_be_embedded_is_no_reason_to_rest() -> None:
+    here = Likening(MISS)
+    here.words.fails = PenstockError(errors.CONTEXT_LENGTH_EXCEEDED, "too long")
+    for _ in range(10):
+        assert await here.seek() is None
+    here.words.fails = None
+    assert await here.seek() is not None
 
 
 @pytest.mark.parametrize("gone", [False, True])
 async def test_what_a_desk_says_too_late_is_answered_too(gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likeness, "WITHIN_S", 10.0 if gone else 0.01)
+    monkeypatch.setattr(likeness_seeking, "WITHIN_S", 10.0 if gone else 0.01)
     here = Likening(HIT)
     here.desks.hold = asyncio.Event()
     asked = asyncio.create_task(here.seek())
