@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     observed,
     prefix,
+    replay,
     request_log,
     rollouts,
     semantic,
@@ -34,6 +35,7 @@ _BY_ITSELF = (
     "client",
     "json",
     "prefix",
+    "replay",
     "request-log",
     "rollouts",
     "semantic",
@@ -64,6 +66,8 @@ def main() -> None:
             json_layer.main()
         case "servers":
             servers.main()
+        case "replay":
+            replay.main(asked)
         case "request-log":
             request_log.main(asked)
         case "prefix":
@@ -125,6 +129,7 @@ def _parsed() -> argparse.Namespace:
     semantic_index.parse(
         commands.add_parser("semantic-index", help="desks with a million entries: time, size and recall")
     )
+    replay.parse(commands.add_parser("replay", help="pairs of questions as traffic: what caches save, audits paid"))
     commands.add_parser("json", help="JSON libraries at what the gateway does with it")
     commands.add_parser("servers", help="HTTP servers by themselves: ours, uvicorn, hypercorn, granian")
     commands.add_parser("batching", help="tokens per second of llama.cpp at 1 client and at 8")

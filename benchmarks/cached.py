@@ -44,7 +44,7 @@ from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
 from penstock.routing.traffic import Traffic
 from penstock.store.journal import Journal
-from tests.gateway.doubles import ScriptedEngine
+from tests.gateway.doubles import ScriptedEngine, unembedded
 
 ROUNDS = 11
 REQUESTS = 3_000
@@ -88,7 +88,7 @@ def _gateway(snapshot: Snapshot, recall: Recall, prepare: Preparing, journal: Jo
         learn=_unlearned,
         clock=clock,
         prepare=prepare,
-        trials=Trials(journal, clock, meter),
+        trials=Trials(journal, clock, meter, unembedded),
         recall=recall,
     )
 
