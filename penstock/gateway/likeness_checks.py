@@ -48,8 +48,8 @@ async def same(check: Agreement, of: Compared, embed: Embed, ask: Ask, spent: Sp
         texts = [each.strip()[: agreement.MOST_SHOWN] for each in (of.first, of.second)]
         if not all(texts):
             return False
-        (first,) = await embed(of.embedder, texts[:1], None, subject=of.subjects[0])
-        (second,) = await embed(of.embedder, texts[1:], None, subject=of.subjects[1])
+        (first,) = await embed(of.embedder, texts[:1], None, name=f"{of.name}:made", subject=of.subjects[0])
+        (second,) = await embed(of.embedder, texts[1:], None, name=f"{of.name}:kept", subject=of.subjects[1])
         return cosine(first.values(), second.values()) >= check.at_least
     return await _judged(check.judge or "", of, ask, spent)
 

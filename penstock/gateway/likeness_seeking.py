@@ -106,7 +106,8 @@ class Seeking:
         semantic = of.semantic
         embedded = space(semantic.embedder, of.admission.snapshot)
         who = subject_digest(subject(of.sent))
-        (vector,) = await self._embed(semantic.embedder, [asked.text], None, subject=who)
+        name = f"{of.sent.request_id}:like"
+        (vector,) = await self._embed(semantic.embedder, [asked.text], None, name=name, subject=who)
         floats = unit(vector)
         if floats is None:
             raise PenstockError(

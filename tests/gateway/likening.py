@@ -101,6 +101,7 @@ class Words:
     def __init__(self) -> None:
         self.asked: list[tuple[str, tuple[str, ...]]] = []
         self.fails: PenstockError | None = None
+        self.names: list[str] = []
         self.subjects: list[str] = []
         self.weight = 1.0
 
@@ -114,6 +115,7 @@ class Words:
         subject: str = "",
     ) -> tuple[Vector, ...]:
         self.asked.append((service, tuple(texts)))
+        self.names.append(name)
         self.subjects.append(subject)
         if self.fails is not None:
             raise self.fails

@@ -242,6 +242,7 @@ async def test_similar_answers_are_the_same_by_their_embeddings(answer: str, sam
     (await here.near()).made(entry(answer))
     await here.rest()
     assert here.words.asked[1:] == [("embed", (answer,)), ("embed", ("Canberra",))]
+    assert here.words.names == ["req-1:like", "req-1:near:made", "req-1:near:kept"]
     assert here.learnt() == [("t-1", same)]
 
 
