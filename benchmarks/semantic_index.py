@@ -26,13 +26,15 @@ from numpy.typing import NDArray
 from benchmarks import machine
 from penstock.caches.answers import packed
 from penstock.caches.semantic.index_usearch import UsearchIndex
-from penstock.control.semantic.desks import Bounds, Desks
+from penstock.control.semantic.desks import Desks
+from penstock.control.semantic.open_scopes import Bounds
 from penstock.core.caching import DeskScope, Entry, Learnt, Seek, Semantic, Taught
 from penstock.core.chat import Kind
 from penstock.core.clock import SystemClock
 
 WIDE = 384
 _BATCH = 10_000
+_TOGETHER = 250
 _SCOPE = DeskScope("p", "chat")
 _SEMANTIC = Semantic(max_error=0.05)
 _LABELS = 1_200
@@ -129,8 +131,9 @@ async def _filled(desks: Desks, made: _Made) -> None:
     now = time.time()
     await desks.seek("w", _seek(0, made.questions(1)[0]))
     for first, vectors in made.batches():
-        for number, vector in enumerate(vectors, first):
-            await desks.keep(_taught(number, vector, now))
+        for at in range(0, len(vectors), _TOGETHER):
+            part = enumerate(vectors[at : at + _TOGETHER], first + at)
+            await asyncio.gather(*(desks.keep(_taught(number, vector, now)) for number, vector in part))
         await desks.tick()
 
 

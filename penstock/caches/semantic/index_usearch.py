@@ -12,8 +12,8 @@ from usearch.index import Index as Graph
 from penstock.caches.semantic.nearest import Vector
 
 CONNECTIVITY: Final = 16
-EXPANSION_ADD: Final = 64
-EXPANSION_SEARCH: Final = 64
+EXPANSION_ADD: Final = 128
+EXPANSION_SEARCH: Final = 128
 
 
 class UsearchIndex:

@@ -89,15 +89,15 @@ class Files:
         return [each for epoch_ in self.epochs() if epoch_ >= epoch for each in hit_log.read(self.hits(epoch_))]
 
 
-def prune(folder: Path, living: Iterable[DeskScope], most: int = MOST_SCOPES) -> None:
-    """Removes the files of those that were written longest ago, as far as there are more than ``most``; not of the
-    ``living``. Raises ``OSError``."""
+def prune(folder: Path, using: Iterable[Path], most: int = MOST_SCOPES) -> None:
+    """Removes the files of those that were written longest ago, as far as there are more than ``most``; not of those
+    one of whose files is in use. Raises ``OSError``."""
     ages: dict[str, float] = {}
     for path in folder.iterdir():
         name = path.name.partition(".")[0]
         with contextlib.suppress(FileNotFoundError):
             ages[name] = max(ages.get(name, 0.0), path.stat().st_mtime)
-    kept = {Files(folder, scope)._name for scope in living}
+    kept = {path.name.partition(".")[0] for path in using}
     for name in sorted(ages, key=ages.__getitem__)[: max(0, len(ages) - most)]:
         if name not in kept:
             for path in folder.glob(f"{name}.*"):

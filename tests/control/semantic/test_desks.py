@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from penstock.control.semantic.desks import Bounds, Desks
+from penstock.control.semantic.desks import Desks
+from penstock.control.semantic.open_scopes import Bounds
 from penstock.core.caching import DeskScope, Invalidation, Learnt, Semantic
 from penstock.core.errors import PenstockError
 from tests.control.semantic.house import (
@@ -123,7 +124,7 @@ async def test_what_is_invalidated_is_not_told_and_leaves_the_disk(
     lying = list((tmp_path / "semantic").glob("*.entries"))
     assert len(lying) == 2
     assert all(CLEAN.encode() in path.read_bytes() for path in lying)
-    desks._leave(SCOPE)
+    desks._open.leave(SCOPE)
     desks.invalidate([record])
     assert await nearest(desks, CLEAN, scope=DeskScope("p1", "chat", "c")) == b""
     await desks.keep(taught(CLEAN, clock.at, scope=DeskScope("p1", "chat", "c"), made=made))
@@ -259,9 +260,9 @@ async def test_scopes_that_were_asked_long_ago_are_put_away_and_come_back(tmp_pa
             for scope in scopes:
                 await made.seek("w", ask(CLEAN, scope=scope))
                 await made.keep(taught(CLEAN, clock.at, scope=scope))
-                assert len(made._places) <= 3
+                assert len(made._open) <= 3
         await made.tick()
-        assert len(made._places) == 2
+        assert len(made._open) == 2
         told = await made.seek("w", ask(CLEAN, scope=scopes[0]))
         await made.tick()
         assert {each.scope: each.requests for each in made.figures()}[scopes[0]] == 3

@@ -91,7 +91,7 @@ async def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     second = Desks(tmp_path / "semantic", clock, graph)
     try:
         await second.seek("w", ask(CLEAN))
-        await second._places[SCOPE].filling  # type: ignore[misc]
+        await second._open._places[SCOPE].filling  # type: ignore[misc]
         assert (await stood(second)).entries == 21
         told = await second.seek("w", ask(CLEAN, rest=b"3"))
         assert told.entry == taught(CLEAN, clock.at + 23 % 7, rest=b"3").entry
@@ -223,7 +223,7 @@ async def test_scopes_of_long_ago_lose_their_files(tmp_path: Path) -> None:
         await desks.seek("w", ask(CLEAN, scope=scope, semantic=LOOSE))
         await desks.keep(taught(CLEAN, clock.at, scope=scope))
     await desks.aclose()
-    prune(folder, (scopes[0],), most=2)
+    prune(folder, (Files(folder, scopes[0]).entries,), most=2)
     left = {path.name.partition(".")[0] for path in folder.iterdir()}
     assert 2 <= len(left) <= 3
     assert Files(folder, scopes[0]).state() is not None
