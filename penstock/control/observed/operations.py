@@ -38,7 +38,11 @@ _FOUND_BY = (
     Parameter("status", "Only with this HTTP status; `4xx` and `5xx`: any of the class."),
     Parameter("ending", "Only those that were `complete`, that `failed`, or whose client left (`client_gone`)."),
     Parameter("code", "Only with this code of an error."),
-    Parameter("cache", "Only with this verdict of a cache."),
+    Parameter(
+        "cache",
+        "Only with this verdict of caches: `hit`, `similar`, `stale`, `shared`, `fallback`, `refresh`, `miss` or "
+        "`bypass`.",
+    ),
     Parameter("stream", "`true`: only streamed ones, `false`: only others.", "boolean"),
     Parameter("purpose", "`client`, or `internal` for what the gateway asked for itself. Default: both."),
     Parameter("trace", "Only of the trace of this id, 32 hexadecimal digits."),

@@ -68,7 +68,7 @@ _TEXTS = (
     ("subject", "ID", "Only of this person, as clients say `user`."),
     ("status", "STATUS", "429, or a class such as 5xx."),
     ("code", "CODE", "Only with this code of an error."),
-    ("cache", "WORD", "Only with this verdict of a cache."),
+    ("cache", "WORD", "hit, similar, stale, shared, fallback, refresh, miss or bypass."),
     ("trace", "ID", "Only of this trace."),
     ("min-cost", "DOLLARS", "Those that cost at least so much."),
     ("min-ms", "MS", "Those that took at least so long."),

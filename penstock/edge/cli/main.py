@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "trace": "Show the course of one request, and why it went so.",
     "alerts": "See alerts and objectives, and silence alerts.",
     "subjects": "See and erase what is kept of a person.",
+    "cache": "See what caches answer and save; invalidate what they keep.",
     "usage": "Add up what was used and paid, and export it.",
     "audit": "See what was done, check that it is whole, redact it.",
     "pepper": "Change the secret that keys are hashed under.",

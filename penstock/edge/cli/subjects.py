@@ -30,7 +30,10 @@ def show(desk: Desk, id_: str, project: str | None) -> None:
     told = desk.ask.one("subjects.get", SubjectView, id_, query={"project": project})
     view = told.value
     span = f", from {time_of(view.first_at)} to {time_of(view.last_at)}" if view.first_at is not None else ""
-    desk.tell(told, line_of(f"{view.id}: {_counts(view)}{span}."))
+    caches = "Caches are not looked through; `penstock subjects erase` ends what they serve of it."
+    if view.invalidated_at is not None:
+        caches = f"Caches serve nothing that was made for it until {time_of(view.invalidated_at)}."
+    desk.tell(told, line_of(f"{view.id}: {_counts(view)}{span}. {caches}"))
 
 
 @subjects.command()
@@ -39,7 +42,8 @@ def show(desk: Desk, id_: str, project: str | None) -> None:
 @yes
 @at_gateway
 def erase(desk: Desk, id_: str, project: str | None, yes: bool) -> None:
-    """Erase what was said by and to a person, its feedback, and its id in the log. The audit notes a hash of the id.
+    """Erase what was said by and to a person, its feedback, and its id in the log. Caches serve nothing more of what
+    was made for it. The audit notes a hash of the id.
 
     Usage, costs and charts stay: they never had the id. It cannot be undone.
     """
@@ -48,7 +52,8 @@ def erase(desk: Desk, id_: str, project: str | None, yes: bool) -> None:
     told = desk.ask.one("subjects.erase", SubjectErased, id_, query={"project": project})
     view = told.value
     days = f"; {view.archived_days} days of the archive were written anew" if view.archived_days else ""
-    desk.tell(told, line_of(f"Erased of {view.id}: {_counts(view)}{days}."))
+    caches = f"Caches serve nothing that was made for it until {time_of(view.invalidated_at)}."
+    desk.tell(told, line_of(f"Erased of {view.id}: {_counts(view)}{days}. {caches}"))
     if view.untold:
         note(
             f"These gateways have not yet told of all that they have seen: {line_of(', '.join(view.untold))}. Erase "

@@ -23,6 +23,7 @@ _AMOUNTS = (
     Column("ESTIMATED", right=True),
     Column("COST", right=True),
 )
+_SAVED = (Column("FROM CACHE", right=True), Column("SAVED", right=True))
 _ATTEMPT = (
     Column("ATTEMPT", right=True),
     Column("MODEL"),
@@ -79,20 +80,26 @@ def usage() -> None:
 @filtered
 @at_gateway
 def sums(desk: Desk, /, by: str, **filters: str | float | None) -> None:
-    """Add up requests, tokens and dollars. A row of the ledger counts where its request came in."""
+    """Add up requests, tokens and dollars. A row of the ledger counts where its request came in.
+
+    Where caches answered, FROM CACHE is how many of the requests, and SAVED what those would have cost beyond COST;
+    their tokens are in no column, as no model worked for them.
+    """
     query = _query(filters)
     groups = tuple(filter(None, by.split(",")))
     found = list(desk.ask.pages("usage.sums", SumView, {**query, "by": by or None}))
     if desk.as_json:
         click.echo(json_of(b"[" + b",".join(bytes(told.raw) for told in found) + b"]"))
         return
-    rows = [[*(told.value.group.get(name, "") for name in groups), *_amounts(told.value)] for told in found]
-    if len(rows) > 1:
+    added = [([told.value.group.get(name, "") for name in groups], told.value) for told in found]
+    if len(added) > 1:
         # Asked for, as a request that two models worked on is in two of the groups.
         total = next(iter(desk.ask.pages("usage.sums", SumView, query)), None)
         if total is not None:
-            rows.append(["all", *[""] * (len(groups) - 1), *_amounts(total.value)])
-    columns = (*(Column(name.upper()) for name in groups), *_AMOUNTS)
+            added.append((["all", *[""] * (len(groups) - 1)], total.value))
+    cached = any(each.cached_requests for _, each in added)
+    rows = [[*names, *_amounts(each), *(_saved(each) if cached else ())] for names, each in added]
+    columns = (*(Column(name.upper()) for name in groups), *_AMOUNTS, *(_SAVED if cached else ()))
     lines = list(table(columns, rows))
     for line in lines:
         click.echo(line)
@@ -131,7 +138,9 @@ def show(desk: Desk, request_id: str) -> None:
     ]
     for line in table(_ATTEMPT, rows):
         click.echo(line)
-    click.echo(f"${used.cost}{' (estimated)' if used.estimated else ''}")
+    given = next((each.cache for each in used.entries if each.cache), "")
+    saved = f"; from the cache ({given}), which saved ${used.saved}" if given else ""
+    click.echo(f"${used.cost}{' (estimated)' if used.estimated else ''}{saved}")
 
 
 @usage.command()
@@ -140,7 +149,8 @@ def show(desk: Desk, request_id: str) -> None:
 @filtered
 @at_gateway
 def export(desk: Desk, /, format_: str | None, output: Path | None, **filters: str | float | None) -> None:
-    """Write the rows of the ledger as CSV or Parquet: one for each attempt that an upstream worked on.
+    """Write the rows of the ledger as CSV or Parquet: one for each attempt that an upstream worked on, and for each
+    answer from a cache.
 
     \b
     penstock usage export --since 2026-11-01 --until 2026-12-01 -o november.parquet
@@ -174,6 +184,10 @@ def _write(output: Path, pieces: Generator[bytes, None, None]) -> int:
 
 def _query(filters: dict[str, str | float | None]) -> dict[str, str | None]:
     return {name: None if value is None else str(value) for name, value in filters.items()}
+
+
+def _saved(total: SumView) -> Sequence[str]:
+    return str(total.cached_requests), total.saved
 
 
 def _amounts(total: SumView) -> Sequence[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from penstock.control.observed.views import ContentView, RequestView, SubjectErased, SubjectView
 from penstock.edge.cli.asking import PAGE, Told
@@ -154,16 +155,23 @@ def test_a_subject_is_shown_and_erased_after_asking(gateway_accounts: Accounts, 
     gateway_accounts.answer("subjects.get", view)
     assert main(["subjects", "show", "ada"]) == 0
     assert capsys.readouterr().out == (
-        "ada: 1,234 requests, 5 contents, 2 scores and feedback, from 2026-11-18T11:06:40Z to 2026-11-18T11:07:40Z.\n"
+        "ada: 1,234 requests, 5 contents, 2 scores and feedback, from 2026-11-18T11:06:40Z to 2026-11-18T11:07:40Z. "
+        "Caches are not looked through; `penstock subjects erase` ends what they serve of it.\n"
     )
+    gateway_accounts.answer("subjects.get", replace(view, invalidated_at=NOW))
+    assert main(["subjects", "show", "ada"]) == 0
+    assert "Caches serve nothing that was made for it until 2026-11-18T11:06:40Z." in capsys.readouterr().out
     assert main(["subjects", "erase", "ada"]) == 2
     assert "give --yes" in capsys.readouterr().err
-    erased = SubjectErased(id="a/b", requests=3, contents=1, feedback=0, archived_days=2, untold=("g2",))
+    erased = SubjectErased(
+        id="a/b", requests=3, contents=1, feedback=0, archived_days=2, invalidated_at=NOW, untold=("g2",)
+    )
     gateway_accounts.answer("subjects.erase", erased)
     assert main(["subjects", "erase", "a/b", "--project", "red", "-y"]) == 0
     out, err = capsys.readouterr()
     assert out == (
-        "Erased of a/b: 3 requests, 1 contents, 0 scores and feedback; 2 days of the archive were written anew.\n"
+        "Erased of a/b: 3 requests, 1 contents, 0 scores and feedback; 2 days of the archive were written anew. "
+        "Caches serve nothing that was made for it until 2026-11-18T11:06:40Z.\n"
     )
     assert "g2" in err
     asked = gateway_accounts.asked[-1]

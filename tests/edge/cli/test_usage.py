@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from penstock.control.accounts.usage import EntryView, RequestUsage, SumView
 from penstock.core.usage import Tokens
@@ -62,6 +63,22 @@ def test_sums_have_the_total_that_the_gateway_says(gateway_accounts: Accounts, c
     assert abs(float(first["since"]) - (time.time() - 7 * 86400)) < 60
     assert "by" not in total
     assert total["since"] == first["since"]
+
+
+def test_what_caches_saved_has_columns_where_they_answered(gateway_accounts: Accounts, capsys: Out) -> None:
+    hits = replace(of({"project": "red"}, 5, "1.00"), cached_requests=3, saved="0.75")
+    gateway_accounts.list("usage.sums", hits)
+    assert main(["usage"]) == 0
+    titles, row = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert titles[-4:] == ["COST", "FROM", "CACHE", "SAVED"]
+    assert row[-3:] == ["1.00", "3", "0.75"]
+    hit = replace(entry(0, "a", estimated=False), cache="similar", saved="0.75")
+    told = RequestUsage(
+        request_id="req_1", cost="0.25", estimated=False, tokens=Tokens(), saved="0.75", entries=(hit,)
+    )
+    gateway_accounts.answer("usage.request", told)
+    assert main(["usage", "show", "req_1"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "$0.25; from the cache (similar), which saved $0.75"
 
 
 def test_nothing_used_is_no_failure(gateway_accounts: Accounts, capsys: Out) -> None:
