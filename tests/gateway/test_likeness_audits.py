@@ -11,9 +11,8 @@ import pytest
 from penstock.core import errors
 from penstock.core.caching import Agreement
 from penstock.core.errors import PenstockError
-from penstock.core.identity import Principal
 from penstock.core.money import Price, Rates
-from penstock.core.policy import Priority
+from penstock.core.serving import Service
 from tests.gateway.doubles import NoPrices, ScriptedEngine, Step, piece
 from tests.gateway.likening import HIT, MISS, Likening, asking, entry, policy, sought, whole
 from tests.gateway.releasing import ALL, CHAMPION, OnePrice, said, shared
@@ -53,22 +52,18 @@ async def test_an_audit_is_answered_by_the_release_that_serves() -> None:
     assert here.street.rows()[0].release == CHAMPION
 
 
-async def test_an_audit_goes_nowhere_that_the_key_may_not() -> None:
-    here = Likening(HIT)
-    here.street.admission = msgspec.structs.replace(
-        here.street.admission,
-        principal=Principal(
-            key_id="k",
-            project="default",
-            role="developer",
-            permissions=frozenset({"call"}),
-            models=frozenset({"next"}),
-            priority=Priority.NORMAL,
-        ),
-    )
+async def test_an_audit_is_answered_by_the_first_model_that_the_key_may_use_or_not_at_all() -> None:
+    both = Service("chat", ("main", "next"), policy=policy())
+    here = Likening(HIT, service=both, main=ScriptedEngine(PenstockError(errors.UPSTREAM_FAILED, "500")))
     (await here.near()).given()
     await here.rest()
-    assert (here.learnt(), here.street.engines["main"].started) == ([("t-1", None)], [])
+    assert (here.learnt(), here.street.engines["next"].started) == ([("t-1", None)], [])
+    here = Likening(HIT, service=both)
+    # As far as the key may use it.
+    (await here.near(service=msgspec.structs.replace(both, models=("next",)))).given()
+    await here.rest()
+    assert here.street.engines["main"].started == []
+    assert len(here.street.engines["next"].started) == 1
 
 
 @pytest.mark.parametrize(
