@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from penstock.caches import TierFailed
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.metrics import READS
+from penstock.caches.seal import Opened
 from penstock.caches.tier_memory import MemoryTier
 from penstock.core.clock import Clock
 from penstock.core.metrics import Meter, Sample
@@ -94,12 +96,13 @@ class Chain:
 
     async def sweep(self, dead: Dead) -> Swept:
         """Forgets what is dead, damaged, or past its time, in every tier behind memory, for one process of all that
-        share them. It reads all that lies there. A tier that fails is left as it is: the next sweep finds it."""
+        share them. It reads all that lies there. A tier that fails is left as it is: the next sweep finds it.
+        ``dead`` is asked in a thread."""
         gone, whole, wall = 0, True, self._wall()
         for tier in self._tiers:
             try:
                 async for batch in tier.walk():
-                    keys = [key for key, item in batch if item is None or item.until <= wall or dead(key, item.value)]
+                    keys = await asyncio.to_thread(_dead, batch, wall, dead)
                     if not keys:
                         continue
                     if await tier.delete(keys):
@@ -125,3 +128,7 @@ class Chain:
             self._memory.keep(key, value, for_s)
         for tier in tiers:
             tier.put(key, value, until)
+
+
+def _dead(batch: Sequence[tuple[bytes, Opened | None]], wall: float, dead: Dead) -> Sequence[bytes]:
+    return [key for key, item in batch if item is None or item.until <= wall or dead(key, item.value)]

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from penstock.caches import Kept, Tier, TierFailed
+from penstock.caches import Items, Kept, Tier, TierFailed
 from penstock.caches.breaker import Breaker
 from penstock.caches.metrics import READ_SECONDS, READS, WRITES
 from penstock.caches.seal import MOST_BYTES, Damaged, Opened, opened, seal
@@ -146,7 +146,8 @@ class GuardedTier:
                 batch = await anext(batches, None)
             if batch is None:
                 return
-            yield [(key, _opened_or_none(key, sealed)) for key, sealed in batch]
+            # Whoever walks has requests to see to meanwhile, and reads all that there is.
+            yield await asyncio.to_thread(_all_opened, batch)
 
     async def aclose(self) -> None:
         """Writes what waits, for ``DRAIN_S`` seconds at most, and closes the tier. Idempotent."""
@@ -205,6 +206,10 @@ class GuardedTier:
 
     def _wrote(self, outcome: str, how_many: int) -> None:
         self._meter.record(Sample(WRITES, how_many, (self.name, outcome)))
+
+
+def _all_opened(batch: Items) -> Sequence[tuple[bytes, Opened | None]]:
+    return [(key, _opened_or_none(key, sealed)) for key, sealed in batch]
 
 
 def _opened_or_none(key: bytes, sealed: bytes) -> Opened | None:

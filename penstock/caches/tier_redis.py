@@ -16,7 +16,8 @@ from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
 
 CONNECTIONS = 32
 """Of one process, at most. A call that finds none free waits for one."""
-_WALKED = 256
+# Entries that are read in one call, which has one deadline: some are large.
+_WALKED = 64
 
 
 class RedisTier:
