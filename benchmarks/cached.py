@@ -26,6 +26,7 @@ from penstock.caches.answers import Answers
 from penstock.caches.chain import Chain
 from penstock.caches.tier_memory import MemoryTier
 from penstock.core.caching import CacheKey, CachePolicy, Entry, Exact
+from penstock.core.chat import Usage
 from penstock.core.clock import SystemClock
 from penstock.core.policy import Policy
 from penstock.core.serving import Service
@@ -148,12 +149,15 @@ def _entry(wall: float) -> Entry:
         kind=call.kind,
         chunks=(_ANSWER,),
         streamed=False,
-        usage=None,
+        usage=Usage(prompt=50, completion=100),
         created_at=wall,
         fresh_for_s=3600.0,
         service="chat",
         release="",
         project="red",
+        model="m",
+        price="m@0",
+        cost_nano=180_000,
     )
 
 

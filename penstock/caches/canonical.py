@@ -58,7 +58,6 @@ _sorted = msgspec.json.Encoder(order="sorted")
 _as_given = msgspec.json.Encoder()
 _MOST_KNOWN = 1024
 _LONGEST_KNOWN = 16 << 10
-_UNKNOWN = CacheKey(b"unknown")
 _FORM = "penstock exact 1 "
 """The version of what a key is of."""
 
@@ -90,25 +89,30 @@ def key_of(call: Call, *, project: str, release: str, caller: str = "") -> Cache
 
 
 class Keys:
-    """``key_of`` for requests that come again as they were, byte by byte: the newest 1,024 are known. For one event
-    loop."""
+    """``key_of`` and ``unfit`` for requests that come again as they were, byte by byte: the newest 1,024 are known.
+    For one event loop."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[object, ...], CacheKey | None] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], tuple[Exact | None, CacheKey | None, Unfit | None]] = (
+            OrderedDict()
+        )
 
-    def of(self, call: Call, *, project: str, release: str, caller: str = "") -> CacheKey | None:
-        """As ``key_of``."""
+    def of(
+        self, call: Call, exact: Exact | None, *, project: str, release: str, caller: str = ""
+    ) -> tuple[CacheKey | None, Unfit | None]:
+        """As ``key_of``, and as ``unfit``."""
         # No JSON text has a zero byte.
         said = b"\0".join(call.fields.values())
         asked = (project, release, caller, call.kind, *call.fields, said)
-        key = self._known.get(asked, _UNKNOWN)
-        if key is _UNKNOWN:
-            key = key_of(call, project=project, release=release, caller=caller)
-            if len(said) <= _LONGEST_KNOWN:
-                self._known[asked] = key
-                if len(self._known) > _MOST_KNOWN:
-                    self._known.popitem(last=False)
-        return key
+        known = self._known.get(asked)
+        if known is not None and known[0] is exact:
+            return known[1], known[2]
+        key, why = key_of(call, project=project, release=release, caller=caller), unfit(call, exact)
+        if len(said) <= _LONGEST_KNOWN:
+            self._known[asked] = (exact, key, why)
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return key, why
 
 
 def deterministic(fields: Mapping[str, msgspec.Raw]) -> bool:

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from penstock.caches.answers import Answers, Found
-from penstock.caches.canonical import Keys, key_of, unfit
+from penstock.caches.canonical import Keys, key_of
 from penstock.caches.control import Control, control
 from penstock.caches.flight import Flights
 from penstock.core.caching import CacheKey, CachePolicy, Entry
@@ -183,11 +183,11 @@ class Recall:
         """Where it begins, and whether questions that mean the same are looked for."""
         policy, principal = service.policy.cache, admission.principal
         assert policy is not None
-        why: str = unfit(call, policy.exact) or ""
         past = self._past(policy, sent, call, service, said)
         release = release_of(service, admission.snapshot.deployment)
         caller = caller_of(policy, admission)
-        key = self._keys.of(call, project=principal.project, release=release, caller=caller)
+        key, unfit = self._keys.of(call, policy.exact, project=principal.project, release=release, caller=caller)
+        why: str = unfit or ""
         of = Recollection(
             self._answers,
             self._clock,

@@ -187,4 +187,6 @@ def test_what_comes_again_byte_by_byte_has_the_same_key(asked: list[tuple[str, o
     keys = Keys()
     for project, value in asked * 2:
         call = call_of(text=json.dumps({"messages": value, "temperature": 0}).encode())
-        assert keys.of(call, project=project, release="r") == key_of(call, project=project, release="r")
+        for exact in (None, Exact(), Exact(sampled=True)):
+            expected = key_of(call, project=project, release="r"), unfit(call, exact)
+            assert keys.of(call, exact, project=project, release="r") == expected
