@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pytest
 
-from penstock.caches.answers import Answers
-from penstock.caches.chain import Chain
-from penstock.caches.tier_memory import MemoryTier
-from penstock.core.caching import CacheFallback, CachePolicy, Exact, Invalidation
-from penstock.core.chat import Call, Kind
-from penstock.core.clock import Clock
+from penstock.core.caching import CachePolicy, Invalidation
 from penstock.core.errors import (
     BAD_REQUEST,
     DEADLINE_EXCEEDED,
@@ -23,82 +15,10 @@ from penstock.core.errors import (
     UPSTREAM_FAILED,
     PenstockError,
 )
-from penstock.core.identity import Principal
-from penstock.core.money import Price, Rates
-from penstock.core.policy import Policy, Retry, Terms
-from penstock.core.releases import WHOLE, Range
-from penstock.core.serving import Service
-from penstock.core.splice import members
-from penstock.gateway.prepare import Preparing
-from penstock.gateway.recall import Recall
-from penstock.gateway.reply import Reply
-from tests.caches.doubles import Sums
-from tests.gateway.doubles import OWNER, ScriptedEngine, Step, piece
-from tests.gateway.releasing import CANDIDATE, CHAMPION, OnePrice, Street, assignment, said, user_of
-
-EXACT = Exact(ttl_s=60, stale_s=30)
-PRICE = OnePrice(Price(model="main", rates=Rates(input=1_000_000, output=2_000_000)))
-COST = 7 * 1000 + 10 * 2000
-"""Of one answer, in nano-dollars."""
-RED = Principal(key_id="k1", project="red", role="developer", permissions=frozenset({"call"}))
-
-
-def chat_service(cache: CachePolicy, **more: object) -> Service:
-    policy = Policy(retry=Retry(attempts=1), cache=cache)
-    return Service("chat", ("main",), policy=policy, **more)  # type: ignore[arg-type]
-
-
-def street(
-    *answers: Sequence[Step] | PenstockError | asyncio.Event,
-    cache: CachePolicy | None = None,
-    services: Sequence[Service] = (),
-    **engines: ScriptedEngine,
-) -> Street:
-    def recall(clock: Clock, prepare: Preparing) -> Recall:
-        chain = Chain(MemoryTier(1 << 20, clock), clock=clock, meter=Sums())
-        found.append(Answers(chain, clock=clock))
-        return Recall(found[0], clock, prepare)
-
-    found: list[Answers] = []
-    made = Street(
-        services or [chat_service(cache or CachePolicy(exact=EXACT))],
-        {"main": ScriptedEngine(*answers), **engines},
-        prices=PRICE,
-        recall=recall,
-    )
-    made.answers = found[0]  # type: ignore[attr-defined]
-    return made
-
-
-def asked(id: str = "req-1", stream: bool = True, **fields: Any) -> Call:
-    body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}], "temperature": 0, **fields}
-    return Call(id, Kind.CHAT, "chat", members(json.dumps(body).encode()), stream=stream)
-
-
-def terms(control: str = "", **headers: str) -> Terms:
-    said = {"cache-control": control} if control else {}
-    return Terms(headers={name.encode(): value.encode() for name, value in {**said, **headers}.items()})
-
-
-async def heard(of: Street, call: Call | None = None, on: Terms | None = None) -> tuple[Reply, list[bytes]]:
-    reply = await of.door.chat(call or asked(), of.admission, on or Terms())
-    chunks: list[bytes] = []
-    try:
-        while more := await reply.read():
-            chunks.extend(more)
-    finally:
-        await reply.aclose()
-    assert of.recall is not None
-    await of.recall.idle()
-    return reply, chunks
-
-
-def text(chunks: Sequence[bytes]) -> str:
-    return "".join(
-        choice.get("delta", choice.get("message", {})).get("content") or ""
-        for chunk in chunks
-        for choice in msgspec.json.decode(chunk)["choices"]
-    )
+from penstock.core.policy import Terms
+from tests.gateway.doubles import OWNER, Step, piece
+from tests.gateway.recalling import COST, EXACT, RED, asked, heard, street, terms, text
+from tests.gateway.releasing import said
 
 
 async def test_an_equal_request_gets_the_answer_and_pays_nothing() -> None:
@@ -249,15 +169,6 @@ async def test_an_answer_that_was_left_is_not_kept() -> None:
     assert text((await heard(of))[1]) == "whole"
 
 
-async def test_what_a_fallback_answers_is_not_kept_as_the_models_own() -> None:
-    policy = Policy(retry=Retry(attempts=1), cache=CachePolicy(exact=EXACT))
-    service = Service("chat", ("main", "spare"), policy=policy)
-    down = PenstockError(UPSTREAM_FAILED, "down")
-    of = street(down, said("main"), services=[service], spare=ScriptedEngine(said("spare")))
-    assert text((await heard(of))[1]) == "spare"
-    assert text((await heard(of))[1]) == "main"
-
-
 async def test_each_project_and_where_wanted_each_caller_has_its_own() -> None:
     of = street(said("red"), said("blue"))
     await heard(of)
@@ -268,102 +179,6 @@ async def test_each_project_and_where_wanted_each_caller_has_its_own() -> None:
     other = msgspec.structs.replace(OWNER, key_id="another")
     each.admission = msgspec.structs.replace(each.admission, principal=other)
     assert text((await heard(each))[1]) == "two"
-
-
-async def test_a_changed_prompt_or_model_is_another_answer() -> None:
-    of = street(said("old"), said("new"))
-    await heard(of)
-    changed = chat_service(CachePolicy(exact=EXACT), defaults=b'{"top_p":0.5}')
-    deployment = msgspec.structs.replace(of.snapshot.deployment, services={"chat": changed})
-    of.snapshot = msgspec.structs.replace(of.snapshot, deployment=deployment)
-    of.admission = msgspec.structs.replace(of.admission, snapshot=of.snapshot)
-    assert text((await heard(of))[1]) == "new"
-
-
-async def test_what_changes_while_an_answer_is_made_anew_is_not_kept_for_what_was_before() -> None:
-    of = street(said("old"), said("other"), said("third"))
-    await heard(of)
-    of.clock.time += 70
-    changed = chat_service(CachePolicy(exact=EXACT), defaults=b'{"top_p":0.5}')
-    before = of.admission
-    deployment = msgspec.structs.replace(of.snapshot.deployment, services={"chat": changed})
-    of.snapshot = msgspec.structs.replace(of.snapshot, deployment=deployment)
-    assert text((await heard(of, asked("req-2")))[1]) == "old"
-    of.snapshot = before.snapshot
-    reply, chunks = await heard(of, asked("req-3"))
-    assert (reply.headers["x-penstock-cache"].split(";")[0], text(chunks)) == ("stale", "old")
-
-
-async def test_releases_never_share_answers_and_their_hits_are_no_scores() -> None:
-    policy = Policy(retry=Retry(attempts=1), cache=CachePolicy(exact=EXACT))
-    variants = {
-        CHAMPION: Service("chat", ("main",), policy=policy, release=CHAMPION),
-        CANDIDATE: Service("chat", ("next",), policy=policy, release=CANDIDATE),
-    }
-    shared = Service("chat", ("main",), policy=policy, assignment=assignment(variants=variants))
-    of = street(said("old"), services=[shared], next=ScriptedEngine(said("new")))
-
-    def by(release: str, id: str) -> Call:
-        return msgspec.structs.replace(asked(id), user=user_of(release))
-
-    for n in range(3):
-        assert text((await heard(of, by(CHAMPION, f"a{n}")))[1]) == "old"
-        assert text((await heard(of, by(CANDIDATE, f"b{n}")))[1]) == "new"
-    assert [row.release for row in of.rows() if not row.cache] == [CHAMPION, CANDIDATE]
-
-
-async def test_an_old_answer_serves_when_every_attempt_fails() -> None:
-    down = PenstockError(UPSTREAM_FAILED, "down")
-    of = street(said("old"), down, down, cache=CachePolicy(exact=EXACT, fallback=CacheFallback(within_s=600)))
-    await heard(of)
-    of.clock.time += 300
-    reply, chunks = await heard(of, asked("req-2"))
-    assert text(chunks) == "old"
-    assert reply.headers["x-penstock-cache"] == "fallback; source=exact; age=300"
-    assert reply.summary is not None
-    assert (reply.summary.cache, reply.summary.status) == ("fallback", 200)
-    assert of.meter.total("penstock_attempts_failed") == 1
-    of.clock.time += 400
-    with pytest.raises(PenstockError) as failed:
-        await heard(of, asked("req-3"))
-    assert failed.value.fault is UPSTREAM_FAILED
-    assert of.places.held == 0
-
-
-async def test_another_release_of_the_split_may_serve_as_fallback() -> None:
-    policy = Policy(retry=Retry(attempts=1), cache=CachePolicy(exact=EXACT, fallback=CacheFallback(within_s=600)))
-    variants = {
-        CHAMPION: Service("chat", ("main",), policy=policy, release=CHAMPION),
-        CANDIDATE: Service("chat", ("next",), policy=policy, release=CANDIDATE),
-    }
-    shared = Service("chat", ("main",), policy=policy, assignment=assignment(variants=variants))
-    down = PenstockError(UPSTREAM_FAILED, "down")
-    of = street(said("old"), services=[shared], next=ScriptedEngine(down, down))
-    await heard(of, msgspec.structs.replace(asked(), user=user_of(CHAMPION)))
-    _, chunks = await heard(of, msgspec.structs.replace(asked("req-2"), user=user_of(CANDIDATE)))
-    assert text(chunks) == "old"
-    gone = msgspec.structs.replace(
-        shared, assignment=msgspec.structs.replace(assignment(variants=variants), ranges=(Range(WHOLE, CANDIDATE),))
-    )
-    deployment = msgspec.structs.replace(of.snapshot.deployment, services={"chat": gone})
-    of.admission = msgspec.structs.replace(
-        of.admission, snapshot=msgspec.structs.replace(of.snapshot, deployment=deployment)
-    )
-    with pytest.raises(PenstockError):
-        await heard(of, asked("req-3"))
-
-
-async def test_a_clients_own_fault_has_no_fallback() -> None:
-    of = street(
-        said("old"),
-        PenstockError(BAD_REQUEST, "no"),
-        cache=CachePolicy(exact=Exact(ttl_s=60), fallback=CacheFallback()),
-    )
-    await heard(of)
-    of.clock.time += 61
-    with pytest.raises(PenstockError) as refused:
-        await heard(of)
-    assert refused.value.fault is BAD_REQUEST
 
 
 async def test_what_was_invalidated_is_not_served_and_tags_name_it() -> None:
