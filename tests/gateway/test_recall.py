@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -107,7 +108,7 @@ async def test_when_the_first_fails_or_leaves_the_next_one_asks() -> None:
         ({"seed": 7, "temperature": 1, "n": 1}, ""),
     ],
 )
-async def test_who_goes_past_is_told_why(fields: dict[str, object], why: str) -> None:
+async def test_who_goes_past_is_told_why(fields: dict[str, Any], why: str) -> None:
     of = street(said("a"), said("b"))
     await heard(of, asked(**fields))
     reply, _ = await heard(of, asked("req-2", **fields))
