@@ -75,7 +75,9 @@ class Applying:
                 self._say(f"{self._source.name} is not applied; what was served before is served on.")
                 return
         if not applied.changed:
-            self._say(f"{self._source.name} says nothing new.")
+            self._tell(applied.needs_restart)
+            if not applied.needs_restart:
+                self._say(f"{self._source.name} says nothing new.")
 
     async def pending(self) -> Applied:
         """What ``reread`` would change now. Raises ``PenstockError``, as ``apply`` does."""
@@ -149,6 +151,9 @@ class Applying:
             self._serving.serve(planned)
         for line in changed:
             self._say(f"Applied: {line}.")
-        for line in found.needs_restart:
-            self._say(f"Not applied before the next start: {line}.")
+        self._tell(found.needs_restart)
         return Applied(changed, found.needs_restart, self._board.deployment.version)
+
+    def _tell(self, needs_restart: Sequence[str]) -> None:
+        for line in needs_restart:
+            self._say(f"Not applied before the next start: {line}.")

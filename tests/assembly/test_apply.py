@@ -192,6 +192,9 @@ async def test_they_are_taken_one_at_a_time_in_their_order(server: Server) -> No
 async def test_the_file_is_read_again_when_asked_to(server: Server) -> None:
     await server.applying.reread(ACT)
     assert server.said == ["penstock.yaml says nothing new."]
+    server.file.lies = FIRST + "cache: {memory: 1MiB}\n"
+    await server.applying.reread(ACT)
+    assert server.said[1:] == ["Not applied before the next start: cache.memory 67108864 -> 1048576."]
     server.file.lies = SECOND
     await server.applying.reread(ACT)
     assert "also" in server.board.deployment.services
