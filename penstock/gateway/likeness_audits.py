@@ -12,7 +12,7 @@ from penstock.core.caching import Entry, Semantic, subject_digest
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
-from penstock.core.metrics import Meter, Sample
+from penstock.core.metrics import Counter, Meter, Sample
 from penstock.core.policy import Terms
 from penstock.core.serving import Service
 from penstock.gateway import likeness_metrics as metrics
@@ -199,6 +199,6 @@ class Auditing:
                 error,
             )
 
-    def _told(self, of: Subject, metric: metrics.Counter, otherwise: str, found: bool | None) -> None:
+    def _told(self, of: Subject, metric: Counter, otherwise: str, found: bool | None) -> None:
         outcome = otherwise if found is None else "same" if found else "different"
         self._meter.record(Sample(metric, 1.0, (of.service.name, outcome)))
