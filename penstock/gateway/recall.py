@@ -323,7 +323,7 @@ class Recall:
             self._gave.popitem(last=False)
 
 
-_PLAIN = Control()
+_PLAIN = control("")
 
 
 def release_of(service: Service, deployment: Deployment) -> str:
