@@ -21,6 +21,8 @@ PAGES = {
     "rollout-end": "/rollouts/roll_1/abort",
     "models": "/models",
     "model": "/models/small@5f1c0de2a9b81c44",
+    "caches": "/caches",
+    "caches-sure": "/caches/invalidate?scope=tag&value=faq&older=3600",
     "usage": "/usage?by=service&window=30d",
     "limits": "/limits",
     "keys": "/keys",

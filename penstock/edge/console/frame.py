@@ -46,6 +46,7 @@ _GROUPS: tuple[tuple[str, tuple[Way, ...]], ...] = (
             Way("Services", "/services", "layers", "s", ("releases:read",)),
             Way("Rollouts", "/rollouts", "split", "v", ("releases:read",)),
             Way("Models", "/models", "chip", "m", ("releases:read", "live:read")),
+            Way("Caches", "/caches", "store", "c", ("caches:read",)),
             Way("Deployment", "/deployment", "file", "d", ("deployment:read",)),
             Way("Playground", "/playground", "chat", "p", ("call",)),
         ),

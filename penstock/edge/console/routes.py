@@ -8,6 +8,7 @@ from penstock.edge.console.page import PageRoute
 from penstock.edge.console.pages import (
     alerts,
     audit,
+    caches,
     data,
     deployment,
     keys,
@@ -37,6 +38,7 @@ ROUTES: tuple[PageRoute, ...] = (
     *rollback.ROUTES,
     *rollouts.ROUTES,
     *models.ROUTES,
+    *caches.ROUTES,
     *usage.ROUTES,
     *limits.ROUTES,
     *keys.ROUTES,

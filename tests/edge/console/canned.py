@@ -125,7 +125,13 @@ def overview(**more: object) -> OverviewView:
                 ready=True,
                 state="ready",
                 releases={"2026-11-20-a": 0.9, "2026-11-21-b": 0.1},
-                now=point(requests=9_300, failed=12),
+                now=point(
+                    requests=9_300,
+                    failed=12,
+                    cache_hits=3_700,
+                    cache_misses=4_100,
+                    caches={"hit": 2_900, "similar": 610, "stale": 120, "shared": 70, "miss": 4_100, "bypass": 1_500},
+                ),
                 before=point(requests=9_100),
             ),
             ServiceNow(
@@ -133,7 +139,13 @@ def overview(**more: object) -> OverviewView:
                 ready=True,
                 state="ready",
                 releases={"2026-10-02": 1.0},
-                now=point(requests=3_108, failed=19, duration=spread(2_310.0), cost="4.02"),
+                now=point(
+                    requests=3_108,
+                    failed=19,
+                    duration=spread(2_310.0),
+                    cost="4.02",
+                    caches={"miss": 9, "fallback": 3},
+                ),
                 before=None,
             ),
             ServiceNow(
@@ -213,6 +225,8 @@ def series(ask: Ask) -> list[PointView]:
                     requests=count,
                     failed=int(count * (0.002 if (at // step) % 17 else 0.03)),
                     refused=int(count * 0.01),
+                    cache_hits=int(count * (0.3 + 0.1 * wave - 0.2 * place)),
+                    cache_misses=int(count * 0.4),
                     cost=f"{count * 0.0014:.6f}",
                     duration=spread(700 + 160 * wave),
                     first_chunk=spread(180 + 40 * wave),

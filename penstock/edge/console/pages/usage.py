@@ -23,6 +23,7 @@ PURPOSES = ("client", "internal")
 
 _SEEN = ("usage:read", "usage:own")
 _DAY_S = 86400.0
+_SAVED = ("requests_from_caches", "dollars_saved")
 _MOST = 5000
 _SHOWN = 200
 
@@ -112,12 +113,16 @@ def _lines(rows: Sequence[SumView], by: str) -> Sequence[Line]:
 
 
 class Total(msgspec.Struct, frozen=True):
+    """``answered`` are those of the ``requests`` that got an answer from a cache."""
+
     requests: int
     input: int
     output: int
     cached: int
     cost: float
     estimated: int
+    answered: int
+    saved: float
 
 
 def _total(rows: Sequence[SumView]) -> Total:
@@ -128,6 +133,8 @@ def _total(rows: Sequence[SumView]) -> Total:
         cached=sum(each.tokens.cached_read for each in rows),
         cost=sum(float(each.cost) for each in rows),
         estimated=sum(each.estimated_rows for each in rows),
+        answered=sum(each.cached_requests for each in rows),
+        saved=sum(float(each.saved) for each in rows),
     )
 
 
@@ -152,7 +159,9 @@ async def as_csv(visit: Visit) -> Data:
     )
     written = io.StringIO()
     rows = csv.writer(written)
-    rows.writerow((asked.by, "requests", "attempts", "input_tokens", "cached_tokens", "output_tokens", "dollars"))
+    rows.writerow(
+        (asked.by, "requests", "attempts", "input_tokens", "cached_tokens", "output_tokens", "dollars", *_SAVED)
+    )
     for each in found.data:
         tokens = each.tokens
         rows.writerow(
@@ -164,6 +173,8 @@ async def as_csv(visit: Visit) -> Data:
                 tokens.cached_read,
                 tokens.output,
                 each.cost,
+                each.cached_requests,
+                each.saved,
             )
         )
     name = f"usage-by-{asked.by}-{asked.window}.csv"

@@ -7,6 +7,7 @@ import functools
 import msgspec
 
 from penstock.control.accounts.audit import Verified
+from penstock.control.accounts.caches import Invalidated
 from penstock.control.accounts.deployment import DeploymentView, LineView, PendingView
 from penstock.control.accounts.keys import KeySecret
 from penstock.control.accounts.models import ModelVersionView
@@ -24,7 +25,18 @@ from penstock.core.usage import Finding
 from penstock.edge.console.console import Console
 from tests.edge.console import canned
 from tests.edge.console.canned import NOW, Admin, Told
-from tests.edge.console.pages.paper_accounts import FILE, HEAD, budget, key, limit, row, sums
+from tests.edge.console.pages.paper_accounts import (
+    FILE,
+    HEAD,
+    INVALIDATED,
+    budget,
+    desk,
+    invalidation,
+    key,
+    limit,
+    row,
+    sums,
+)
 from tests.edge.console.pages.paper_served import (
     NEW,
     OLD,
@@ -157,6 +169,25 @@ def told() -> dict[str, Told]:
         ),
         "silences.delete": Gone(object="silence", id="sil_1"),
         "usage.sums": sums,
+        "caches.list": tuple(invalidation(*each) for each in INVALIDATED),
+        "caches.invalidate": Invalidated(scope="tag", value="faq", project="", at=NOW, since=NOW),
+        "caches.semantic": (
+            desk(),
+            desk(
+                service="support-summaries",
+                caller="u_7",
+                requests=40,
+                hits=0,
+                audits=0,
+                wrong_seen=0,
+                wrong_estimate=0.0,
+                wrong_at_most=0,
+                allowed=0.8,
+                threshold=-1.0,
+                probability=1.0,
+            ),
+            desk(project="blue", wrong_at_most=101, allowed=100.0),
+        ),
         "keys.list": (
             key(),
             key("k9z", name="", revoked_at=NOW - 9, role="owner", project="*"),

@@ -9,10 +9,12 @@ import msgspec
 
 from penstock.control.accounts.audit import HeadView, RowView
 from penstock.control.accounts.budgets import BudgetView
+from penstock.control.accounts.caches import InvalidationView, SemanticView
 from penstock.control.accounts.keys import KeyView, ScopesForm
 from penstock.control.accounts.limits import LimitView
 from penstock.control.accounts.usage import SumView
 from penstock.core.administration import Ask
+from penstock.core.caching import Scope
 from penstock.core.usage import Tokens
 from tests.edge.console.canned import NOW
 from tests.edge.console.pages.paper_served import HOSTILE
@@ -50,6 +52,9 @@ def sums(ask: Ask) -> list[SumView]:
                     tokens=Tokens(input=count * 610, cached_read=count * 120, output=count * 170),
                     cost=f"{count * 0.0021:.6f}",
                     estimated_rows=2 if order == 1 else 0,
+                    cached_requests=count // 3,
+                    cached_tokens=Tokens(input=count * 200, output=count * 56),
+                    saved=f"{count * 0.0007:.6f}",
                 )
             )
     return found
@@ -148,3 +153,39 @@ FILE = (
     ("", "", "", ""),
     ("services:", "services", "", "The public names that clients send as `model`, and what serves each."),
 )
+
+
+INVALIDATED = (
+    ("service", "chat", "", 300.0),
+    ("release", "rel_0d2eb39448d0ad7e", "red", 4000.0),
+    ("key", "0123456789abcdef0123456789abcdef01234567", "red", 5000.0),
+    ("tag", "hand book", "", 9000.0),
+    ("subject", "f0" * 16, "red", 90_000.0),
+    ("all", "", "", 900_000.0),
+)
+
+
+def invalidation(scope: Scope, value: str, project: str, ago: float) -> InvalidationView:
+    return InvalidationView(scope=scope, value=value, project=project, at=NOW - ago)
+
+
+def desk(**more: object) -> SemanticView:
+    values: dict[str, object] = {
+        "project": "red",
+        "service": "chat",
+        "caller": "",
+        "max_error": 0.02,
+        "requests": 5_210,
+        "hits": 1_240,
+        "audits": 140,
+        "wrong_seen": 6,
+        "wrong_estimate": 31.4,
+        "wrong_at_most": 78,
+        "allowed": 104.2,
+        "threshold": 0.064,
+        "probability": 0.05,
+        "labels": 3_900,
+        "entries": 3_310,
+        **more,
+    }
+    return SemanticView(**values)  # type: ignore[arg-type]

@@ -83,6 +83,16 @@ DONE: tuple[tuple[str, Mapping[str, str], tuple[str, str, object]], ...] = (
     ("/keys/k1a2b3/revoke", {}, ("keys.revoke", "k1a2b3", None)),
     ("/silences/sil_1/end", {}, ("silences.delete", "sil_1", None)),
     (
+        "/caches/invalidate",
+        {"scope": "tag", "value": "hand book", "project": "red", "older": "3600"},
+        ("caches.invalidate", "", {"scope": "tag", "value": "hand book", "project": "red", "older_than_s": 3600.0}),
+    ),
+    (
+        "/caches/invalidate",
+        {"scope": "all", "value": "typed in vain"},
+        ("caches.invalidate", "", {"scope": "all", "value": "", "project": "", "older_than_s": 0.0}),
+    ),
+    (
         "/alerts",
         {"pattern": "slo/chat/*", "reason": "planned", "for_s": "14400"},
         ("silences.create", "", {"pattern": "slo/chat/*", "reason": "planned", "for_s": 14400.0}),

@@ -13,6 +13,7 @@ from penstock.core.errors import NOT_FOUND, PERMISSION_DENIED, STORE_UNAVAILABLE
 from penstock.edge.console.pages import (
     alerts,
     audit,
+    caches,
     deployment,
     keys,
     limits,
@@ -26,7 +27,7 @@ from tests.edge.console.canned import Admin, Told, actor, ask
 from tests.edge.console.pages.paper import stage, told
 from tests.edge.console.pages.paper_served import HOSTILE, NEW, OLD
 
-MODULES = (services, rollback, rollouts, models, usage, limits, keys, alerts, audit, deployment)
+MODULES = (services, rollback, rollouts, models, usage, limits, keys, alerts, audit, deployment, caches)
 ROUTES = tuple(route for module in MODULES for route in module.ROUTES)
 PLACES = {
     "/services/{id}": "chat",
@@ -156,7 +157,7 @@ async def test_while_the_store_is_away_a_page_says_so_and_no_number_is_made_up(p
     away = PenstockError(STORE_UNAVAILABLE, "The store cannot be reached. Try again.")
     answer = await shown(path, dict.fromkeys(told(), away))
     assert answer.status in (200, 503)
-    if path not in ("/keys/new", "/audit/9/redact"):
+    if path not in ("/keys/new", "/audit/9/redact", "/caches/invalidate"):
         assert "The store cannot be reached" in answer.body.decode()
 
 
