@@ -30,17 +30,12 @@ def told(verb: str, thing: str, by: str = "old") -> str:
 
 
 def file(by: str) -> str:
-    """Knows how to do everything, as ``by`` says it."""
-    answers = "\n".join(
-        f'      - {{when: "{verb} {thing}", text: "{told(verb, thing, by)}"}}' for verb in VERBS for thing in THINGS
-    )
+    """Knows how to do everything, as ``by`` says it; ``other`` says it as the other hand."""
     return f"""
 server: {{workers: 2, access_log: "off"}}
 models:
-  hand:
-    engine: fake
-    answers:
-{answers}
+  hand: {{engine: fake, answers: [{answers(by)}]}}
+  other: {{engine: fake, answers: [{answers("other")}]}}
   words: {{engine: fake, dimensions: 64}}
 services:
   chat:
@@ -49,6 +44,12 @@ services:
       semantic: {{max_error: {MAX_ERROR}, agreement: {{check: exact}}}}
   embed: {{model: words}}
 """
+
+
+def answers(by: str) -> str:
+    return ", ".join(
+        f'{{when: "{verb} {thing}", text: "{told(verb, thing, by)}"}}' for verb in VERBS for thing in THINGS
+    )
 
 
 class Asker:
@@ -83,6 +84,7 @@ class Asker:
         self.verdicts[said] += 1
         right = text_of(reply) == told(verb, thing, by)
         assert right or said == "similar"
+        assert text_of(reply).startswith(f"The {by} hand")
         self.wrong += not right
         return reply
 
@@ -102,6 +104,11 @@ class Asker:
             if verdict(reply) == "similar":
                 return reply
         raise AssertionError(f"nothing hits: {self.verdicts}")
+
+    async def admin(self, path: str, body: object) -> Any:
+        reply = await self.http.post(f"/admin/v1{path}", json=body)
+        assert reply.status_code in (200, 201), reply.text
+        return reply.json()
 
     async def figures(self) -> Any:
         """How the desk of the service stands."""
@@ -187,16 +194,30 @@ async def test_who_says_that_it_was_wrong_is_not_given_it_again_and_nobody_else(
         assert gone not in keys
 
 
-async def test_nothing_of_another_model_is_given(penstock: Penstock) -> None:
+async def test_nothing_of_another_model_or_release_is_given(penstock: Penstock) -> None:
     async with Asker(penstock, 6) as asker:
         await asker.hit()
         penstock.file.write_text(file("new"))
         os.kill(penstock.pid, signal.SIGHUP)
         wait_until(lambda: "Applied" in penstock.said(), 10.0, penstock.said)
-        asker.verdicts.clear()
-        wrong = asker.wrong
-        await asker.many(300, by="new")
-        assert asker.verdicts["miss"] > 0
-        # It has not forgotten what it learnt: the first answers serve at once.
-        assert asker.verdicts["similar"] > 0
-        assert asker.wrong - wrong <= MAX_ERROR * 300
+        await changed(asker, "new")
+        release = (await asker.admin("/releases", {"service": "chat", "model": "other"}))["id"]
+        await asker.admin("/services/chat/rollback", {"to": release})
+        async with asyncio.timeout(10):
+            while (await asker.ask("How do I get there?")).headers.get("x-penstock-release") != release:
+                pass
+        await changed(asker, "other")
+        failed = re.search(r'penstock_cache_audits_total\{outcome="failed"', (await asker.http.get("/metrics")).text)
+        # Each was made by the release that had answered.
+        assert failed is None
+
+
+async def changed(asker: Asker, by: str) -> None:
+    """It is answered as ``by`` says it from the first request on; what was learnt is known: the first answers serve
+    at once."""
+    asker.verdicts.clear()
+    wrong = asker.wrong
+    await asker.many(300, by)
+    assert asker.verdicts["miss"] > 0
+    assert asker.verdicts["similar"] > 0
+    assert asker.wrong - wrong <= MAX_ERROR * 300
