@@ -26,6 +26,7 @@ ENTRIES: Mapping[str, str] = {
     "tier.redis": "penstock.caches.tier_redis:RedisTier",
     "tier.s3": "penstock.caches.tier_s3:S3Tier",
     "semantic.desks": "penstock.control.semantic.desks:Desks",
+    "semantic.shared": "penstock.caches.semantic.shared_redis:RedisShared",
     "semantic.index": "penstock.caches.semantic.index_usearch:UsearchIndex",
     "otlp.http": "penstock.observe.otlp_http:OtlpHttp",
 }

@@ -147,7 +147,9 @@ async def keeping(
             await acts.carry_out(disowning(key, project, key_id))
             await directories.once()
 
-        desks = DeskOffice(home / "semantic", clock, gave=gave, invalidate=disowned)
+        desks = DeskOffice(
+            home / "semantic", clock, cache=cache, gateway=state.gateway, gave=gave, invalidate=disowned
+        )
 
         sweeper = Sweeper(cache, clock, gateway=state.gateway, standing=lambda: directories.standing)
 

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from penstock import catalog
+from penstock.caches.config import CacheSettings
 from penstock.core import administration
 from penstock.core.caching import DeskFigures, Invalidation, Learnt, Seek, Sought, Taught
 from penstock.core.clock import Clock
@@ -50,20 +51,24 @@ class Desks(Protocol):
 
 
 class DeskOffice:
-    """``folder`` is where desks lie; ``gave`` asks all workers which entry a request of a project got, ``invalidate``
-    writes into the store that an entry (its 40 digits) of a project is not to be served, on behalf of a key, and may
-    raise ``PenstockError``."""
+    """``folder`` is where desks lie, ``gateway`` the name of this one; ``gave`` asks all workers which entry a
+    request of a project got, ``invalidate`` writes into the store that an entry (its 40 digits) of a project is not
+    to be served, on behalf of a key, and may raise ``PenstockError``."""
 
     def __init__(
         self,
         folder: Path,
         clock: Clock,
         *,
+        cache: CacheSettings,
+        gateway: str,
         gave: Callable[[str, str], Awaitable[str | None]],
         invalidate: Callable[[str, str, str], Awaitable[None]],
     ) -> None:
         self._folder = folder
         self._clock = clock
+        self._cache = cache
+        self._gateway = gateway
         self._gave = gave
         self._invalidate = invalidate
         self._records: tuple[Invalidation, ...] = ()
@@ -147,7 +152,7 @@ class DeskOffice:
 
     async def _begun(self) -> Desks:
         try:
-            desks = await asyncio.to_thread(_made, self._folder, self._clock)
+            desks = await self._made()
         except OSError as error:
             raise PenstockError(
                 BAD_DEPLOYMENT, f"The semantic cache cannot use {self._folder}: {error.strerror}. See to that folder."
@@ -157,6 +162,14 @@ class DeskOffice:
         self._running = asyncio.create_task(self._run(desks))
         self._running.add_done_callback(_ended)
         return desks
+
+    async def _made(self) -> Desks:
+        made: Callable[..., Desks] = await asyncio.to_thread(catalog.load, "semantic.desks")
+        index = await asyncio.to_thread(catalog.load, "semantic.index")
+        shared = None
+        if self._cache.semantic_index == "shared":
+            shared = (await asyncio.to_thread(catalog.load, "semantic.shared"))(self._cache.redis)
+        return made(self._folder, self._clock, index, shared=shared, gateway=self._gateway)
 
     async def _run(self, desks: Desks) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -185,11 +198,6 @@ def disowning(key: str, project: str, key_id: str) -> administration.Ask:
     actor = administration.Actor(key_id=key_id, project=project, permissions=frozenset({"caches:write"}))
     body = msgspec.json.encode(_Invalidate("key", key, project))
     return administration.Ask(actor=actor, operation="caches.invalidate", body=body)
-
-
-def _made(folder: Path, clock: Clock) -> Desks:
-    made: Callable[..., Desks] = catalog.load("semantic.desks")
-    return made(folder, clock, catalog.load("semantic.index"))
 
 
 def _ended(running: asyncio.Task[None]) -> None:

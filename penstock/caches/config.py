@@ -3,7 +3,7 @@ service (``core.caching``)."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -50,9 +50,16 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """A Redis. Default: none."""
     s3: S3Settings | None = None
     """An S3-compatible store. Default: none."""
+    semantic_index: Literal["own", "shared"] = "own"
+    """Whose answers may serve other questions (`semantic` of a service): `own`, those that this gateway was taught;
+    `shared`, also those of all gateways that share the Redis, which tell one another there."""
     compress_from: Annotated[int, msgspec.Meta(ge=0, le=1 << 30, extra={"form": "size"})] = 1024
     """Size from which entries in Redis and S3 are compressed."""
     write_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024
     """Entries that may wait to be written to each of Redis and S3; one more is shed, and counted."""
     write_queue_bytes: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 40, extra={"form": "size"})] = 32 << 20
     """How large they may be together."""
+
+    def __post_init__(self) -> None:
+        if self.semantic_index == "shared" and self.redis is None:
+            raise ValueError("`semantic_index: shared` lacks `redis`: name the Redis by which gateways share answers")

@@ -19,6 +19,7 @@ from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import Ask, Link, ToldOfSupervisor, ToSupervisor, ToWorker, worker_end
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.talk import Office, Talk
+from penstock.caches.config import CacheSettings
 from penstock.caches.metrics import SEMANTIC_UNSAID
 from penstock.control.accounts.caches import Invalidate
 from penstock.core.caching import Invalidation, Learnt
@@ -74,7 +75,14 @@ def store() -> Store:
 
 @pytest.fixture
 async def office(tmp_path: Path, store: Store) -> AsyncIterator[DeskOffice]:
-    made = DeskOffice(tmp_path / "semantic", SystemClock(), gave=store.gave, invalidate=store.invalidate)
+    made = DeskOffice(
+        tmp_path / "semantic",
+        SystemClock(),
+        cache=CacheSettings(),
+        gateway="g",
+        gave=store.gave,
+        invalidate=store.invalidate,
+    )
     yield made
     await made.aclose()
 

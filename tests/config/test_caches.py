@@ -124,3 +124,12 @@ def test_without_a_service_that_embeds_the_one_that_is_missing_is_named() -> Non
 def test_a_service_with_mistakes_of_its_own_is_there() -> None:
     text = f"{MODELS}services: {{embed: {{modle: m}}, a: {{model: m, cache: {{semantic: {{max_error: 0.1}}}}}}}}"
     assert not [line for line in said(text) if "embedder" in line]
+
+
+def test_gateways_share_answers_to_similar_questions_by_a_redis() -> None:
+    shared = read(
+        f"{MODELS}cache: {{semantic_index: shared, redis: {{url: 'redis://h'}}}}\n{OTHERS}".encode(), "f", {}
+    )
+    assert shared.cache.semantic_index == "shared"
+    (mistake,) = said(f"{MODELS}cache: {{semantic_index: shared}}\n{OTHERS}")
+    assert "name the Redis" in mistake

@@ -22,6 +22,7 @@ from penstock.control.semantic.files import prune
 from penstock.control.semantic.measured import Counted
 from penstock.control.semantic.open_scopes import Bounds, OpenScopes, logged
 from penstock.control.semantic.scope import Due, Scope
+from penstock.control.semantic.sharing import Shared, Sharing
 from penstock.control.threads import in_thread_of
 from penstock.core.caching import DeskFigures, Invalidation, Learnt, Seek, Sought, Taught
 from penstock.core.clock import Clock
@@ -47,7 +48,8 @@ class _Hit(msgspec.Struct, frozen=True):
 
 class Desks:
     """``folder`` (made where it is missing) keeps them; ``graph`` makes an index for many vectors of so many
-    dimensions; ``coin`` decides about audits: uniform in [0, 1), and nobody can know it beforehand."""
+    dimensions; ``coin`` decides about audits: uniform in [0, 1), and nobody can know it beforehand. By
+    ``shared``, which is closed with this, ``gateway`` and others tell one another of answers."""
 
     def __init__(
         self,
@@ -56,6 +58,8 @@ class Desks:
         graph: Callable[[int], Index],
         bounds: Bounds | None = None,
         coin: Callable[[], float] = lambda: secrets.randbits(53) / (1 << 53),
+        shared: Shared | None = None,
+        gateway: str = "",
     ) -> None:
         """Raises ``OSError``."""
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -70,6 +74,9 @@ class Desks:
         self._figures: tuple[DeskFigures, ...] = ()
         self._counted = Counted()
         self._learning: asyncio.Task[None] | None = None
+        self._sharing = None if shared is None else Sharing(shared, gateway, clock)
+        self._telling: asyncio.Task[None] | None = None
+        self._erase_shared = False
 
     async def seek(self, owner: str, ask: Seek) -> Sought:
         """What the scope says of this question of the worker ``owner``. Raises ``PenstockError``."""
@@ -93,13 +100,15 @@ class Desks:
             if await self._open.in_lane(scope.learn, number, what.same):
                 self._counted.wrong(name.service)
 
-    async def keep(self, what: Taught) -> None:
-        """Of a scope that nobody has asked yet nothing is kept."""
+    async def keep(self, what: Taught, *, shared: bool = False) -> None:
+        """Of a scope that nobody has asked yet nothing is kept. ``shared``: another gateway told of it."""
         if what.scope not in self._open:
             return
         async with self._open.use(what.scope) as scope:
             scopes, wall = self._open.scopes(), self._clock.wall()
             await self._open.in_lane(self._kept, scope, scopes, what, self._open.invalid, wall)
+        if self._sharing is not None and not shared:
+            self._sharing.put(what)
 
     async def wrong(self, request_id: str, project: str) -> str | None:
         """The answer that this request of the project got from here is wrong: nobody gets it from here any more. Its
@@ -148,11 +157,14 @@ class Desks:
         if self._learning is None or self._learning.done():
             self._learning = asyncio.create_task(self._learn())
             self._learning.add_done_callback(_told)
+        if self._sharing is not None and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._share(self._sharing))
+            self._telling.add_done_callback(_told)
         with self._open.held() as places, logged("what it keeps cannot be written"):
             scopes = tuple(scope for place in places if (scope := place.scope) is not None)
             await self._open.in_lane(_lost, scopes, None, self._clock.wall())
             if self._erase or sweep:
-                erase, self._erase = self._erase, False
+                erase, self._erase, self._erase_shared = self._erase, False, True
                 await self._swept(scopes, files=erase)
             for at, due in await self._open.in_lane(_due, scopes):
                 await self._open.write(scopes[at], places[at], due)
@@ -164,9 +176,12 @@ class Desks:
 
     async def aclose(self) -> None:
         """Saves all. Idempotent; nothing is asked any more."""
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.wait((self._learning,))
+        for task in (self._learning, self._telling):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait((task,))
+        if self._sharing is not None:
+            await self._sharing.aclose()
         await self._open.aclose()
         self._school.shutdown()
 
@@ -198,6 +213,13 @@ class Desks:
             desk, lesson = due
             await self._open.in_lane(desk.adopt, await in_thread_of(self._school, lesson.learnt))
 
+    async def _share(self, sharing: Sharing) -> None:
+        async for what in sharing.turn((scope.scope, scope.word) for scope in self._open.scopes()):
+            await self.keep(what, shared=True)
+        if self._erase_shared:
+            self._erase_shared = False
+            await sharing.erase(self._open.invalid)
+
 
 def _due(scopes: tuple[Scope, ...]) -> list[tuple[int, Due]]:
     """Of those that have something to write, by their place."""
@@ -222,4 +244,4 @@ def _erased(folder: Path, using: Collection[Path], invalid: Invalidations, wall:
 
 def _told(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("the semantic cache has failed to learn", exc_info=error)
+        _log.error("the semantic cache has failed at what it does behind", exc_info=error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +13,7 @@ import msgspec
 from penstock.caches.seal import MOST_BYTES, Damaged, opened, seal
 from penstock.caches.semantic.ledger import LedgerState
 from penstock.control.semantic import hit_log
+from penstock.control.semantic.sharing import named
 from penstock.core.caching import DeskScope
 
 MOST_SCOPES: Final = 4_096
@@ -42,7 +42,7 @@ class Files:
     """Those of one scope, in ``folder``. All raise ``OSError``."""
 
     def __init__(self, folder: Path, scope: DeskScope) -> None:
-        name = hashlib.blake2b(msgspec.msgpack.encode(scope), digest_size=16, person=b"penstock desk").hexdigest()
+        name = named(scope)
         self._scope = scope
         self._state = folder / f"{name}.desk"
         self._folder, self._name = folder, name

@@ -150,7 +150,8 @@ class Scope:
         return same is False
 
     def keep(self, what: Taught, invalid: Invalidations, wall: float) -> None:
-        """Passed over: what is past its time, invalidated, no entry, or of other embeddings than the scope's."""
+        """Passed over: what is past its time, invalidated, no entry, of other embeddings than the scope's, or not
+        newer than the answer to the same text."""
         entry = unpacked(what.entry)
         try:
             vector = _vector(what.vector, what.semantic)
@@ -165,6 +166,8 @@ class Scope:
             return
         release = sys.intern(what.release)
         item = Item(self._number, release, what.rest, what.text, what.entry, about(entry), until)
+        if self.shelf.has_newer(item):
+            return
         self._number += 1
         self.shelf.keep(item, vector)
         self._write(entry_log.kept(item, vector, what.semantic.embedder))
@@ -176,7 +179,7 @@ class Scope:
         meanwhile."""
         for item, vector in items:
             near = (embedder, len(vector)) == (self._semantic.embedder, self.desk.dimensions)
-            if near and item.until > wall and not invalid.covers(item.about) and not self.shelf.has(item):
+            if near and item.until > wall and not invalid.covers(item.about) and not self.shelf.has_newer(item):
                 self.shelf.keep(item, vector)
             else:
                 self._dropped(item.number)

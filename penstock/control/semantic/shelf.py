@@ -85,9 +85,10 @@ class Shelf:
         index.add(item.number, vector)
         self.bytes += self._cost(item)
 
-    def has(self, item: Item) -> bool:
-        """Whether there is an answer to the same text in its group."""
-        return (*item.group, item.text) in self._texts
+    def has_newer(self, item: Item) -> bool:
+        """Whether there is an answer to the same text in its group that was made no earlier."""
+        same = self._texts.get((*item.group, item.text))
+        return same is not None and self._items[same].about.created_at >= item.about.created_at
 
     def nearest(
         self, group: tuple[str, bytes], vector: Vector, invalid: Invalidations, wall: float, since: float
