@@ -32,7 +32,7 @@ _OWN: Final = re.compile(
     r"location|document|code|essay|resume|cv|cover letter)\b|"
     r"\b(order|invoice|ticket|tracking|case|account|customer|reference|booking) (number|no|id|code|#)|"
     r"\bwhere('s| is| are) my\b|\bhave i\b|\bdid i\b|\bam i\b|\bdo i (still )?(have|owe)\b|"
-    r"[\w.+-]+@[\w-]+\.\w|https?://|\bwww\.|\d{6,}|\b[0-9a-f]{8}-[0-9a-f]{4}-|#\d{3,}|\b(here is|here's|here are|the "
+    r"[\w.+-]@[\w-]+\.\w|https?://|\bwww\.|\d{6,}|\b[0-9a-f]{8}-[0-9a-f]{4}-|#\d{3,}|\b(here is|here's|here are|the "
     r"following|below|attached|this (text|code|article|document|email|sentence|paragraph|file|error|image))\b"
 )
 _VARIED: Final = re.compile(

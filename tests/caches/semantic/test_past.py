@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,14 @@ def test_tools_and_images_go_past_whatever_is_said() -> None:
 @given(st.text(max_size=300), st.integers(0, 3))
 def test_it_never_fails(text: str, turns: int) -> None:
     past(asked(text, turns))
+
+
+@pytest.mark.parametrize("part", ["a", "a.", "x-", "my ", "generate a ", "a@", "1"])
+def test_a_text_made_to_take_long_takes_no_longer(part: str) -> None:
+    text = (part * LONGEST)[:LONGEST]
+    took: list[float] = []
+    for _ in range(10):
+        began = time.perf_counter()
+        past(asked(text, turns=2))
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.01
