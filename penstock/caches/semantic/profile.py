@@ -34,6 +34,8 @@ _SCRIPTS: Final = (
 )
 _ENDS: Final = frozenset(".?!")
 _LONGEST: Final = 4000
+_MOST_LINKS: Final = 32
+"""Each is compared with each of another text; a question has a few."""
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
@@ -200,11 +202,12 @@ def _number(words: list[str], at: int) -> tuple[float | None, int]:
                 return None, at
             value = _digits(word)
         elif word in lexicon.MULTIPLIERS and (value is not None or at == begun):
-            value = (1 if value is None else value) * lexicon.MULTIPLIERS[word]
+            # A float: of a million millions in a row an integer would be too large to be written.
+            value = (1.0 if value is None else value) * lexicon.MULTIPLIERS[word]
         elif word == "k" and value is not None and words[at - 1][0] in _DIGITS:
             value *= 1000
         elif word in lexicon.NUMBERS and (value is None or value % 100 == 0 or (value % 10 == 0 and value < 100)):
-            value = (value or 0) + lexicon.NUMBERS[word]
+            value = (value or 0.0) + lexicon.NUMBERS[word]
         elif value is not None and word in _AFTER_DIGITS and words[at - 1][0] in _DIGITS:
             return value, at + 1
         else:
@@ -270,6 +273,8 @@ def _links(words: list[str], stems: list[str]) -> tuple[Link, ...]:
                 stems[each] for each in range(at + 1, min(len(words), at + 5)) if words[each] not in lexicon.STOP
             ]
             found.append(Link(word, tuple(before[-3:]), tuple(after[:2])))
+            if len(found) == _MOST_LINKS:
+                break
     return tuple(found)
 
 
