@@ -62,6 +62,12 @@ class Files:
             raise Unreadable("it is of another scope")
         return found
 
+    def set_aside(self) -> None:
+        """What cannot be read is no longer in the way, for people to look at; hits since then mean nothing."""
+        self._state.replace(self._state.with_suffix(".desk-damaged"))
+        for epoch in self.epochs():
+            self.hits(epoch).unlink()
+
     def write_state(self, state: Saved) -> None:
         """In one step, to the disk; forgets the hits before its epoch."""
         sealed = seal(self._name.encode(), msgspec.msgpack.encode(state), 0.0, compress_from=MOST_BYTES)

@@ -186,14 +186,14 @@ class OpenScopes:
     async def _opening(self, name: DeskScope, place: Place) -> Scope:
         try:
             return await asyncio.shield(place.opening)
-        except (OSError, PenstockError) as error:
-            if self._places.get(name) is place:
-                del self._places[name]
-            if isinstance(error, PenstockError):
-                raise
+        except OSError as error:
             raise PenstockError(
                 INTERNAL, f"The semantic cache cannot use {self._folder}: {error.strerror}. See to that folder."
             ) from error
+        finally:
+            # Whoever asks next tries again.
+            if place.opening.done() and place.scope is None and self._places.get(name) is place:
+                del self._places[name]
 
     async def _opened(self, name: DeskScope, ask: Seek, place: Place) -> Scope:
         if (leaving := self._leaving.get(name)) is not None:

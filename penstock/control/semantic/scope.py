@@ -90,16 +90,15 @@ class Scope:
         """As it was left on disk, or new. Raises ``OSError``, and ``PenstockError`` as ``seek`` does."""
         dimensions = len(_vector(ask.vector, ask.semantic))
         limits = _limits(ask.semantic)
-        epochs = files.epochs()
         try:
             saved = files.state()
         except Unreadable as error:
             _log.warning("the semantic cache of %s begins anew: its state cannot be read: %s", _named(scope), error)
-            saved, epochs = None, []
+            saved = None
+            files.set_aside()
         since = saved.epoch if saved else 0
         desk = Desk(limits, dimensions) if saved is None else _restored(saved, limits, ask.semantic, dimensions)
-        if epochs:
-            hit_log.replay(desk, files.hits_since(since))
+        hit_log.replay(desk, files.hits_since(since))
         epoch = max([since, *files.epochs()], default=0) + 1
         return cls(scope, desk, ask.semantic, files, epoch, entry_log.standing(files.entries), graph)
 

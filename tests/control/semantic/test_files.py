@@ -111,13 +111,26 @@ async def test_a_damaged_state_begins_anew_and_says_so(
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes({"cut": data[:1000], "bit": data, "empty": b"", "other": b"x" * 5000}[damage])
-    desks = Desks(tmp_path / "semantic", Walls(), graph)
+    clock = Walls()
+    desks = Desks(tmp_path / "semantic", clock, graph)
     try:
         assert (await desks.seek("w", ask(CLEAN))).reason == "alone"
         assert (await stood(desks)).requests == 1
+        # Killed before it is saved, it knows what it served since.
+        log = HitLog(desks._open._places[SCOPE].files.hits(1))
+        log.enter(7, 9, Audit(0.5, 0.1), True)
+        log.close()
+        shutil.copytree(tmp_path / "semantic", tmp_path / "killed")
     finally:
         await desks.aclose()
-    assert "p1/chat begins anew" in caplog.text
+    again = Desks(tmp_path / "killed", clock, graph)
+    try:
+        await again.seek("w", ask(CLEAN))
+        figures = await stood(again)
+    finally:
+        await again.aclose()
+    assert (figures.requests, figures.hits, figures.wrong_seen) == (10, 1, 1)
+    assert caplog.text.count("p1/chat begins anew") == 1
 
 
 async def test_what_cannot_be_written_down_is_not_given(
