@@ -25,6 +25,7 @@ Unasked = Past | Literal["off", "kind", "choices", "logprobs", "form"]
 several answers, or the odds of each token; it cannot be read, or compared with others."""
 
 _NOTHING: Final = (b"null", b"[]", b"false", b"0")
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _TEXTS: Final = ("text", "input_text")
 
 
@@ -67,7 +68,7 @@ def question(call: Call, sent: Call, service: Service) -> Question | Unasked:
         told = _messages.decode(call.fields["messages"])
         before = _messages.decode(sent.fields["messages"]) if "messages" in sent.fields else []
         raws = _raws.decode(call.fields["messages"])
-    except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
+    except (KeyError, *_UNREADABLE):
         return "form"
     if not told:
         return "form"
@@ -101,7 +102,10 @@ def within(rest: bytes, space: bytes) -> bytes:
 
 def _rest(fields: Mapping[str, msgspec.Raw], raws: Sequence[msgspec.Raw]) -> bytes | None:
     # Whether the text came as such, or as parts of a list, is nothing to the engine.
-    last = {name: value for name, value in members(bytes(raws[-1])).items() if name != "content"}
+    try:
+        last = {name: value for name, value in members(bytes(raws[-1])).items() if name != "content"}
+    except _UNREADABLE:
+        return None
     messages = msgspec.Raw(msgspec.json.encode([*raws[:-1], last]))
     text = canonical({**fields, "messages": messages})
     return None if text is None else hashlib.blake2b(text, digest_size=16, person=b"penstock rest").digest()

@@ -61,6 +61,15 @@ def user(text: object) -> dict[str, object]:
         (asking([]), "form"),
         (beside(asking(), temperature=b"1e999"), "form"),
         (Call("r", Kind.CHAT, "chat", {}), "form"),
+        (beside(asking(), messages=b'[{"role":"user","content":"Who wrote Hamlet?","n\xc3":1}]'), "form"),
+        (beside(asking(), messages=b'[{"role":"user","content":"Who?","deep":' + b"[" * 99999), "form"),
+        (
+            beside(
+                asking(),
+                messages=b'[{"role":"user","content":"Who wrote Hamlet?","x":' + b"[" * 9999 + b"]" * 9999 + b"}]",
+            ),
+            "form",
+        ),
         (Call("r", Kind.CHAT, "chat", {"messages": msgspec.Raw(b'[{"role":"user","content":7}]')}), "form"),
     ],
 )
