@@ -30,6 +30,13 @@ services:
 """
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[Penstock]:
+    """One server for those who neither stop it nor kill any of it."""
+    with running(FAKE) as found:
+        yield found
+
+
 @contextlib.contextmanager
 def chat(
     server: Penstock, model: str, key: str | None = None, *, stream: bool = False
@@ -140,21 +147,20 @@ def test_a_second_signal_ends_everything_at_once() -> None:
         wait_until(lambda: not any(alive(pid) for pid in family), 2.0)
 
 
-def test_the_key_is_kept_for_its_owner_alone_and_hashed_in_the_store() -> None:
-    with running(FAKE) as server:
-        key = server.key
-        assert key.startswith("pk-admin-")
-        assert answered(server) == 200
-        assert answered(server, key="wrong") == 401
-        assert stat.S_IMODE((server.home / "credentials").stat().st_mode) == 0o600
-        assert stat.S_IMODE((server.home / "pepper").stat().st_mode) == 0o600
-        others = [file for file in server.home.rglob("*") if file.is_file() and file.name != "credentials"]
-        assert others
-        secret = key.encode()
-        assert not [file for file in others if secret in file.read_bytes()]
-        assert key not in server.said()
-        for process in server.family():
-            assert secret not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+def test_the_key_is_kept_for_its_owner_alone_and_hashed_in_the_store(server: Penstock) -> None:
+    key = server.key
+    assert key.startswith("pk-admin-")
+    assert answered(server) == 200
+    assert answered(server, key="wrong") == 401
+    assert stat.S_IMODE((server.home / "credentials").stat().st_mode) == 0o600
+    assert stat.S_IMODE((server.home / "pepper").stat().st_mode) == 0o600
+    others = [file for file in server.home.rglob("*") if file.is_file() and file.name != "credentials"]
+    assert others
+    secret = key.encode()
+    assert not [file for file in others if secret in file.read_bytes()]
+    assert key not in server.said()
+    for process in server.family():
+        assert secret not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
 
 
 @pytest.mark.parametrize("key", ["x", "two words", "clé-ключ"])
@@ -167,25 +173,23 @@ def test_the_admin_key_may_be_set_to_anything_and_is_handed_to_no_child(key: str
             assert b"PENSTOCK_ADMIN_KEY" not in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
-def test_the_line_that_is_printed_works_when_pasted() -> None:
-    with running(FAKE) as server:
-        wait_until(lambda: "Ctrl-C stops it" in server.said(), 5.0)
-        said = server.said()
-        line = re.search(r"  (curl (?:.*\\\n)*.*)", said)
-        assert line
-        assert server.base_url in said
-        assert re.search(r"quick +quick \(fake\), ready", said)
-        pasted = subprocess.run(["sh", "-c", line[1]], capture_output=True, text=True, timeout=20, check=True)
-        assert json.loads(pasted.stdout)["choices"][0]["message"]["content"]
+def test_the_line_that_is_printed_works_when_pasted(server: Penstock) -> None:
+    wait_until(lambda: "Ctrl-C stops it" in server.said(), 5.0)
+    said = server.said()
+    line = re.search(r"  (curl (?:.*\\\n)*.*)", said)
+    assert line
+    assert server.base_url in said
+    assert re.search(r"quick +quick \(fake\), ready", said)
+    pasted = subprocess.run(["sh", "-c", line[1]], capture_output=True, text=True, timeout=20, check=True)
+    assert json.loads(pasted.stdout)["choices"][0]["message"]["content"]
 
 
-def test_a_home_serves_one_at_a_time() -> None:
-    with running(FAKE) as server:
-        second = up(cwd=server.home, PENSTOCK_HOME=str(server.home), PENSTOCK_PORT=str(free_port()))
-        assert second.returncode == 1
-        assert f"already running with the home {server.home} (process {server.pid})" in second.stderr
-        assert "Traceback" not in second.stderr
-        assert answered(server) == 200
+def test_a_home_serves_one_at_a_time(server: Penstock) -> None:
+    second = up(cwd=server.home, PENSTOCK_HOME=str(server.home), PENSTOCK_PORT=str(free_port()))
+    assert second.returncode == 1
+    assert f"already running with the home {server.home} (process {server.pid})" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert answered(server) == 200
 
 
 def test_a_port_in_use_is_one_line_that_names_the_mend(tmp_path: Path) -> None:
