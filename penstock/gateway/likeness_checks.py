@@ -88,7 +88,7 @@ def compact(entry: Entry) -> Entry | None:
     if entry.streamed:
         try:
             entry = msgspec.structs.replace(entry, chunks=(whole(entry.chunks, entry.kind),), streamed=False)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return None
     return None if text_of(entry) is None else entry
 
