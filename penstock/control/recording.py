@@ -40,9 +40,9 @@ class RecordingPace(msgspec.Struct, frozen=True, kw_only=True):
     a store that is away it waits ``backoff_s``, twice as long each time, to ``backoff_most_s``."""
 
     tick_s: float = 0.25
-    busy_s: float = 1.0
+    busy_s: float = 2.0
     many: int = 100
-    series_s: float = 1.0
+    series_s: float = 2.0
     records: int = 2000
     rest_least_s: float = 0.01
     idle_s: float = 2.0

@@ -1,4 +1,4 @@
-"""Sends spans and metrics to a collector: OTLP over HTTP, in its JSON form, compressed.
+"""Sends spans and metrics to a collector: OTLP over HTTP, in its JSON form, compressed where it leaves this machine.
 
 https://opentelemetry.io/docs/specs/otlp/#otlphttp says what is tried again (429, 502, 503, 504, and no answer), when
 (``Retry-After``, else ever later), and what a partial success is. Whatever the collector does, nobody waits for it:

@@ -23,14 +23,14 @@ import sqlalchemy as sql
 
 from penstock.core.errors import STORE_UNAVAILABLE, PenstockError
 from penstock.core.requests import Place, RequestContent, RequestQuery, RequestRecord
-from penstock.store import requests_said as said
+from penstock.store import requests_packs as said
 from penstock.store.database import Database
 from penstock.store.faults import Place as Where
 from penstock.store.faults import explained
 from penstock.store.requests_file import BUSY_S, FactsReader, FactsWriter, reading
 from penstock.store.requests_live import Copying, Moved, Part, Parts, Places, by_day
+from penstock.store.requests_packs import ContentsWriter
 from penstock.store.requests_query import DAY_S, Source, day_of
-from penstock.store.requests_said import ContentsWriter
 
 Kind = Literal["facts", "contents"]
 FACTS: Literal["facts"] = "facts"
