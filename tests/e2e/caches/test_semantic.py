@@ -42,6 +42,7 @@ services:
     model: hand
     cache:
       semantic: {{max_error: {MAX_ERROR}, agreement: {{check: exact}}}}
+  equal: {{model: hand, cache: {{exact: {{}}}}}}
   embed: {{model: words}}
 """
 
@@ -70,8 +71,9 @@ class Asker:
     async def __aexit__(self, *_: object) -> None:
         await self.http.aclose()
 
-    async def ask(self, text: str, stream: bool = False, cache_control: str = "") -> httpx.Response:
-        body = {"model": "chat", "stream": stream, "messages": [{"role": "user", "content": text}]}
+    async def ask(self, text: str, stream: bool = False, cache_control: str = "", **fields: object) -> httpx.Response:
+        message = {"role": "user", "content": text}
+        body = {"model": "chat", "stream": stream, "messages": [message], **fields}
         headers = {"cache-control": cache_control} if cache_control else {}
         reply = await self.http.post("/v1/chat/completions", json=body, headers=headers)
         assert reply.status_code == 200, reply.text
@@ -192,6 +194,17 @@ async def test_who_says_that_it_was_wrong_is_not_given_it_again_and_nobody_else(
         keys = {(await asker.one()).headers.get("x-penstock-cache-key") for _ in range(200)}
         assert len(keys) > 20
         assert gone not in keys
+
+
+async def test_so_it_is_with_the_answer_to_an_equal_request(penstock: Penstock) -> None:
+    async with Asker(penstock, 7) as asker:
+        # Each worker has a memory of its own, and any of them may hear of it.
+        replies = [await asker.ask("Who wrote Hamlet?", model="equal", temperature=0) for _ in range(8)]
+        hit = next(reply for reply in replies if verdict(reply) == "hit")
+        said = {"request_id": hit.headers["x-request-id"], "cached": "wrong"}
+        assert (await asker.http.post("/v1/feedback", json=said)).json()["cached"] == "removed"
+        reply = await asker.ask("Who wrote Hamlet?", model="equal", temperature=0)
+        assert verdict(reply) == "miss"
 
 
 async def test_nothing_of_another_model_or_release_is_given(penstock: Penstock) -> None:
