@@ -9,8 +9,8 @@ from penstock.core.caching import Invalidation
 
 FORGOTTEN_AFTER_S = (2 * 366 + 1) * 86400.0
 """No entry lives that long: 366 days fresh and 366 more beyond at most, and a day for clocks that differ."""
-MOST = 10_000
-"""How many are kept: every worker holds them all, and each change of the directory carries them."""
+MOST = 2_000
+"""How many are kept: each change of the directory carries them all, and every worker reads them between requests."""
 
 Changes = tuple[tuple[Record, ...], tuple[tuple[RecordKind, str], ...]]
 """What a change of the directory puts, and what it removes."""
