@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from benchmarks import machine
 from penstock.caches.answers import packed
 from penstock.caches.semantic.index_usearch import UsearchIndex
+from penstock.control.semantic.bounds import Bounds
 from penstock.control.semantic.desks import Desks
-from penstock.control.semantic.open_scopes import Bounds
 from penstock.core.caching import DeskScope, Entry, Learnt, Seek, Semantic, Taught
 from penstock.core.chat import Kind
 from penstock.core.clock import SystemClock

@@ -13,6 +13,7 @@ import msgspec
 
 from penstock import catalog
 from penstock.caches.config import CacheSettings
+from penstock.control.semantic.bounds import Bounds
 from penstock.core import administration
 from penstock.core.caching import DeskFigures, Invalidation, Learnt, Seek, Sought, Taught
 from penstock.core.clock import Clock
@@ -169,7 +170,8 @@ class DeskOffice:
         shared = None
         if self._cache.semantic_index == "shared":
             shared = (await asyncio.to_thread(catalog.load, "semantic.shared"))(self._cache.redis)
-        return made(self._folder, self._clock, index, shared=shared, gateway=self._gateway)
+        bounds = Bounds(entry_bytes=self._cache.semantic_memory)
+        return made(self._folder, self._clock, index, bounds, shared=shared, gateway=self._gateway)
 
     async def _run(self, desks: Desks) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -53,6 +53,9 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     semantic_index: Literal["own", "shared"] = "own"
     """Whose answers may serve other questions (`semantic` of a service): `own`, those that this gateway was taught;
     `shared`, also those of all gateways that share the Redis, which tell one another there."""
+    semantic_memory: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 40, extra={"form": "size"})] = 512 << 20
+    """Bytes of memory, in the supervisor, of all answers that may serve other questions, about 3 KiB and the answer
+    each."""
     compress_from: Annotated[int, msgspec.Meta(ge=0, le=1 << 30, extra={"form": "size"})] = 1024
     """Size from which entries in Redis and S3 are compressed."""
     write_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1024

@@ -33,6 +33,8 @@ def test_a_worker_loads_nothing_of_the_stores_and_of_what_is_optional() -> None:
 
 def test_a_supervisor_loads_nothing_of_the_semantic_cache_before_somebody_asks() -> None:
     assert (
-        loaded("penstock.assembly.supervisor", ("usearch", "penstock.control.semantic", "penstock.caches.semantic"))
+        loaded(
+            "penstock.assembly.supervisor", ("usearch", "penstock.control.semantic.desks", "penstock.caches.semantic")
+        )
         == []
     )

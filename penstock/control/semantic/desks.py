@@ -18,9 +18,10 @@ from penstock.caches.semantic.desk import Desk
 from penstock.caches.semantic.model import Lesson
 from penstock.caches.semantic.nearest import Index
 from penstock.control.semantic import entry_log
+from penstock.control.semantic.bounds import Bounds
 from penstock.control.semantic.files import prune
 from penstock.control.semantic.measured import Counted
-from penstock.control.semantic.open_scopes import Bounds, OpenScopes, logged
+from penstock.control.semantic.open_scopes import OpenScopes, logged
 from penstock.control.semantic.scope import Due, Scope
 from penstock.control.semantic.sharing import Shared, Sharing
 from penstock.control.threads import in_thread_of

@@ -17,11 +17,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-import msgspec
-
 from penstock.caches.invalidations import Invalidations
 from penstock.caches.semantic.nearest import Index
 from penstock.control.semantic import entry_log
+from penstock.control.semantic.bounds import Bounds
 from penstock.control.semantic.files import Files
 from penstock.control.semantic.scope import Due, Scope
 from penstock.control.threads import in_thread_of
@@ -36,16 +35,6 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 16
 """Entries that come back from disk in one step."""
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """``entries`` and their ``entry_bytes`` of all scopes together; ``scopes`` that are open at a time, and what
-    their desks may take, ``desk_bytes``, of which one is always there."""
-
-    entries: int = 1_000_000
-    entry_bytes: int = 512 << 20
-    scopes: int = 256
-    desk_bytes: int = 512 << 20
 
 
 class Place:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from penstock.control.semantic.bounds import Bounds
 from penstock.control.semantic.desks import Desks
-from penstock.control.semantic.open_scopes import Bounds
 from penstock.core.caching import DeskScope, Invalidation, Learnt, Semantic
 from penstock.core.errors import PenstockError
 from tests.control.semantic.house import (
