@@ -30,7 +30,7 @@ ORDERED = frozenset(
 )
 """Members inside which the order of an object's members reaches the model."""
 
-TOOLS = frozenset({"tools", "functions", "web_search_options"})
+TOOLS = frozenset({"tools", "functions", "web_search_options", "plugins", "mcp_servers", "search_parameters"})
 """Members by which an answer may do something, or rest on what is so at the moment."""
 
 Unfit = Literal["off", "sampled", "choices", "tools"]

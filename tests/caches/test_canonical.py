@@ -158,6 +158,8 @@ TOOL = [{"type": "function"}]
         (call_of(tools=TOOL, seed=1), Exact(sampled=True), "tools"),
         (call_of(functions=TOOL, seed=1), Exact(), "tools"),
         (call_of(web_search_options={}, seed=1), Exact(), "tools"),
+        (call_of(plugins=[{"id": "web"}], seed=1), Exact(), "tools"),
+        (call_of(mcp_servers=[{"url": "x"}], seed=1), Exact(), "tools"),
         (call_of(tools=[], seed=1), Exact(), None),
         (call_of(tools=TOOL, seed=1), Exact(tools=True), None),
         (call_of(tools=TOOL), Exact(tools=True), "sampled"),
