@@ -53,6 +53,12 @@ def prepared(server: Penstock) -> tuple[str, str]:
     return left, right
 
 
+async def looks(one: Looker, name: str) -> None:
+    """Each width and each theme once. In all four shapes every page is looked at by ``tests/browser``."""
+    await one.look(name, widths=(1280,), themes=("light",))
+    await one.look(name, widths=(390,), themes=("dark",))
+
+
 async def chats(one: Looker) -> str:
     """Asks in the playground, and gives the request's id."""
     page = one.page
@@ -65,7 +71,7 @@ async def chats(one: Looker) -> str:
         begun = await words.inner_text()
     assert begun != SAID, "it streams: the first words are there before the last"
     await expect(words).to_have_text(SAID, timeout=10_000)
-    await one.look("live-playground")
+    await looks(one, "live-playground")
     return (await (await answering.value).all_headers())["x-request-id"]
 
 
@@ -77,7 +83,7 @@ async def finds(one: Looker, request: str, ended: float) -> None:
     took = time.monotonic() - ended
     print(f"\nin the log {took:.2f} s after its answer was looked at")
     assert took < SHOWN_WITHIN_S
-    await one.look("live-requests")
+    await looks(one, "live-requests")
     await page.click(f"a[href*='{request}']")
     await expect(page.locator("h1")).to_be_visible()
     body = await page.inner_text("main")
@@ -86,7 +92,7 @@ async def finds(one: Looker, request: str, ended: float) -> None:
     await page.click("button:has-text('Show what was said')")
     await expect(page.locator(".conversation")).to_contain_text("[EMAIL]")
     assert "ann@example.org" not in await page.content()
-    await one.look("live-request")
+    await looks(one, "live-request")
 
 
 async def _shown(one: Looker, request: str) -> bool:
@@ -98,7 +104,7 @@ async def costs(one: Looker) -> None:
     await one.go("/console/usage?by=user")
     await expect(one.page.locator("main")).to_contain_text("$0.0")
     await expect(one.page.locator("main")).to_contain_text("user")
-    await one.look("live-usage")
+    await looks(one, "live-usage")
 
 
 async def keys(one: Looker, server: Penstock) -> None:
@@ -111,7 +117,7 @@ async def keys(one: Looker, server: Penstock) -> None:
     wire = Wire(server, secret)
     assert (await asyncio.to_thread(wire.get, "/v1/models")).status == 200
     await one.go("/console/keys")
-    await one.look("live-keys")
+    await looks(one, "live-keys")
     await page.click("tr:has-text('from the console') a")
     await page.click("a:has-text('Revoke')")
     await page.click("main button.danger")
@@ -126,13 +132,13 @@ async def rolls_back(one: Looker, server: Penstock, left: str, right: str) -> No
     page = one.page
     await one.go("/console/services/chat")
     await expect(page.locator("main")).to_contain_text(right)
-    await one.look("live-service")
+    await looks(one, "live-service")
     await page.click("a:has-text('Roll back')")
     # Who has rolled back a moment ago must say to what.
     await page.select_option("#f-to", left)
     await page.wait_for_url(f"**to={left}*")
     await expect(page.locator("main button.danger")).to_contain_text(left)
-    await one.look("live-rollback")
+    await looks(one, "live-rollback")
     await page.click("main button.danger")
     await page.wait_for_url("**/console/rollbacks/**")
     await expect(page.locator(".ticks")).to_contain_text("gives it to everybody")
@@ -163,7 +169,7 @@ async def test_a_day_at_the_console() -> None:
             await one.go("/console")
             assert await _signed_out(one.page)
             await one.sign_in(server.key)
-            await one.look("live-overview")
+            await looks(one, "live-overview")
             request = await chats(one)
             await finds(one, request, time.monotonic())
             await costs(one)
