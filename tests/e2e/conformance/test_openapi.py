@@ -14,7 +14,6 @@ from tests.e2e.running import Penstock, running
 
 SEED = 20261121
 EXAMPLES = 400
-CASES = 2000
 RUN_S = 300.0
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 DEPLOYMENT = json.dumps(

@@ -75,7 +75,7 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values), max(1, math.ceil(share * len(values)))) - 1]
 
 
-@pytest.mark.parametrize("steps", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_charts_agree_with_the_clients(steps: int) -> None:
     with scripted() as upstream:
         config = {
