@@ -12,6 +12,8 @@ FORGOTTEN_AFTER_S = (2 * 366 + 1) * 86400.0
 MOST = 2_000
 """How many are kept: each change of the directory carries them all, and every worker reads them between requests."""
 
+_WIDE = ("all", "project")
+
 Changes = tuple[tuple[Record, ...], tuple[tuple[RecordKind, str], ...]]
 """What a change of the directory puts, and what it removes."""
 
@@ -43,18 +45,22 @@ def kept(records: Iterable[Invalidation], now: float) -> tuple[Invalidation, ...
 def _needed(records: Iterable[Invalidation]) -> list[Invalidation]:
     """The newest of each name, without those that a wider one covers."""
     newest: dict[str, Invalidation] = {}
-    for each in records:
+    for each in map(_plain, records):
         there = newest.get(each.id)
         if there is None or there.at < each.at:
             newest[each.id] = each
-    wide = {_home(each): each.at for each in newest.values() if each.scope in ("all", "project")}
+    wide = {each.project: each.at for each in newest.values() if each.scope in _WIDE}
 
     def covered(each: Invalidation) -> bool:
-        home = _home(each)
-        narrow = each.scope not in ("all", "project")
-        return bool(home and wide.get("", -1.0) >= each.at) or (narrow and wide.get(home, -1.0) >= each.at)
+        by_all = each.scope != "all" and wide.get("", -1.0) >= each.at
+        return by_all or (each.scope not in _WIDE and wide.get(each.project, -1.0) >= each.at)
 
     return [each for each in newest.values() if not covered(each)]
+
+
+def _plain(each: Invalidation) -> Invalidation:
+    """All of a project is written in one way."""
+    return _whole(_home(each), each.at) if each.scope in _WIDE else each
 
 
 def _whole(project: str, at: float) -> Invalidation:

@@ -164,7 +164,7 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(_invalidation(), max_size=30), st.lists(ENTRIES, min_size=1, max_size=20))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_what_is_kept_refuses_just_what_all_of_them_refuse(records: list[Invalidation], entries: list[Entry]) -> None:
     some = kept(records, NOW)
     assert [Invalidations(some).covers(each) for each in entries] == [
@@ -184,7 +184,7 @@ def test_what_is_kept_refuses_just_what_all_of_them_refuse(records: list[Invalid
 
 
 @given(st.lists(_invalidation(), max_size=40), st.lists(ENTRIES, max_size=20), st.integers(2, 6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_beyond_the_bound_nothing_comes_back(records: list[Invalidation], entries: list[Entry], most: int) -> None:
     bound = cache_records.MOST
     cache_records.MOST = most
@@ -199,16 +199,13 @@ def test_beyond_the_bound_nothing_comes_back(records: list[Invalidation], entrie
     assert not any(now.covers(msgspec.structs.replace(each, created_at=NOW + 1)) for each in entries)
 
 
-def test_ten_thousand_people_are_more_than_are_kept_by_name() -> None:
-    many = [Invalidation(scope="subject", value=f"{n:032x}", project=f"p{n % 3}", at=NOW + n) for n in range(10_001)]
-    some = kept(many, NOW + 20_000)
-    whole = [each for each in some if each.scope == "project"]
-    assert len(some) == 5_003
-    assert {(each.value, each.at) for each in whole} == {
-        ("p0", NOW + 4_998),
-        ("p1", NOW + 4_999),
-        ("p2", NOW + 5_000),
-    }
+def test_two_thousand_people_are_all_that_are_kept_by_name() -> None:
+    many = [Invalidation(scope="subject", value=f"{n:032x}", project=f"p{n % 3}", at=NOW + n) for n in range(2_001)]
+    assert len(kept(many[1:], NOW + 3_000)) == 2_000
+    some = kept(many, NOW + 3_000)
+    whole = {each.value: each.at - NOW for each in some if each.scope == "project"}
+    assert len(some) == 1_003
+    assert whole == {"p0": 999.0, "p1": 1_000.0, "p2": 998.0}
 
 
 def test_they_are_forgotten_when_no_entry_can_be_that_old() -> None:
