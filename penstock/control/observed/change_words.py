@@ -21,6 +21,8 @@ class _Thing(msgspec.Struct, frozen=True):
     per: str = ""
     period: str = ""
     amount: int | str = "?"
+    scope: str = ""
+    value: str = ""
     shares: dict[str, float] = {}
 
 
@@ -68,6 +70,7 @@ _KINDS: Mapping[str, _Kind] = {
     "replicas": _Kind("replica", "live:read"),
     "projects": _Kind("other", "projects:read"),
     "silences": _Kind("other", "alerts:read"),
+    "caches": _Kind("other", "caches:read"),
 }
 """By the first word of an action. What is not here changes nothing that a chart shows."""
 
@@ -82,16 +85,26 @@ def told(act: Act) -> Told | None:
         return None
     content = _read(act.content)
     said = content.after or content.before or content.split or _Thing()
+    if area == "caches" and said.scope in _SINGLE:
+        return None
     words = _WORDS.get(area, _plain)
     return Told(
         kind=kind.kind,
-        service=act.target if area in ("splits", "services") else said.service,
+        service=_service(area, act, said),
         text=words(act, verb, said, content),
         permission=kind.permission,
         common=kind.common,
     )
 
 
+def _service(area: str, act: Act, said: _Thing) -> str:
+    if area == "caches":
+        return said.value if said.scope == "service" else ""
+    return act.target if area in ("splits", "services") else said.service
+
+
+_SINGLE = ("key", "subject")
+"""What an invalidation is of that no chart shows."""
 _READING = frozenset({"read_content", "denied", "preflight"})
 _PAST = {
     "create": "made",
@@ -129,6 +142,13 @@ def _plain(act: Act, verb: str, said: _Thing, _: _Content) -> str:
 
 def _key(act: Act, verb: str, said: _Thing, _: _Content) -> str:
     return f"Key {act.target}{f' ({said.name})' if said.name else ''} was {_PAST.get(verb, verb)}"
+
+
+def _cache(_: Act, __: str, said: _Thing, ___: _Content) -> str:
+    if not said.scope:
+        return "Answers in caches were invalidated"
+    which = f" of the {said.scope} {said.value}" if said.value else ""
+    return f"All answers{which} in caches were invalidated"
 
 
 def _limit(act: Act, verb: str, said: _Thing, content: _Content) -> str:
@@ -190,6 +210,7 @@ _WORDS: Mapping[str, Callable[[Act, str, _Thing, _Content], str]] = {
     "services": _service_words,
     "releases": _release,
     "deployment": _deployment,
+    "caches": _cache,
 }
 
 

@@ -41,6 +41,18 @@ BUDGET = {"kind": "global", "subject": "*", "period": "month", "amount": "500"}
             "limit",
             "chat",
         ),
+        (
+            act("caches.invalidate", "service::chat", after={"scope": "service", "value": "chat", "at": 1.0}),
+            "All answers of the service chat in caches were invalidated",
+            "other",
+            "chat",
+        ),
+        (
+            act("caches.invalidate", "all::", after={"scope": "all"}),
+            "All answers in caches were invalidated",
+            "other",
+            "",
+        ),
         (act("budgets.create", after=BUDGET), "Budget of $500 a month for global was made", "limit", ""),
         (
             act("releases.create", "rel_1", after={"service": "chat"}),
@@ -93,6 +105,7 @@ def test_what_is_no_change_is_none() -> None:
         act("audit.redact"),
         act("requests.read_content"),
         act("users.create"),
+        act("caches.invalidate", "subject::f0", after={"scope": "subject", "value": "f0"}),
         Act(at=NOW, actor="a", project="*", action="deployment.apply", outcome="bad_deployment"),
     ):
         assert told(done) is None
