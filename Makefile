@@ -29,14 +29,20 @@ install: $(BIN)/.installed ## Make .venv with penstock in it.
 
 dev: $(BIN)/.installed-dev ## The same, with what the tests need.
 
-# Whole servers are tested one at a time: what they promise of times would not hold beside another. Tests that share
-# one name, of which xdist would run but one, the examples of the docs and what clients expect go on beside them.
-BESIDE := tests/docs tests/e2e/conformance tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py
+# Two at a time, in two parts. First what needs no server, file by file, as they come: the dear ones are not the last.
+# Then whole servers, one at a time: what they promise of times would not hold among many. Beside them goes on what
+# promises none, tests that share one name, of which xdist would run but one, and what clients expect.
+BESIDE := tests/docs tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py $(addprefix tests/e2e/, \
+	conformance access/test_capture.py access/test_secrets.py releases/test_mirrored.py test_disk_full.py \
+	test_junk_bodies.py test_junk_deployment.py test_junk_requests.py test_prompts.py test_tls.py test_websocket.py)
+TEST := $(BIN)/python -m pytest -m 'not slow'
+# Set, each of a thousand processes would compile all of its code anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: dev ## Install, and run the tests.
 	@echo "==> Running the tests"
-	@$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile $(addprefix --ignore=,tests/e2e $(BESIDE)) tests
-	@$(BIN)/python -m pytest -m 'not slow' $(BESIDE) & beside=$$!; \
-	$(BIN)/python -m pytest -m 'not slow' --ignore=tests/e2e/conformance tests/e2e; failed=$$?; wait $$beside && exit $$failed
+	@$(TEST) -n 2 --dist loadfile --no-loadscope-reorder $(addprefix --ignore=,tests/e2e $(BESIDE)) tests
+	@$(TEST) $(BESIDE) & beside=$$!; $(TEST) $(addprefix --ignore=,$(BESIDE)) tests/e2e; failed=$$?; \
+	wait $$beside && exit $$failed
 
 slow: dev ## Run the tests that take long.
 	@exec $(BIN)/python -m pytest -m slow
