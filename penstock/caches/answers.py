@@ -95,6 +95,11 @@ class Answers:
         self._chain.put(entry.key, packed(entry), until)
         return True
 
+    def may(self, entry: Entry, control: Control) -> bool:
+        """Whether a client that says ``control`` may be given this answer, where its service would give it though it
+        is not fresh: it is being made for an equal request, or serves in the place of an error."""
+        return not self.covers(entry) and taken(entry, control, self._wall())
+
     def covers(self, entry: Entry) -> bool:
         """Whether the entry was invalidated, so that it is not to be served, wherever it lies."""
         return self._invalid.covers(entry)
@@ -160,3 +165,15 @@ def served(entry: Entry, control: Control, wall: float) -> Found | None:
     if control.max_stale_s is not None:
         stale_for_s = min(stale_for_s, control.max_stale_s)
     return Found(entry, True, age) if -left < stale_for_s and not control.min_fresh_s else None
+
+
+def taken(entry: Entry, control: Control, wall: float) -> bool:
+    """Whether a client that says ``control`` takes the entry at ``wall`` (seconds since the epoch), fresh or not."""
+    age = max(0.0, wall - entry.created_at)
+    left = entry.fresh_for_s - age
+    return (
+        control.read
+        and (control.max_age_s is None or age <= control.max_age_s)
+        and (not control.min_fresh_s or left >= control.min_fresh_s)
+        and (control.max_stale_s is None or left > 0 or -left < control.max_stale_s)
+    )

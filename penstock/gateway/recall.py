@@ -5,8 +5,6 @@ A cache never fails a request: what goes wrong with it is a miss. What the gatew
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -25,7 +23,9 @@ from penstock.core.policy import Terms
 from penstock.core.serving import Deployment, Service
 from penstock.core.trail import Trail
 from penstock.gateway.alarm import Alarm
+from penstock.gateway.answered_by import release_of, served_by
 from penstock.gateway.backlog import Backlog
+from penstock.gateway.directory import narrowed
 from penstock.gateway.inside import Ask, inner, read, size_of
 from penstock.gateway.lot import FORCE
 from penstock.gateway.moulds import Moulds
@@ -129,10 +129,14 @@ class Recall:
     def still(self, of: Recollection, call: Call, service: Service, deployment: Deployment) -> Recollection | None:
         """``of``, for the request that makes its answer anew; None where that has become another one, since its
         service has changed."""
-        release = release_of(service, deployment)
-        if release != of.release or key_of(call, project=of.project, release=release, caller=of.caller) != of.key:
+        by = served_by(service, deployment)
+        if (
+            release_of(service, deployment) != of.release
+            or key_of(call, project=of.project, release=by, caller=of.caller) != of.key
+        ):
             of.lost()
             return None
+        of.begins()
         return of
 
     async def instead(
@@ -149,7 +153,7 @@ class Recall:
         entry = await self._answers.fallback(of.key)
         if entry is None:
             entry = await self._of_others(of, sent, service, admission)
-        if entry is None or entry.kind is not sent.kind:
+        if entry is None or entry.kind is not sent.kind or not self._answers.may(entry, of.said):
             return False
         of.give(Kept(entry, "fallback", max(0.0, self._clock.wall() - entry.created_at)))
         return True
@@ -183,10 +187,12 @@ class Recall:
         """Where it begins, and whether questions that mean the same are looked for."""
         policy, principal = service.policy.cache, admission.principal
         assert policy is not None
-        past = self._past(policy, sent, call, service, said)
-        release = release_of(service, admission.snapshot.deployment)
+        deployment = admission.snapshot.deployment
+        release, by = release_of(service, deployment), served_by(service, deployment)
+        # Of questions only the release is told.
+        past = self._past(policy, sent, call, service, said) if by == release else "off"
         caller = caller_of(policy, admission)
-        key, unfit = self._keys.of(call, policy.exact, project=principal.project, release=release, caller=caller)
+        key, unfit = self._keys.of(call, policy.exact, project=principal.project, release=by, caller=caller)
         why: str = unfit or ""
         of = Recollection(
             self._answers,
@@ -199,6 +205,7 @@ class Recall:
             caller=caller,
             key=key or CacheKey(b""),
             exact=not why,
+            said=said,
             tags=_tags(terms),
         )
         if key is None or not said.store or (why and past):
@@ -253,7 +260,10 @@ class Recall:
         began = self._clock.now()
         of.seat = seat = await self._flights.seat(of.key.digest, 0.0 if said.only_cached else exact.wait_s)
         trail.away += self._clock.now() - began
+        of.begins()
         if seat.value is not None:
+            if not self._answers.may(seat.value, said):
+                return False
             of.give(Kept(seat.value, "shared", max(0.0, self._clock.wall() - seat.value.created_at)))
             return True
         if not self._answers.deep or (found := await self._answers.find(of.key, said)) is None:
@@ -267,6 +277,8 @@ class Recall:
         seat = self._flights.lead(of.key.digest)
         if seat is None:
             return
+        assert of.given is not None
+        kept = tuple(tag for tag in of.given.entry.tags if tag not in of.policy.tags)
         fresh = Recollection(
             self._answers,
             self._clock,
@@ -278,6 +290,8 @@ class Recall:
             caller=of.caller,
             key=of.key,
             exact=True,
+            said=_ANEW,
+            tags=kept,
         )
         fresh.seat = seat
         copy = msgspec.structs.replace(sent, request_id=f"{sent.request_id}:fresh", dialect="")
@@ -305,13 +319,17 @@ class Recall:
         shared = {each.release for each in (*whole.assignment.ranges, *whole.assignment.inside)}
         for release in sorted(shared - {service.release}):
             variant = whole.assignment.variants.get(release)
+            models = admission.principal.models
+            if variant is not None and models is not None:
+                variant = narrowed(variant, models)
             if variant is None:
                 continue
             try:
                 call = await self._prepare(sent, variant, admission)
             except PenstockError:
                 continue
-            key = key_of(call, project=of.project, release=release, caller=of.caller)
+            by = served_by(variant, deployment)
+            key = key_of(call, project=of.project, release=by, caller=of.caller)
             if key is not None and (entry := await self._answers.fallback(key)) is not None:
                 return entry
         return None
@@ -324,24 +342,7 @@ class Recall:
 
 
 _PLAIN = control("")
-
-
-def release_of(service: Service, deployment: Deployment) -> str:
-    """What serves, as keys name it: the release, or the digest of all that decides an answer where there is none.
-    Only the first model's answers are kept."""
-    if service.release:
-        return service.release
-    model = deployment.models.get(service.models[0])
-    return _digest(service.name, service.prompt, service.defaults, "" if model is None else model.digest)
-
-
-@functools.lru_cache(1024)
-def _digest(name: str, prompt: bytes, defaults: bytes, model: str) -> str:
-    said = hashlib.blake2b(digest_size=8)
-    for part in (name.encode(), prompt, defaults, model.encode()):
-        said.update(len(part).to_bytes(8, "big"))
-        said.update(part)
-    return f"now_{said.hexdigest()}"
+_ANEW = control("no-cache")
 
 
 def caller_of(policy: CachePolicy, admission: Admission) -> str:

@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.access.charge import tokens_of
 from penstock.caches.answers import Answers
+from penstock.caches.control import Control
 from penstock.caches.flight import Seat
 from penstock.caches.recorded import Recording
 from penstock.core.caching import CacheKey, CachePolicy, Entry, Verdict, subject_digest
@@ -57,9 +58,9 @@ class Kept(NamedTuple):
 
 class Recollection:
     """One request's. ``release`` is what serves it, ``model`` the one whose answers are kept, ``caller`` whose it may
-    get; ``exact``: the answer may be kept for equal requests; ``verdict`` what has come of it; ``capped``: the answer
-    is held to a length that the client did not ask for. Used by the tasks of its request; ``settling`` sees to its
-    end."""
+    get; ``exact``: the answer may be kept for equal requests; ``said`` is what its client says of caches; ``verdict``
+    what has come of it; ``capped``: the answer is held to a length that the client did not ask for. Used by the tasks
+    of its request; ``settling`` sees to its end."""
 
     __slots__ = (
         "_answers",
@@ -79,6 +80,7 @@ class Recollection:
         "policy",
         "project",
         "release",
+        "said",
         "seat",
         "split",
         "verdict",
@@ -98,6 +100,7 @@ class Recollection:
         caller: str,
         key: CacheKey,
         exact: bool,
+        said: Control,
         tags: tuple[str, ...] = (),
     ) -> None:
         self._answers = answers
@@ -113,6 +116,7 @@ class Recollection:
         self.caller = caller
         self.key = key
         self.exact = exact
+        self.said = said
         self.verdict: Verdict = "miss"
         self.why = ""
         self.given: Kept | None = None
@@ -121,6 +125,10 @@ class Recollection:
         self.likely: Likely | None = None
         self.split: Split | None = None
         self.capped = False
+
+    def begins(self) -> None:
+        """Its answer begins to be made now, not before."""
+        self._began = self._clock.wall()
 
     def give(self, kept: Kept) -> None:
         """This is what the client gets."""
@@ -235,7 +243,8 @@ class Recollection:
         if self.exact:
             self._answers.keep(entry)
         if seat is not None:
-            seat.land(entry)
+            # What was invalidated meanwhile is for nobody else: the next one who waits makes another.
+            seat.leave() if self._answers.covers(entry) else seat.land(entry)
         likely, self.likely = self.likely, None
         if likely is not None:
             likely.made(entry)

@@ -19,9 +19,10 @@ from penstock.core.clock import Clock
 from penstock.core.errors import PenstockError
 from penstock.core.policy import Policy, Retry
 from penstock.core.serving import Service
+from penstock.gateway.answered_by import release_of
 from penstock.gateway.likeness import Likenesses
 from penstock.gateway.prepare import Preparing
-from penstock.gateway.recall import Recall, release_of
+from penstock.gateway.recall import Recall
 from tests.caches.doubles import Sums
 from tests.gateway.doubles import ScriptedEngine, Step, piece
 from tests.gateway.likening import Desks, Words, asking, entry, policy, sought, whole

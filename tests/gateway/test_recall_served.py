@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
-from penstock.core.caching import CacheFallback, CachePolicy, Exact
+from penstock.core.caching import CacheFallback, CachePolicy, Exact, Invalidation
 from penstock.core.chat import Call
 from penstock.core.errors import (
     BAD_REQUEST,
@@ -15,9 +17,9 @@ from penstock.core.errors import (
 from penstock.core.policy import Policy, Retry
 from penstock.core.releases import WHOLE, Range
 from penstock.core.serving import Service
-from tests.gateway.doubles import ScriptedEngine
-from tests.gateway.recalling import EXACT, asked, chat_service, heard, street, text
-from tests.gateway.releasing import CANDIDATE, CHAMPION, assignment, said, user_of
+from tests.gateway.doubles import OWNER, ScriptedEngine
+from tests.gateway.recalling import EXACT, asked, chat_service, heard, street, terms, text
+from tests.gateway.releasing import ALL, CANDIDATE, CHAMPION, assignment, said, user_of
 
 
 async def test_what_a_fallback_answers_is_not_kept_as_the_models_own() -> None:
@@ -123,3 +125,96 @@ async def test_a_clients_own_fault_has_no_fallback() -> None:
     with pytest.raises(PenstockError) as refused:
         await heard(of)
     assert refused.value.fault is BAD_REQUEST
+
+
+async def test_a_key_that_may_not_use_a_releases_model_gets_none_of_its_answers() -> None:
+    policy = Policy(retry=Retry(attempts=1), cache=CachePolicy(exact=EXACT))
+    variants = {CHAMPION: Service("chat", ("main", "spare"), policy=policy, release=CHAMPION)}
+    shared = Service("chat", ("main", "spare"), policy=policy, assignment=assignment(variants=variants, ranges=ALL))
+    of = street(said("main"), services=[shared], spare=ScriptedEngine(said("spare")))
+    everything = of.admission
+    few = msgspec.structs.replace(OWNER, key_id="k2", models=frozenset({"spare"}))
+    for n in range(2):
+        of.admission = everything
+        assert text((await heard(of, asked(f"a{n}")))[1]) == "main"
+        of.admission = msgspec.structs.replace(everything, principal=few)
+        assert text((await heard(of, asked(f"b{n}")))[1]) == "spare"
+
+
+async def test_nor_another_releases_in_the_place_of_an_error() -> None:
+    policy = Policy(retry=Retry(attempts=1), cache=CachePolicy(exact=EXACT, fallback=CacheFallback(within_s=600)))
+    variants = {
+        CHAMPION: Service("chat", ("main",), policy=policy, release=CHAMPION),
+        CANDIDATE: Service("chat", ("next",), policy=policy, release=CANDIDATE),
+    }
+    shared = Service("chat", ("main",), policy=policy, assignment=assignment(variants=variants))
+    of = street(said("old"), services=[shared], next=ScriptedEngine(PenstockError(UPSTREAM_FAILED, "down")))
+    await heard(of, msgspec.structs.replace(asked(), user=user_of(CHAMPION)))
+    few = msgspec.structs.replace(OWNER, key_id="k2", models=frozenset({"next"}))
+    of.admission = msgspec.structs.replace(of.admission, principal=few)
+    with pytest.raises(PenstockError):
+        await heard(of, msgspec.structs.replace(asked("req-2"), user=user_of(CANDIDATE)))
+
+
+@pytest.mark.parametrize("said_of_it", ["no-cache", "max-age=299", "min-fresh=1", "max-stale=240"])
+async def test_in_the_place_of_an_error_nobody_gets_what_is_older_than_he_takes(said_of_it: str) -> None:
+    down = PenstockError(UPSTREAM_FAILED, "down")
+    of = street(said("old"), down, down, cache=CachePolicy(exact=EXACT, fallback=CacheFallback(within_s=600)))
+    await heard(of)
+    of.clock.time += 300
+    with pytest.raises(PenstockError):
+        await heard(of, asked("req-2"), terms(said_of_it))
+    assert text((await heard(of, asked("req-3"), terms("max-stale=241, max-age=300")))[1]) == "old"
+
+
+async def test_what_cannot_be_made_anew_behind_saves_nothing() -> None:
+    down = PenstockError(UPSTREAM_FAILED, "down")
+    of = street(said("old"), down, cache=CachePolicy(exact=EXACT, fallback=CacheFallback(within_s=600)))
+    await heard(of)
+    of.clock.time += 70
+    assert text((await heard(of, asked("req-2")))[1]) == "old"
+    assert [(row.cache, row.purpose) for row in of.rows() if row.cache] == [("stale", "client")]
+
+
+async def test_what_is_made_anew_keeps_its_tags() -> None:
+    of = street(said("old"), said("new"), said("third"), cache=CachePolicy(exact=EXACT, tags=["faq"]))
+    await heard(of, on=terms(**{"x-penstock-cache-tags": "mine"}))
+    of.clock.time += 70
+    await heard(of, asked("req-2"))
+    assert text((await heard(of, asked("req-3")))[1]) == "new"
+    of.answers.invalidate((Invalidation(scope="tag", value="mine", at=of.clock.wall()),))  # type: ignore[attr-defined]
+    assert text((await heard(of, asked("req-4")))[1]) == "third"
+
+
+async def test_who_waits_gets_nothing_that_was_invalidated_meanwhile_and_one_makes_it_for_all() -> None:
+    wait, again = asyncio.Event(), asyncio.Event()
+    of = street([wait, *said("old")], [again, *said("new")])
+    first = asyncio.create_task(heard(of))
+    await of.engines["main"].until_started(1)
+    before = asyncio.create_task(heard(of, asked("req-2")))
+    await asyncio.sleep(0)
+    of.clock.time += 1
+    of.answers.invalidate((Invalidation(scope="all", at=of.clock.wall()),))  # type: ignore[attr-defined]
+    of.clock.time += 1
+    late = [asyncio.create_task(heard(of, asked(f"late-{n}"))) for n in range(5)]
+    await asyncio.sleep(0)
+    wait.set()
+    assert text((await first)[1]) == "old"
+    await of.engines["main"].until_started(2)
+    again.set()
+    assert {text(chunks) for _, chunks in await asyncio.gather(before, *late)} == {"new"}
+    assert len(of.engines["main"].started) == 2
+
+
+async def test_who_waits_gets_nothing_older_than_he_takes() -> None:
+    wait = asyncio.Event()
+    of = street([wait, *said("old")], said("new"))
+    first = asyncio.create_task(heard(of))
+    await of.engines["main"].until_started(1)
+    of.clock.time += 20
+    late = asyncio.create_task(heard(of, asked("req-2"), terms("max-age=10")))
+    await asyncio.sleep(0)
+    wait.set()
+    await first
+    reply, chunks = await late
+    assert (reply.headers["x-penstock-cache"], text(chunks)) == ("miss", "new")
