@@ -154,7 +154,8 @@ class Desks:
             await self.tick(save=ticks % _SAVED_EVERY == 0, sweep=ticks % _SWEPT_EVERY == 0)
 
     async def tick(self, *, save: bool = False, sweep: bool = False) -> None:
-        """What is done each second; ``save``: what is done each minute; ``sweep``: and now and then."""
+        """What is done each second; ``save``: what is done each minute, and when something was learnt; ``sweep``: and
+        now and then."""
         if self._learning is None or self._learning.done():
             self._learning = asyncio.create_task(self._learn())
             self._learning.add_done_callback(_told)
@@ -170,7 +171,7 @@ class Desks:
             for at, due in await self._open.in_lane(_due, scopes):
                 await self._open.write(scopes[at], places[at], due)
             for scope, place in zip(scopes, places, strict=True):
-                if save and scope.changed:
+                if scope.learnt or (save and scope.changed):
                     await self._open.save(scope, place)
             self._figures = await self._open.in_lane(lambda: tuple(scope.figures() for scope in scopes))
         self._open.make_room()
@@ -211,8 +212,8 @@ class Desks:
 
     async def _learn(self) -> None:
         while (due := await self._open.in_lane(_lesson, self._open.scopes())) is not None:
-            desk, lesson = due
-            await self._open.in_lane(desk.adopt, await in_thread_of(self._school, lesson.learnt))
+            scope, desk, lesson = due
+            await self._open.in_lane(scope.adopt, desk, await in_thread_of(self._school, lesson.learnt))
 
     async def _share(self, sharing: Sharing) -> None:
         async for what in sharing.turn((scope.scope, scope.word) for scope in self._open.scopes()):
@@ -233,8 +234,8 @@ def _lost(scopes: tuple[Scope, ...], owner: str | None, wall: float) -> None:
         scope.lose(owner, wall)
 
 
-def _lesson(scopes: tuple[Scope, ...]) -> tuple[Desk, Lesson] | None:
-    return next((due for scope in scopes if (due := scope.lesson()) is not None), None)
+def _lesson(scopes: tuple[Scope, ...]) -> tuple[Scope, Desk, Lesson] | None:
+    return next(((scope, *due) for scope in scopes if (due := scope.lesson()) is not None), None)
 
 
 def _erased(folder: Path, using: Collection[Path], invalid: Invalidations, wall: float) -> None:

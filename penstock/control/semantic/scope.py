@@ -18,7 +18,7 @@ from penstock.caches.semantic import state
 from penstock.caches.semantic.control import Limits
 from penstock.caches.semantic.desk import Candidate, Desk, Verdict
 from penstock.caches.semantic.ledger import Audit, Ledger
-from penstock.caches.semantic.model import Lesson
+from penstock.caches.semantic.model import Lesson, Model
 from penstock.caches.semantic.nearest import Index, Vector
 from penstock.caches.semantic.profile import profile
 from penstock.control.semantic import entry_log, hit_log
@@ -74,6 +74,9 @@ class Scope:
         self.shelf = Shelf(desk.dimensions, graph, self._dropped)
         self.shelved = shelved
         self.changed = True
+        """There is something to save."""
+        self.learnt = False
+        """And it is not to wait."""
         self._semantic = semantic
         self._files = files
         self._graph = graph
@@ -203,12 +206,17 @@ class Scope:
         lesson = self.desk.lesson()
         return None if lesson is None else (self.desk, lesson)
 
+    def adopt(self, desk: Desk, model: Model) -> None:
+        """What was learnt for that desk; worth being saved soon."""
+        desk.adopt(model)
+        self.learnt = self.changed = True
+
     def snapshot(self) -> Saved:
         """What to write. Hits from now on are of its epoch. Raises ``OSError``."""
         fresh = HitLog(self._files.hits(self._epoch + 1))
         self._hits.close()
         self._hits, self._epoch = fresh, self._epoch + 1
-        self.changed = self._blind = False
+        self.changed = self.learnt = self._blind = False
         return Saved(
             scope=self.scope, epoch=self._epoch, embedder=self._semantic.embedder, dimensions=self.desk.dimensions,
             requests=self.desk.requests, ledger=self.desk.ledger.state(), desk=state.saved(self.desk),
