@@ -13,7 +13,6 @@ import pytest
 from tests.e2e.running import Penstock, running
 
 SEED = 20261121
-EXAMPLES = 400
 RUN_S = 300.0
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 DEPLOYMENT = json.dumps(
@@ -31,7 +30,8 @@ def fake() -> Iterator[Penstock]:
         assert "Traceback" not in penstock.said()
 
 
-def test_no_server_error(fake: Penstock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_no_server_error(fake: Penstock, tmp_path: Path, examples: int) -> None:
     report = tmp_path / "report.json"
     done = subprocess.run(
         [
@@ -43,7 +43,7 @@ def test_no_server_error(fake: Penstock, tmp_path: Path) -> None:
             f"--header=Authorization: Bearer {fake.key}",
             f"--seed={SEED}",
             "--generation-database=none",
-            f"--max-examples={EXAMPLES}",
+            f"--max-examples={examples}",
             "--phases=examples,coverage,fuzzing",
             f"--checks={CHECKS}",
             "--continue-on-failure",
