@@ -29,7 +29,7 @@ def whole(chunks: Sequence[bytes], kind: Kind) -> bytes:
         members = _read(chunk)
         usage = members.pop("usage", None) or usage
         for choice in _list(members.pop("choices", None)):
-            _add(choices.setdefault(_index(choice), {"index": _index(choice)}), choice)
+            _add(choices.setdefault(_index(choice), {"index": _index(choice)}), choice, texts=False)
         for name, value in members.items():
             if value is not None or name not in top:
                 top[name] = value
@@ -94,22 +94,24 @@ def _finished(choice: Members, kind: Kind) -> Members:
     return {**done, "logprobs": None, "finish_reason": None, **choice}
 
 
-def _add(to: Members, more: Mapping[str, object]) -> None:
-    """Adds up what is said of one thing. Numbers, and the reason to finish, are what they were last."""
+def _add(to: Members, more: Mapping[str, object], *, texts: bool = True) -> None:
+    """Adds up what is said of one thing. Numbers, and the reason to finish, are what they were last; without
+    ``texts`` so are strings, but for the text of a completion and what is in a delta."""
     for name, value in more.items():
         known = to.get(name)
+        joins = texts or name in ("delta", "text")
         if value is None:
             to.setdefault(name, None)
         elif isinstance(value, dict) and isinstance(known, dict):
-            _add(known, value)
+            _add(known, value, texts=joins)
         elif isinstance(value, dict):
             grown: Members = {}
-            _add(grown, cast(Members, value))
+            _add(grown, cast(Members, value), texts=joins)
             to[name] = grown
         elif isinstance(value, list):
             to[name] = _grown(known if isinstance(known, list) else [], value)
         elif isinstance(value, str) and isinstance(known, str) and name != "finish_reason":
-            to[name] = (known or value) if name in _NAMES else known + value
+            to[name] = (known or value) if name in _NAMES else known + value if joins else value
         else:
             to[name] = value
 

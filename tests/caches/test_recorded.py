@@ -3,6 +3,8 @@ kept."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis.strategies as st
 import msgspec
 import pytest
@@ -142,6 +144,14 @@ def test_logprobs_names_that_are_said_twice_and_what_nobody_knows() -> None:
         {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     ]
     assert choice["logprobs"] == {"content": [logprob, logprob], "refusal": None}
+
+
+def test_what_is_said_of_a_choice_with_each_piece_is_no_text() -> None:
+    safe: dict[str, Any] = {"content_filter_results": {"hate": {"severity": "safe", "filtered": False}}, "route": "a"}
+    chunks = [chunk({"content": "one "}, **safe), chunk({"content": "two", "x": {"y": "s"}}, "stop", **safe)]
+    choice = msgspec.json.decode(whole([*chunks, chunk({"x": {"y": "t"}})], Kind.CHAT))["choices"][0]
+    assert {name: choice[name] for name in safe} == safe
+    assert (choice["message"]["content"], choice["message"]["x"]) == ("one two", {"y": "st"})
 
 
 def test_completions_have_text() -> None:
