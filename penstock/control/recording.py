@@ -39,7 +39,7 @@ class RecordingPace(msgspec.Struct, frozen=True, kw_only=True):
     to, every ``series_s`` or when it is as many records, and every ``idle_s`` that there is nothing. Between tries of
     a store that is away it waits ``backoff_s``, twice as long each time, to ``backoff_most_s``."""
 
-    tick_s: float = 0.25
+    tick_s: float = 0.5
     busy_s: float = 2.0
     many: int = 100
     series_s: float = 2.0

@@ -84,7 +84,6 @@ class FactsWriter:
 
     def __init__(self, path: Path) -> None:
         self._connection = opened(path, _SCHEMA)
-        postings.prepare(self._connection)
         self._words = Words(self._connection, "words")
         self._subjects = Words(self._connection, "subjects")
 

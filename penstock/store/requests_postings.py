@@ -8,9 +8,10 @@ almost the whole run has an empty list: look at each row.
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,35 +37,28 @@ CREATE TABLE IF NOT EXISTS postings (
     PRIMARY KEY (run, field, bucket)) WITHOUT ROWID;
 """
 COLUMN = {name: {"user": "user_id"}.get(name, name) for name in WORDS}
-_BUCKETS = {
-    **{
-        name: f"iif(typeof({column}) = 'integer', {column} & 1023, iif({column} = '', -1, crc({column}) & 1023))"
-        for name, column in COLUMN.items()
-    },
-    "status": "status & 1023",
-    "request_id": "tag & 1023",
-    # Buckets of traces and of measures are made of what is read here.
+# What buckets are made of, in order.
+_COLUMNS = {
+    **COLUMN,
+    "status": "status",
+    "request_id": "tag",
     "trace": "trace",
-    "cost": "max(cost_nano, 0)",
-    "duration": "max(duration_us, 0)",
-    "first": "max(coalesce(first_us, 0), 0)",
-    "said": "CASE content WHEN '' THEN -1 ELSE iif(content IN (SELECT id FROM words WHERE word = 'none'), -1, 0) END",
+    "cost": "cost_nano",
+    "duration": "duration_us",
+    "first": "first_us",
+    "said": "content",
 }
-_FIELDS = {name: number for number, name in enumerate(_BUCKETS)}
+_FIELDS = {name: number for number, name in enumerate(_COLUMNS)}
 _RUN_ROWS = (
-    f"SELECT rowid, at, {', '.join(_BUCKETS.values())} FROM facts WHERE rowid >= ? AND rowid < ?"  # noqa: S608 - ours
-    " ORDER BY at DESC, request_id DESC"
+    f"SELECT at, request_id, rowid, {', '.join(_COLUMNS.values())} FROM facts"  # noqa: S608 - our own names
+    " WHERE rowid >= ? AND rowid < ?"
 )
+_place = operator.itemgetter(0, 1)
 
 
 def tag(text: str) -> int:
     """A number for a text, the same everywhere."""
     return zlib.crc32(text.encode())
-
-
-def prepare(connection: sqlite3.Connection) -> None:
-    """Gives SQLite the function that lists are made with."""
-    connection.create_function("crc", 1, tag, deterministic=True)
 
 
 def note_full_runs(connection: sqlite3.Connection) -> None:
@@ -82,30 +76,48 @@ def full_runs(connection: sqlite3.Connection) -> int:
 def _note(connection: sqlite3.Connection, run: int) -> None:
     begin = run << BITS
     rows = connection.execute(_RUN_ROWS, (begin, begin + RUN)).fetchall()
-    numbers, times, *columns = zip(*rows, strict=True)
+    # They are nearly in order, which SQLite would make nothing of.
+    rows.sort(key=_place, reverse=True)
+    times, _, numbers, *columns = zip(*rows, strict=True)
     newest_first = (np.array(numbers, np.int64) - begin).astype(np.uint16).tobytes()
     connection.execute("INSERT INTO runs VALUES (?, ?, ?, ?)", (run, times[-1], times[0], newest_first))
-    lists = []
+    unsaid = connection.execute("SELECT id FROM words WHERE word = 'none'").fetchone() or ("none",)
+    lists: list[tuple[int, int, int, bytes]] = []
     for field, (name, values) in enumerate(zip(_FIELDS, columns, strict=True)):
-        buckets = _buckets(name, values)
+        buckets = _buckets(name, values, unsaid[0])
         order = np.argsort(buckets, kind="stable")
-        found, begins = np.unique(buckets[order], return_index=True)
+        ordered = buckets[order]
+        begins = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist()]
         listed = order.astype(np.uint16).tobytes()
-        ends = [*begins[1:].tolist(), len(rows)]
         lists += [
-            (run, field, bucket, b"" if end - at > DENSE else listed[2 * at : 2 * end])
-            for bucket, at, end in zip(found.tolist(), begins.tolist(), ends, strict=True)
-            if bucket >= 0
+            (run, field, int(ordered[at]), b"" if end - at > DENSE else listed[2 * at : 2 * end])
+            for at, end in zip(begins, [*begins[1:], len(rows)], strict=True)
+            if ordered[at] >= 0
         ]
     connection.executemany("INSERT INTO postings VALUES (?, ?, ?, ?)", lists)
 
 
-def _buckets(name: str, values: Sequence[Any]) -> NDArray[np.int16]:
-    if name == "trace":
-        return np.array([_trace_bucket(trace) if trace else -1 for trace in values], np.int16)
-    if name in ("cost", "duration", "first"):
-        return _sizes(values)
-    return np.array(values, np.int16)
+def _buckets(name: str, values: Sequence[Any], unsaid: Word) -> NDArray[np.int16]:
+    """Below 0 for what no list has. ``unsaid`` is the word of those of which nothing that was said is kept."""
+    if name in COLUMN:
+        return _mapped(values, lambda word: -1 if word == "" else _bucket(word))
+    match name:
+        case "said":
+            return _mapped(values, lambda word: -1 if word in ("", unsaid) else 0)
+        case "trace":
+            return np.array([_trace_bucket(trace) if trace else -1 for trace in values], np.int16)
+        case "cost" | "duration" | "first":
+            return _sizes([value if value is not None and value > 0 else 0 for value in values])
+        case _:
+            return (np.array(values, np.int64) & (BUCKETS - 1)).astype(np.int16)
+
+
+def _mapped(values: Sequence[Word], bucket: Callable[[Word], int]) -> NDArray[np.int16]:
+    # There are few of them, again and again.
+    found = {value: bucket(value) for value in set(values)}
+    if len(found) == 1:
+        return np.full(len(values), found[values[0]], np.int16)
+    return np.fromiter(map(found.__getitem__, values), np.int16, len(values))
 
 
 def _trace_bucket(trace: bytes) -> int:
