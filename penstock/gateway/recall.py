@@ -359,7 +359,12 @@ def _tags(terms: Terms) -> tuple[str, ...]:
     header = terms.headers.get(TAGS)
     if not header:
         return ()
-    said = [tag.strip()[:_LONGEST_TAG] for tag in header.decode("latin-1").split(",")]
+    try:
+        # As whoever invalidates by them writes them, where that is no ASCII.
+        words = header.decode("utf-8")
+    except UnicodeDecodeError:
+        words = header.decode("latin-1")
+    said = [tag.strip()[:_LONGEST_TAG] for tag in words.split(",")]
     return tuple(tag for tag in said if tag)[:_MOST_TAGS]
 
 

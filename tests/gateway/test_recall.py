@@ -182,10 +182,11 @@ async def test_each_project_and_where_wanted_each_caller_has_its_own() -> None:
     assert text((await heard(each))[1]) == "two"
 
 
-async def test_what_was_invalidated_is_not_served_and_tags_name_it() -> None:
+@pytest.mark.parametrize(("tag", "sent"), [("mine", b"mine"), ("größe", "größe".encode()), ("größe", b"gr\xf6\xdfe")])
+async def test_what_was_invalidated_is_not_served_and_tags_name_it(tag: str, sent: bytes) -> None:
     of = street(said("a"), said("b"), cache=CachePolicy(exact=EXACT, tags=["faq"]))
-    await heard(of, on=terms(**{"x-penstock-cache-tags": "mine, yours"}))
-    record = Invalidation(scope="tag", value="mine", at=of.clock.wall())
+    await heard(of, on=Terms(headers={b"x-penstock-cache-tags": sent + b", yours"}))
+    record = Invalidation(scope="tag", value=tag, at=of.clock.wall())
     of.answers.invalidate((record,))  # type: ignore[attr-defined]
     of.clock.time += 1
     assert text((await heard(of))[1]) == "b"
