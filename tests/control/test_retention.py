@@ -24,14 +24,13 @@ from penstock.observe.config import Requests
 from penstock.store.audit import SqlAudit
 from penstock.store.audit_key import load_audit_key
 from penstock.store.config import Audit, StateSettings
-from penstock.store.database import open_database, sqlite_url
 from penstock.store.forgetful_requests import ForgetfulRequests
 from penstock.store.forgetful_series import ForgetfulAlerts, ForgetfulSeries
 from penstock.store.ledger import SqlLedger
-from penstock.store.migrations import migrate
 from penstock.store.scores import SqlScores
 from tests.control.shipping_house import cancelled_at_end
 from tests.control.timing import ManualTime, until
+from tests.store.databases import new_store
 from tests.store.records import entry, scored
 
 DAY_S = 86400.0
@@ -43,8 +42,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.time = ManualTime()
-        database = open_database(sqlite_url(folder / "state.db"))
-        migrate(database, now=self.time.wall())
+        database = new_store(folder / "state.db", self.time.wall())
         self.ledger = SqlLedger(database)
         self.audit = SqlAudit(database, load_audit_key(folder / "audit.key"), lambda _: None, self.time.wall)
         self.scores = SqlScores(database)

@@ -25,13 +25,12 @@ from penstock.core.series import Silence
 from penstock.core.usage import Act, AuditQuery, Entry, Tokens
 from penstock.store.alerts import SqlAlerts
 from penstock.store.audit import SqlAudit
-from penstock.store.database import open_database, sqlite_url
 from penstock.store.forgetful_requests import ForgetfulRequests
 from penstock.store.ledger import SqlLedger
-from penstock.store.migrations import migrate
 from penstock.store.scores import SqlScores
 from penstock.store.series import SqlSeries
 from penstock.store.sql import SqlStore
+from tests.store.databases import new_store
 
 NOW = 1_795_000_000.0
 """2026-11-18T11:06:40Z, a Wednesday."""
@@ -55,8 +54,7 @@ class Office:
 
     def __init__(self, folder: Path, peppers: tuple[Pepper, ...] = (PEPPER, OLD_PEPPER)) -> None:
         self.now = NOW
-        self.database = open_database(sqlite_url(folder / "store.db"))
-        migrate(self.database, now=NOW)
+        self.database = new_store(folder / "store.db", NOW)
         self.audit = SqlAudit(self.database, Ed25519PrivateKey.generate(), lambda _: None, lambda: self.now)
         self.state = SqlStore(self.database, self.audit, lambda: self.now)
         self.ledger = SqlLedger(self.database)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,11 @@ from penstock.core.releases import WHOLE, Decision, Rollout, Score, Split, Step,
 from penstock.core.usage import AuditQuery
 from penstock.routing.assignment import shares
 from penstock.store.audit import SqlAudit
-from penstock.store.database import open_database, sqlite_url
-from penstock.store.migrations import migrate
 from penstock.store.scores import SqlScores
 from penstock.store.sql import SqlStore
 from tests.control.rollouts.parts import HALF_READY, NEW, NOW, OLD, READY, plan, release, rollout, split_of
 from tests.control.timing import ManualTime, until
+from tests.store.databases import new_store
 
 
 class Counting:
@@ -76,10 +74,7 @@ class House:
     """A store in a file, and loops over it that come and go."""
 
     def __init__(self, folder: Path) -> None:
-        file = folder / "store.db"
-        if not file.exists():
-            migrate(open_database(sqlite_url(file)), now=NOW)
-        database = open_database(sqlite_url(file))
+        database = new_store(folder / "store.db", NOW)
         self.at = NOW
         self.audit = SqlAudit(database, Ed25519PrivateKey.generate(), lambda _: None, lambda: self.at)
         self.state = SqlStore(database, self.audit, lambda: self.at)
@@ -209,12 +204,9 @@ def played(house: House, turns: tuple[Turn, ...], fault: Faulty, *, restarts: bo
 def test_a_fault_at_any_call_changes_no_decision(
     tmp_path: Path, turns: tuple[Turn, ...], after: bool, restarts: bool
 ) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    House(empty).state.close()
-
     def furnished(name: str) -> House:
-        return House(Path(shutil.copytree(empty, tmp_path / name)))
+        (tmp_path / name).mkdir()
+        return House(tmp_path / name)
 
     none = Faulty(0, False, Killed)
     house = furnished("none")
