@@ -24,6 +24,7 @@ from penstock.assembly.counting import OwnCounting
 from penstock.assembly.metrics import ROWS
 from penstock.caches.answers import Answers
 from penstock.caches.chain import Chain
+from penstock.caches.control import control
 from penstock.caches.tier_memory import MemoryTier
 from penstock.core.caching import CacheKey, CachePolicy, Entry, Exact
 from penstock.core.chat import Usage
@@ -117,7 +118,7 @@ async def _measured(folder: Path) -> dict[str, list[float]]:
     static = Static(answers, clock, prepare)
     static.of = Recollection(
         answers, clock, read("req_1", _BODY).call, policy.cache or CachePolicy(),
-        project="red", release="", model="m", caller="", key=CacheKey(b"k" * 20), exact=True,
+        project="red", release="", model="m", caller="", key=CacheKey(b"k" * 20), exact=True, said=control(""),
     )  # fmt: skip
     static.of.give(Kept(_entry(clock.wall()), "hit", 0.0))
     found: dict[str, list[float]] = {"static": [], "cached": []}
