@@ -46,15 +46,30 @@ def here() -> Iterator[Site]:
 schema = schemathesis.openapi.from_dict(msgspec.json.decode(openapi.document()))
 
 
+def examples(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 @schema.parametrize()
-@settings(
-    max_examples=60,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+@examples(20)
 def test_what_is_described_is_what_is_served(here: Site, case: schemathesis.Case) -> None:
+    _checked(here, case)
+
+
+@pytest.mark.slow
+@schema.parametrize()
+@examples(100)
+def test_much_of_what_is_described_is_what_is_served(here: Site, case: schemathesis.Case) -> None:
+    _checked(here, case)
+
+
+def _checked(here: Site, case: schemathesis.Case) -> None:
     case.call_and_validate(
         base_url=here.url,
         headers={"authorization": "Bearer key"},
