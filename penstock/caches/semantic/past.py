@@ -8,10 +8,10 @@ from typing import Final, Literal
 
 import msgspec
 
-Past = Literal["tools", "images", "empty", "long", "now", "own", "varied", "leans"]
-"""Why: it may call tools; it has more than text; there is nothing to compare; it is too long to be a question; the
-answer hangs on the moment; it is about somebody's own things; it asks for something new each time; it leans on what
-was said before."""
+Past = Literal["tools", "images", "empty", "long", "hidden", "now", "own", "varied", "leans"]
+"""Why: it may call tools; it has more than text; there is nothing to compare; it is too long to be a question; it has
+characters that nobody sees; the answer hangs on the moment; it is about somebody's own things; it asks for something
+new each time; it leans on what was said before."""
 
 LONGEST: Final = 2000
 """Characters. A longer text is a document, and a question about it hangs on every word."""
@@ -49,6 +49,13 @@ _LEANS: Final = re.compile(
     r"your (answer|reply|last|previous|suggestion|example|list)|instead|shorter|longer|simpler|"
     r"rephrase|rewrite|summari[sz]e|elaborate|expand|translate|as before|earlier|above|previous|previously)\b"
 )
+# Tags, fillers, overrides and private characters say something to a model that nobody sees and few embeddings tell;
+# joiners and variants of emoji and of scripts do only in rows.
+_HIDDEN: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u115f\u1160\u200b\u202a-\u202e\u2060-\u206f\u3164\ue000-\uf8ff\ufeff"
+    "\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff\U000f0000-\U0010ffff]|"
+    "[\u00ad\u034f\u180b-\u180f\u200c-\u200f\ufe00-\ufe0f]{3}"
+)
 _WORD: Final = re.compile(r"[^\W_]+")
 _LEAST: Final = 4
 
@@ -73,6 +80,8 @@ def past(asked: Asked) -> Past | None:
         return "images"
     if len(asked.text) > LONGEST:
         return "long"
+    if _HIDDEN.search(asked.text):
+        return "hidden"
     text = asked.text.lower().replace("’", "'").strip()
     words = len(_WORD.findall(text))
     if not words:
