@@ -220,9 +220,9 @@ async def test_a_client_that_does_not_read_is_cut_off_and_little_is_held(count: 
     times = SocketTimes(stalled_s=0.4)
     async with socket_site(engine, times=times) as site:
         client = await RawClient.open(site, receive_bytes=4096)
+        began = time.monotonic()
         for number in range(count):
             await client.send(frame(str(number)))
-        began = time.monotonic()
         await until(lambda: site.side.sockets == 0)
         assert 0.4 <= time.monotonic() - began < 2
         assert 100_000 < site.held < MIB
