@@ -135,7 +135,7 @@ class Answers:
         read = self._read.get(key.digest)
         # Memory gives the same object each time, so it need not be read again.
         entry = read[1] if read is not None and read[0] is value else self._unpacked(key, value)
-        return None if entry is None or self._invalid.covers(entry) else entry
+        return None if entry is None or (self._invalid.records and self._invalid.covers(entry)) else entry
 
     def _unpacked(self, key: CacheKey, value: bytes) -> Entry | None:
         entry = unpacked(value)

@@ -188,10 +188,12 @@ class Recall:
         policy, principal = service.policy.cache, admission.principal
         assert policy is not None
         deployment = admission.snapshot.deployment
-        release, by = release_of(service, deployment), served_by(service, deployment)
+        release = by = release_of(service, deployment)
+        if service.release:
+            by = served_by(service, deployment)
         # Of questions only the release is told.
-        past = self._past(policy, sent, call, service, said) if by == release else "off"
-        caller = caller_of(policy, admission)
+        past = "off" if policy.semantic is None or by != release else self._past(sent, call, service, said)
+        caller = caller_of(policy, admission) if policy.per_caller else ""
         key, unfit = self._keys.of(call, policy.exact, project=principal.project, release=by, caller=caller)
         why: str = unfit or ""
         of = Recollection(
@@ -206,7 +208,7 @@ class Recall:
             key=key or CacheKey(b""),
             exact=not why,
             said=said,
-            tags=_tags(terms),
+            tags=_tags(terms) if TAGS in terms.headers else (),
         )
         if key is None or not said.store or (why and past):
             of.verdict, of.exact = "bypass", False
@@ -215,8 +217,8 @@ class Recall:
             )
         return of, not past
 
-    def _past(self, policy: CachePolicy, sent: Call, call: Call, service: Service, said: Control) -> str:
-        if policy.semantic is None or self._likeness is None:
+    def _past(self, sent: Call, call: Call, service: Service, said: Control) -> str:
+        if self._likeness is None:
             return "off"
         if said != _PLAIN:
             # What it asks for is said of equal requests.
