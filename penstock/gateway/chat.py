@@ -173,10 +173,12 @@ class Gateway:
             given = None
             if recalled is not None:
                 settle, given = recalled.settling(settle), recalled.charge()
-                trail.add(recalled.fact())
                 call = recalled.wanted(call)
             lease = await leased(self._reserving, call, admission, service, total_s, alarm, given)
             lease.prepared = whole
+            if recalled is not None:
+                # Whom a limit refuses was given nothing.
+                trail.add(recalled.fact())
             trail.add(Reserved(clock.now()))
             if recalled is not None and recalled.given is not None:
                 alarm.close()

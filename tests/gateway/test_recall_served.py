@@ -11,12 +11,14 @@ from penstock.core.caching import CacheFallback, CachePolicy, Exact, Invalidatio
 from penstock.core.chat import Call
 from penstock.core.errors import (
     BAD_REQUEST,
+    RATE_LIMITED,
     UPSTREAM_FAILED,
     PenstockError,
 )
 from penstock.core.policy import Policy, Retry
 from penstock.core.releases import WHOLE, Range
 from penstock.core.serving import Service
+from penstock.gateway.reserve import Reserving
 from tests.gateway.doubles import OWNER, ScriptedEngine
 from tests.gateway.recalling import EXACT, asked, chat_service, heard, street, terms, text
 from tests.gateway.releasing import ALL, CANDIDATE, CHAMPION, assignment, said, user_of
@@ -218,3 +220,16 @@ async def test_who_waits_gets_nothing_older_than_he_takes() -> None:
     await first
     reply, chunks = await late
     assert (reply.headers["x-penstock-cache"], text(chunks)) == ("miss", "new")
+
+
+async def test_who_is_refused_by_a_limit_was_given_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise PenstockError(RATE_LIMITED, "no more")
+
+    of = street(said())
+    await heard(of)
+    monkeypatch.setattr(Reserving, "open", refuse)
+    with pytest.raises(PenstockError):
+        await heard(of, asked("req-2"))
+    assert of.meter.total("penstock_cache_requests", "hit") == 0
+    assert of.meter.total("penstock_cache_saved_dollars") == 0
