@@ -58,7 +58,10 @@ class RedisTier:
         async with self._said(), self._client.pipeline(transaction=False) as pipeline:
             for item in items:
                 pipeline.set(self._prefix + item.key, item.value, px=max(1, int(item.for_s * 1000)))
-            await pipeline.execute()
+            # The error that it would raise has the answer in it.
+            said = cast(list[object], await pipeline.execute(raise_on_error=False))
+            if (failed := next((each for each in said if isinstance(each, Exception)), None)) is not None:
+                raise failed
 
     async def delete(self, keys: Sequence[bytes]) -> None:
         if not keys:
