@@ -187,8 +187,10 @@ class Scope:
                 self._dropped(item.number)
 
     def disown(self, ticket: int, item: int) -> None:
-        """The answer that this ticket got is wrong, somebody says: nobody gets it any more."""
-        self.learn(ticket, False)
+        """The answer that this ticket got is wrong, somebody says: nobody gets it any more. What he says teaches, but
+        where an audit is under way: that will say what is so, and proves it."""
+        if ticket not in self._audits:
+            self.learn(ticket, False)
         self.shelf.drop(item)
 
     def lose(self, owner: str | None, wall: float) -> None:

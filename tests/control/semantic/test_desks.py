@@ -204,6 +204,25 @@ async def test_a_wrong_answer_is_served_no_more(hitting: Desks, clock: Walls) ->
     assert (await hitting.seek("w", ask(asked, rest=rest))).reason == "alone"
 
 
+async def test_what_somebody_says_proves_nothing_where_an_audit_is_under_way(hitting: Desks, clock: Walls) -> None:
+    await hitting.tick()
+    before = hitting.figures()
+    audited = 0
+    for number, asked, answered in texts(same=True, many=40):
+        rest = f"said {number}".encode()
+        await hitting.keep(taught(answered, clock.at, rest=rest))
+        told = await hitting.seek("w", ask(asked, request=f"said-{number}", rest=rest))
+        if told.hit:
+            assert await hitting.wrong(f"said-{number}", "p1") is not None
+        if told.audited:
+            audited += 1
+            await hitting.learn(Learnt(told.ticket, True))
+    assert audited
+    await hitting.tick()
+    wrong = before[0].wrong_seen if before else 0
+    assert hitting.figures()[0].wrong_seen == wrong
+
+
 async def test_audits_of_a_worker_that_ended_and_late_ones_are_wrong(hitting: Desks, clock: Walls) -> None:
     for worker in ("ends", "stays", "late"):
         found = 0
