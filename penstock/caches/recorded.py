@@ -72,7 +72,10 @@ def complete(chunks: Sequence[bytes], kind: Kind) -> bool:
             return False
         try:
             view = chunk_view(chunk)
-        except msgspec.DecodeError:
+            if not chunk.isascii() or b"\\ud" in chunk or b"\\uD" in chunk:
+                # It passes over strings that nobody looks at; to be given in another shape all must be text.
+                _anything.decode(chunk)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         if kind is Kind.EMBEDDING:
             return len(chunks) == 1
@@ -90,6 +93,7 @@ class _Peculiar(msgspec.Struct, frozen=True):
 
 
 _peculiar = msgspec.json.Decoder(_Peculiar)
+_anything = msgspec.json.Decoder()
 
 
 def _is_error(chunk: bytes) -> bool:

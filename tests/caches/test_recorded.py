@@ -181,6 +181,9 @@ def test_completions_have_text() -> None:
         ([chunk({}, "stop"), text({"error": {"message": "x"}})], False),
         ([chunk({}, "stop"), chunk({"content": "b"}, index=1)], False),
         ([b"{"], False),
+        ([chunk({}, "stop", note="größe")], True),
+        ([chunk({}, "stop", note="?").replace(b"?", b"\xff")], False),
+        ([chunk({}, "stop", logprobs={"content": [{"token": "?"}]}).replace(b"?", b"\\ud83d")], False),
     ],
 )
 def test_only_whole_answers_are_kept(chunks: list[bytes], kept: bool) -> None:
