@@ -176,10 +176,12 @@ class Gateway:
                 call = recalled.wanted(call)
             lease = await leased(self._reserving, call, admission, service, total_s, alarm, given)
             lease.prepared = whole
-            if recalled is not None:
-                # Whom a limit refuses was given nothing.
-                trail.add(recalled.fact())
             trail.add(Reserved(clock.now()))
+            if recalled is not None:
+                # Whom a limit refuses was given nothing, and asks for nothing that costs.
+                if recalled.alike and await self._similar(recalled, sent, service, admission, alarm):
+                    lease.give(recalled.charge())
+                trail.add(recalled.fact())
             if recalled is not None and recalled.given is not None:
                 alarm.close()
                 return self._given(recalled, service, lease, trail, settle, (*hearing, *heard))
@@ -263,6 +265,11 @@ class Gateway:
         if keeping is not None:
             return recall.still(keeping, call, service, admission.snapshot.deployment)
         return await recall(sent, call, service, admission, terms, alarm, trail, self.ask)
+
+    async def _similar(
+        self, recalled: Recollection, sent: Call, service: Service, admission: Admission, alarm: Alarm
+    ) -> bool:
+        return self._recall is not None and await self._recall.similar(recalled, sent, service, admission, alarm)
 
     async def _instead(
         self, recalled: Recollection, error: PenstockError, sent: Call, service: Service, admission: Admission

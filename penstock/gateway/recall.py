@@ -105,7 +105,7 @@ class Recall:
             return None
         header = terms.headers.get(b"cache-control")
         said = _PLAIN if header is None else control(header.decode("latin-1"))
-        of, alike = self._begun(sent, call, service, admission, terms, said)
+        of = self._begun(sent, call, service, admission, terms, said)
         if of.verdict == "bypass":
             if said.only_cached:
                 raise _not_cached()
@@ -117,7 +117,7 @@ class Recall:
             return of
         try:
             with alarm.begin():
-                await self._look(of, sent, service, admission, said, alike, trail, ask)
+                await self._look(of, sent, service, admission, said, trail, ask)
         except BaseException:
             of.lost()
             raise
@@ -125,6 +125,23 @@ class Recall:
             of.lost()
             raise _not_cached()
         return of
+
+    async def similar(
+        self, of: Recollection, sent: Call, service: Service, admission: Admission, alarm: Alarm
+    ) -> bool:
+        """Whether the answer to another question is given. Limits have let the request through: to find out costs,
+        and so may a hit. Raises ``PenstockError`` when the alarm rings."""
+        if self._likeness is None:
+            return False
+        with alarm.begin():
+            of.likely = await self._likeness.seek(of.call, service, admission, of.release, of.key, sent)
+        if of.likely is None or (entry := of.likely.entry) is None:
+            return False
+        of.give(Kept(entry, "similar", max(0.0, self._clock.wall() - entry.created_at), "semantic"))
+        # Whoever waits asks for itself: it is counted by itself.
+        if of.seat is not None:
+            of.seat.leave()
+        return True
 
     def still(self, of: Recollection, call: Call, service: Service, deployment: Deployment) -> Recollection | None:
         """``of``, for the request that makes its answer anew; None where that has become another one, since its
@@ -183,8 +200,8 @@ class Recall:
 
     def _begun(
         self, sent: Call, call: Call, service: Service, admission: Admission, terms: Terms, said: Control
-    ) -> tuple[Recollection, bool]:
-        """Where it begins, and whether questions that mean the same are looked for."""
+    ) -> Recollection:
+        """Where it begins."""
         policy, principal = service.policy.cache, admission.principal
         assert policy is not None
         deployment = admission.snapshot.deployment
@@ -215,7 +232,9 @@ class Recall:
             of.why = (
                 "incomparable" if key is None else "no-store" if not said.store else why if past == "off" else past
             )
-        return of, not past
+        else:
+            of.alike = not past
+        return of
 
     def _past(self, sent: Call, call: Call, service: Service, said: Control) -> str:
         if self._likeness is None:
@@ -232,7 +251,6 @@ class Recall:
         service: Service,
         admission: Admission,
         said: Control,
-        alike: bool,
         trail: Trail,
         ask: Ask,
     ) -> None:
@@ -242,14 +260,6 @@ class Recall:
             return
         if of.exact and self._vectors is not None and of.call.kind is Kind.EMBEDDING:
             await self._vectors.into(of, service, admission.snapshot.deployment, said)
-        if of.given is not None or not alike or self._likeness is None:
-            return
-        of.likely = likely = await self._likeness.seek(of.call, service, admission, of.release, of.key, sent)
-        if likely is not None and (entry := likely.entry) is not None:
-            of.give(Kept(entry, "similar", max(0.0, self._clock.wall() - entry.created_at), "semantic"))
-            # Whoever waits asks for itself: it is counted by itself.
-            if of.seat is not None:
-                of.seat.leave()
 
     async def _waited(self, of: Recollection, said: Control, trail: Trail) -> bool:
         """Whether an equal request's answer is given that is not in memory yet; else this one has a seat, unless the

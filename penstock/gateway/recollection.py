@@ -59,8 +59,8 @@ class Kept(NamedTuple):
 class Recollection:
     """One request's. ``release`` is what serves it, ``model`` the one whose answers are kept, ``caller`` whose it may
     get; ``exact``: the answer may be kept for equal requests; ``said`` is what its client says of caches; ``verdict``
-    what has come of it; ``capped``: the answer is held to a length that the client did not ask for. Used by the tasks
-    of its request; ``settling`` sees to its end."""
+    what has come of it; ``capped``: the answer is held to a length that the client did not ask for; ``alike``: other
+    questions are to be looked for. Used by the tasks of its request; ``settling`` sees to its end."""
 
     __slots__ = (
         "_answers",
@@ -69,6 +69,7 @@ class Recollection:
         "_clock",
         "_recordings",
         "_tags",
+        "alike",
         "call",
         "caller",
         "capped",
@@ -124,7 +125,7 @@ class Recollection:
         self.seat: Seat[Entry] | None = None
         self.likely: Likely | None = None
         self.split: Split | None = None
-        self.capped = False
+        self.capped = self.alike = False
 
     def begins(self) -> None:
         """Its answer begins to be made now, not before."""
@@ -132,7 +133,7 @@ class Recollection:
 
     def give(self, kept: Kept) -> None:
         """This is what the client gets."""
-        self.given, self.verdict = kept, kept.verdict
+        self.given, self.verdict, self.alike = kept, kept.verdict, False
         entry = kept.entry
         cost = entry.cost_nano or 0
         charged = -(-cost * self.policy.price_percent // _PERCENT)

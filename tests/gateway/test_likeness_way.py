@@ -23,6 +23,7 @@ from penstock.gateway.answered_by import release_of
 from penstock.gateway.likeness import Likenesses
 from penstock.gateway.prepare import Preparing
 from penstock.gateway.recall import Recall
+from penstock.gateway.reserve import Reserving
 from tests.caches.doubles import Sums
 from tests.gateway.doubles import ScriptedEngine, Step, piece
 from tests.gateway.likening import Desks, Words, asking, entry, policy, sought, whole
@@ -222,3 +223,15 @@ async def test_of_many_requests_that_end_in_every_way_each_ticket_is_answered_on
     assert set(desks.open.values()) == {1}
     assert len(desks.open) > 60
     assert of.street.places.held == 0
+
+
+async def test_whom_a_limit_refuses_costs_no_embedding_and_no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise PenstockError(errors.RATE_LIMITED, "no more")
+
+    of = Way()
+    of.says(hit=True, audited=True, reason="serves")
+    monkeypatch.setattr(Reserving, "open", refuse)
+    with pytest.raises(PenstockError):
+        await of.ask()
+    assert (of.desks.asked, of.learnt(), of.street.rows()) == ([], [], [])
