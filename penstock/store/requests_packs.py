@@ -85,7 +85,8 @@ class ContentsWriter:
                 self._connection.execute("DELETE FROM pack_subjects WHERE pack = ?", (number,))
                 left = [each for each in pack if (each.at, each.request_id) not in gone]
                 if left:
-                    self._write(left)
+                    # In its own place: what was written first holds.
+                    self._write(left, number)
             if _has_rows(self._connection):
                 self._connection.executemany(
                     "DELETE FROM contents WHERE at = ? AND tag = ? AND request_id = ?", _rows_of(gone)
@@ -99,14 +100,15 @@ class ContentsWriter:
     def close(self) -> None:
         self._connection.close()
 
-    def _write(self, pack: Sequence[_Said]) -> None:
+    def _write(self, pack: Sequence[_Said], number: int | None = None) -> None:
         body = _encode(pack)
         # Of what is short zlib would spare little, and take longer than all the rest of writing it.
         if len(body) >= _WORTH_IT * len(pack):
             body = zlib.compress(body, _FAST)
         places = b"".join([_PLACE.pack(each.at, tag(each.request_id)) for each in pack])
         written = self._connection.execute(
-            "INSERT INTO packs (second, places, body) VALUES (?, ?, ?)", (int(pack[0].at // 1), places, body)
+            "INSERT INTO packs (id, second, places, body) VALUES (?, ?, ?, ?)",
+            (number, int(pack[0].at // 1), places, body),
         )
         if subjects := {each.subject for each in pack if each.subject}:
             self._connection.executemany(

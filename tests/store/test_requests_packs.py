@@ -91,6 +91,20 @@ def test_it_is_read_as_it_was_written_first_and_what_is_erased_is_gone(
     writer.close()
 
 
+def test_what_is_erased_beside_it_leaves_the_first_of_two_the_first(tmp_path: Path) -> None:
+    def content(id: str, at: float, request: bytes) -> RequestContent:
+        return RequestContent(request_id=id, at=at, project="p", service="s", request=request)
+
+    writer = ContentsWriter(tmp_path / "day.db")
+    writer.append([content("a", AT, b"first"), content("b", AT + 0.1, b"")])
+    writer.append([content("a", AT, b"second")])
+    writer.erase({(AT + 0.1, "b")})
+    writer.close()
+    with reading(tmp_path / "day.db") as connection:
+        assert requests_packs.read(connection, [(AT, "a")])[AT, "a"].request == b"first"
+        assert [each.request for each in requests_packs.rows(connection)] == [b"first"]
+
+
 def test_whose_they_are_is_known_by_the_subject_or_by_the_facts(tmp_path: Path) -> None:
     path, people = tmp_path / "day.db", ("", "ada", "bob")
     contents = [

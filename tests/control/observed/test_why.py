@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from penstock.control.observed.why import duration, why
@@ -129,6 +129,8 @@ _CODES = st.sampled_from(("", "upstream_failed", "rate_limit_exceeded"))
     )
 )
 def test_every_sentence_is_one(record: RequestRecord) -> None:
+    # What others say may have two points, too.
+    assume(".." not in record.message and not any(".." in each.message for each in record.attempts))
     told = why(record)
     assert told
     for sentence in told:
