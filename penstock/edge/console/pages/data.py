@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from penstock.control.observed.views import ChangeView, OverviewView, PointView
-from penstock.core.errors import PERMISSION_DENIED, PenstockError
+from penstock.core.errors import NOT_FOUND, PERMISSION_DENIED, PenstockError
 from penstock.edge.console.asking import instant
 from penstock.edge.console.charting import Span, chart, check, span
 from penstock.edge.console.page import Data, PageRoute, Visit
@@ -68,8 +68,14 @@ async def _changes(visit: Visit, over: Span, service: str) -> tuple[ChangeView, 
 
 
 async def request(visit: Visit) -> Data:
-    """One request as `requests.get` has it: what an answer in the playground came to."""
-    return Data((await visit.api.raw("requests.get", visit.place)).body)
+    """One request as `requests.get` has it: what an answer in the playground came to. ``null`` while it is not in the
+    log: a page that waits for it has no error to tell."""
+    try:
+        return Data((await visit.api.raw("requests.get", visit.place)).body)
+    except PenstockError as error:
+        if error.fault is not NOT_FOUND:
+            raise
+        return Data(b"null")
 
 
 ROUTES = (

@@ -135,8 +135,8 @@ async function priced(box, id) {
     await new Promise((done) => setTimeout(done, wait));
     if (box.dataset.id !== id) return;
     const answer = await fetch(`/console/data/requests/${encodeURIComponent(id)}`).catch(() => null);
-    if (answer?.ok) {
-      const found = await answer.json();
+    const found = answer?.ok ? await answer.json() : null;
+    if (found) {
       if (box.dataset.id === id) figure(box, "cost", units.money(Number(found.cost)));
       return;
     }
