@@ -395,11 +395,3 @@ async def test_hostile_addresses_stay_words() -> None:
 
 def test_the_paper_is_as_the_operation_answers() -> None:
     assert set(RequestView.__struct_fields__) < set(detail().__struct_fields__)
-
-
-async def test_who_waits_for_a_request_is_told_that_it_is_not_there_yet() -> None:
-    here, _ = await shown("/data/requests/req_1")
-    assert json.loads(here.body)
-    for error in (PenstockError(NOT_FOUND, "There is no request."), OFF):
-        waits, _ = await shown("/data/requests/req_1", {"requests.get": error})
-        assert (waits.status, waits.body) == (200, b"null")
