@@ -219,3 +219,5 @@ def chunk_view(chunk: bytes) -> ChunkView:
         return _view_decoder.decode(chunk)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError("A string of the chunk is not UTF-8.") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("The chunk is nested too deep.") from error

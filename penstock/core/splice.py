@@ -19,6 +19,8 @@ def members(text: bytes) -> dict[str, msgspec.Raw]:
         return _members.decode(text)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError("A member's name is not UTF-8.") from error
+    except RecursionError as error:
+        raise msgspec.DecodeError("A value is nested too deep.") from error
 
 
 def joined(fields: Mapping[str, msgspec.Raw], **owned: object) -> bytes:

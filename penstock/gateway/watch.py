@@ -146,7 +146,7 @@ class Tally:
     def __call__(self, chunk: bytes) -> bytes:
         try:
             usage = _used_decoder.decode(chunk).usage
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _garbled() from error
         if usage is not None and usage.tells(self._kind):
             said, before = usage.counted(), self.tried.usage

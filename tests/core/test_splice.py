@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.chat import chunk_view
 from penstock.core.splice import joined, members
 
 _values = st.recursive(
@@ -47,3 +49,9 @@ def test_a_name_given_twice_keeps_its_last_value() -> None:
 def test_what_is_not_an_object_is_refused(text: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         members(text)
+
+
+@pytest.mark.parametrize("read", [members, chunk_view])
+def test_what_is_nested_too_deep_is_refused_like_all_that_cannot_be_read(read: Callable[[bytes], object]) -> None:
+    with pytest.raises(msgspec.DecodeError, match="too deep"):
+        read(b'{"more":' + b"[" * 5000 + b"]" * 5000 + b"}")

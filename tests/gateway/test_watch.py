@@ -55,7 +55,9 @@ def test_bytes_that_are_not_ours_stay_as_they_came() -> None:
     assert relabel(chunk) == chunk.replace(b'"up-1"', b'"mine"').replace(b'"theirs"', b'"chat"')
 
 
-@pytest.mark.parametrize("chunk", [b"[]", b"", b'{"\xff":1}', b'{"usage":"\xff"}'])
+@pytest.mark.parametrize(
+    "chunk", [b"[]", b"", b'{"\xff":1}', b'{"usage":"\xff"}', b'{"usage":' + b"[" * 5000 + b"]" * 5000 + b"}"]
+)
 def test_what_is_not_an_object_is_the_upstreams_fault(chunk: bytes) -> None:
     with pytest.raises(PenstockError) as garbled:
         Relabel("chat", "1")(Tally(tried(), Kind.CHAT)(chunk))
