@@ -23,6 +23,11 @@ def members(text: bytes) -> dict[str, msgspec.Raw]:
         raise msgspec.DecodeError("A value is nested too deep.") from error
 
 
+def raw(value: object) -> msgspec.Raw:
+    """The value as JSON, to be a member. Raises as ``msgspec.json.encode`` does."""
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
 def joined(fields: Mapping[str, msgspec.Raw], **owned: object) -> bytes:
     """The members as one JSON object; ``owned`` replaces or adds members, and ``None`` removes one.
 

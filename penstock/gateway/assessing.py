@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.core.chat import Call, Kind
 from penstock.core.releases import WHOLE, Measure
+from penstock.core.splice import raw
 from penstock.gateway.brief import brief
 from penstock.gateway.capture import KEPT_BYTES, Choice, Transcript
 from penstock.gateway.inside import Ask, Embed, inner, read, size_of
@@ -123,7 +124,7 @@ async def _similar(settings: SimilaritySettings, name: str, answer: Answer, embe
 
 async def _judged(settings: JudgeSettings, name: str, answer: Answer, ask: Ask) -> Known:
     messages = scorers.judge_messages(settings, asked(answer.call), answer.text)
-    fields = {"model": _raw(settings.service), "messages": _raw(messages)}
+    fields = {"model": raw(settings.service), "messages": raw(messages)}
     heard = Transcript(True)
     await read(await ask(Call(name, Kind.CHAT, settings.service, fields), inner()), heard)
     reason = said(heard.first())
@@ -131,10 +132,6 @@ async def _judged(settings: JudgeSettings, name: str, answer: Answer, ask: Ask) 
     if grade is None:
         raise ValueError(f"the judge '{settings.service}' gave no grade")
     return grade, reason[:_MOST_NOTE]
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
 
 
 # -- texts ---------------------------------------------------------------------------------------------------------

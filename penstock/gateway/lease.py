@@ -145,7 +145,7 @@ class Lease:
             async with self._turn:
                 await self._reserve(self._amounts(model))
         fresh, self._fresh = self._fresh, ()
-        entry = self._entry(tried, known.charge, "worker_lost", 500, self._at)
+        entry = self._entry(number, model, tried.priced, known.charge, "worker_lost", 500, self._at)
         self._means.write(Opened(self.id, entry, fresh))
         self._tries.append(tried)
         return tried
@@ -302,9 +302,16 @@ class Lease:
         spent = used(self._applying, amounts, self._at) if self.counted else {}
         try:
             if self._tries or given is not None:
-                entries = tuple(self._entry(tried, charge, ending, status, wall) for tried, charge in charged)
+                entries = tuple(
+                    self._entry(tried.number, tried.model, tried.priced, charge, ending, status, wall)
+                    for tried, charge in charged
+                )
                 if given is not None:
-                    entries = (*entries, self._cached(given, ending, status, wall))
+                    charge = Charge(given.tokens, False, given.cost_nano)
+                    cached = self._entry(
+                        0, given.model, given.price, charge, ending, status, wall, given.verdict, given.saved_nano
+                    )
+                    entries = (*entries, cached)
                 self._means.write_settled(Settled(self.id, entries, spent))
                 if (said := self.transcript) is not None:
                     call, admission, name = self.prepared, self._admission, self._service.name
@@ -315,11 +322,22 @@ class Lease:
                 self._means.counting.settle(self.id, spent)
         return amounts.cost_nano
 
-    def _entry(self, tried: Try, charge: Charge, ending: str, status: int, settled_at: float) -> Entry:
+    def _entry(
+        self,
+        number: int,
+        model: str,
+        price: str,
+        charge: Charge,
+        ending: str,
+        status: int,
+        settled_at: float,
+        cache: str = "",
+        saved_nano: int = 0,
+    ) -> Entry:
         principal, call = self._admission.principal, self._call
         return Entry(
             request_id=call.request_id,
-            attempt=tried.number,
+            attempt=number,
             gateway=self._means.gateway,
             received_at=self._at,
             settled_at=settled_at,
@@ -328,7 +346,7 @@ class Lease:
             user=principal.user,
             team=principal.team,
             service=self._service.name,
-            model=tried.model,
+            model=model,
             kind=_KINDS[call.kind],
             purpose=principal.purpose,
             ending=ending,
@@ -336,35 +354,10 @@ class Lease:
             tokens=charge.tokens,
             estimated=charge.estimated,
             cost_nano=charge.cost_nano,
-            price=tried.priced,
+            price=price,
             release=self._service.release,
-        )
-
-    def _cached(self, given: Given, ending: str, status: int, settled_at: float) -> Entry:
-        principal, call = self._admission.principal, self._call
-        return Entry(
-            request_id=call.request_id,
-            attempt=0,
-            gateway=self._means.gateway,
-            received_at=self._at,
-            settled_at=settled_at,
-            project=principal.project,
-            key_id=principal.key_id,
-            user=principal.user,
-            team=principal.team,
-            service=self._service.name,
-            model=given.model,
-            kind=_KINDS[call.kind],
-            purpose=principal.purpose,
-            ending=ending,
-            status=status,
-            tokens=given.tokens,
-            estimated=False,
-            cost_nano=given.cost_nano,
-            price=given.price,
-            release=self._service.release,
-            cache=given.verdict,
-            saved_nano=given.saved_nano,
+            cache=cache,
+            saved_nano=saved_nano,
         )
 
 

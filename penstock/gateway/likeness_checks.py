@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -12,10 +12,12 @@ from penstock.caches.semantic import agreement
 from penstock.caches.shapes import whole
 from penstock.core.caching import Agreement, Entry
 from penstock.core.chat import Call, Kind
+from penstock.core.splice import raw
 from penstock.gateway.assessing import said
 from penstock.gateway.capture import Choice, Transcript
 from penstock.gateway.inside import Ask, Embed, inner, read
 from penstock.gateway.settle import Summary
+from penstock.quality.scorers import similarity
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -50,13 +52,13 @@ async def same(check: Agreement, of: Compared, embed: Embed, ask: Ask, spent: Sp
             return False
         (first,) = await embed(of.embedder, texts[:1], None, name=f"{of.name}:made", subject=of.subjects[0])
         (second,) = await embed(of.embedder, texts[1:], None, name=f"{of.name}:kept", subject=of.subjects[1])
-        return cosine(first.values(), second.values()) >= check.at_least
+        return similarity(first.values(), second.values()) >= check.at_least
     return await _judged(check.judge or "", of, ask, spent)
 
 
 async def _judged(judge: str, of: Compared, ask: Ask, spent: Spent) -> bool:
     messages = agreement.judge_messages(of.question, of.first, of.second)
-    fields = {"model": _raw(judge), "messages": _raw(messages)}
+    fields = {"model": raw(judge), "messages": raw(messages)}
     call = Call(f"{of.name}:judge", Kind.CHAT, judge, fields)
     heard = Transcript(True)
     await read(await ask(call, inner(), over=lambda summary: spent(call, summary)), heard)
@@ -64,13 +66,6 @@ async def _judged(judge: str, of: Compared, ask: Ask, spent: Spent) -> bool:
     if verdict is None:
         raise ValueError(f"the judge '{judge}' gave no verdict")
     return verdict
-
-
-def cosine(first: Sequence[float], second: Sequence[float]) -> float:
-    """Of two vectors, in [-1, 1]; 0 where one has no direction. Raises ``ValueError`` where they differ in length."""
-    across = sum(a * b for a, b in zip(first, second, strict=True))
-    length = math.hypot(*first) * math.hypot(*second)
-    return across / length if length > 0 and math.isfinite(across) and math.isfinite(length) else 0.0
 
 
 def unit(vector: Vector) -> bytes | None:
@@ -106,7 +101,3 @@ def plain_text(choice: Choice | None) -> str | None:
         return None
     text = choice.content.text
     return text if isinstance(text, str) and text.strip() and not choice.content.cut else None
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))

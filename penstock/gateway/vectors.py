@@ -23,6 +23,7 @@ from penstock.core.chat import Call, Kind
 from penstock.core.clock import Clock
 from penstock.core.policy import Terms
 from penstock.core.serving import Deployment, Service
+from penstock.core.splice import raw
 from penstock.gateway.backlog import Backlog
 from penstock.gateway.directory import resolve
 from penstock.gateway.inside import NOBODY, Ask, inner, read
@@ -185,13 +186,13 @@ class Inside:
         model = serves.models[0]
         only = frozenset({model}) if models is None else models & {model}
         headers = {FORCE: serves.release.encode()} if named.assignment is not None else {}
-        fields = {"model": _raw(service)}
+        fields = {"model": raw(service)}
         named_so, numbers = name or f"req_{secrets.token_hex(12)}:embed", itertools.count()
 
         async def embed(batch: Sequence[str]) -> Sequence[Vector]:
             number = next(numbers)
             id = f"{named_so}:{number}" if number else named_so
-            call = Call(id, Kind.EMBEDDING, service, {**fields, "input": _raw(batch)})
+            call = Call(id, Kind.EMBEDDING, service, {**fields, "input": raw(batch)})
             whole = await read(await self._ask(call, inner(only), Terms(headers=headers)))
             try:
                 raws, usage = items(whole)
@@ -241,7 +242,3 @@ def _read(raws: Sequence[bytes], tokens: int | None) -> Sequence[Vector]:
         return [vector(raw, tokens) for raw in raws]
     except (ValueError, OverflowError):
         return ()
-
-
-def _raw(value: object) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(value))
