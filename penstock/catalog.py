@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Mapping
+from importlib import metadata
 
 from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
 
@@ -46,9 +48,19 @@ def load(name: str) -> type:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("penstock"):
             raise
+        package = str(error.name).partition(".")[0]
         raise PenstockError(
-            BAD_DEPLOYMENT, f"`{name}` needs the package {error.name}, which is not installed; install it with pip"
+            BAD_DEPLOYMENT, f"`{name}` needs the package {package}, which is not installed; {_mend(package)}"
         ) from error
     if not isinstance(found, type):
         raise TypeError(f"{where} is no class")
     return found
+
+
+def _mend(package: str) -> str:
+    for need in metadata.requires("penstock") or ():
+        # As packages are named, "-" and "_" are one: PyPA's specification of names.
+        wanted = re.match(r"""([\w.-]+).*\bextra == ["']([\w-]+)["']""", need)
+        if wanted is not None and wanted[1].replace("-", "_") == package and wanted[2] != "dev":
+            return f"pip install 'penstock[{wanted[2]}]'"
+    return "install it with pip"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import get_args
 
 import pytest
@@ -38,3 +39,10 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(catalog, "ENTRIES", {"engine.x": "no_such_package.engine:X"})
     with pytest.raises(PenstockError, match="needs the package no_such_package, which is not installed"):
         catalog.load("engine.x")
+
+
+def test_a_package_of_an_extra_is_installed_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usearch.compiled", None)
+    monkeypatch.delitem(sys.modules, "penstock.caches.semantic.index_usearch", raising=False)
+    with pytest.raises(PenstockError, match=r"needs the package usearch.*; pip install 'penstock\[semantic\]'"):
+        catalog.load("semantic.index")

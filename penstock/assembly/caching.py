@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from penstock import catalog
 from penstock.caches import Tier
@@ -77,9 +77,9 @@ class Caches:
             swept = self._invalid
             await self.answers.sweep_memory()
 
-    def waiting(self) -> Mapping[tuple[str, ...], float]:
-        """The levels of ``penstock.caches.metrics.WAITING``."""
-        return self._chain.waiting()
+    def measured(self) -> Mapping[tuple[str, ...], float]:
+        """Has the meter up to date, and tells the levels of ``penstock.caches.metrics.WAITING``."""
+        return self._chain.measured()
 
     async def aclose(self) -> None:
         """What waits to be written is written, as far as the tiers take it within ``CLOSES_WITHIN_S`` seconds.
@@ -93,6 +93,13 @@ class Caches:
                 await self._chain.aclose()
         except TimeoutError:
             _log.warning("a tier of the cache did not close in time; what it was not told yet is made anew")
+
+
+def check(services: Iterable[Service]) -> None:
+    """Raises ``PenstockError(BAD_DEPLOYMENT)`` when one of them compares questions and what that takes is not
+    installed."""
+    if any(service.policy.cache is not None and service.policy.cache.semantic is not None for service in services):
+        catalog.load("semantic.index")
 
 
 def _tiers(settings: CacheSettings) -> list[tuple[Tier, RedisSettings | S3Settings]]:

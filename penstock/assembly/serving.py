@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.assembly import engines
+from penstock.assembly import caching, engines
 from penstock.assembly.engines import Crew
 from penstock.config import Loaded, models_of, references, services_of
 from penstock.config.versions import model_versions, text_of
@@ -92,11 +92,13 @@ class Serving:
         self._board, self._upkeep, self._watch = board, upkeep, watch
 
     async def planned(self, loaded: Loaded, directory: Directory) -> Planned:
-        """What these two make. Raises ``PenstockError`` when an engine cannot be built, or a prompt is not there."""
+        """What these two make. Raises ``PenstockError`` when an engine cannot be built, or a prompt or a package
+        is not there."""
         known = references(loaded.prompts, directory.prompts, directory.aliases)
         _check_prompts(loaded, known)
         served = served_of(loaded, known)
         services = services_of(loaded.file, self._created_at, known)
+        caching.check(services.values())
         composition = releases.composed(services, served, directory, self._wall())
         models = dict(models_of(loaded.file))
         refused = dict(composition.refused)

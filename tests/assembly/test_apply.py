@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -141,6 +142,15 @@ async def test_an_engine_that_cannot_be_built_refuses_all_of_it(server: Server) 
         await server.apply(bad, False)
     assert refused.value.fault is BAD_DEPLOYMENT
     assert server.heard == []
+
+
+async def test_what_a_semantic_cache_needs_is_missed_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usearch.compiled", None)
+    monkeypatch.delitem(sys.modules, "penstock.caches.semantic.index_usearch", raising=False)
+    text = SECOND.replace("aliases: [more]", "cache: {semantic: {max_error: 0.02, embedder: also}}")
+    with pytest.raises(PenstockError, match=r"penstock\[semantic\]"):
+        await server.apply(text, True)
+    assert server.board.deployment.version == 1
 
 
 async def test_the_environment_is_the_servers_and_its_values_are_not_told(server: Server) -> None:
