@@ -14,7 +14,7 @@ from penstock.caches.canonical import TOOLS, canonical
 from penstock.caches.semantic.past import Asked, Past, past
 from penstock.core.chat import Call, Kind
 from penstock.core.serving import Service
-from penstock.core.splice import members
+from penstock.core.splice import members, raw
 from penstock.gateway.directory import resolve
 from penstock.gateway.inside import inner
 from penstock.gateway.snapshot import Admission, Snapshot
@@ -101,14 +101,26 @@ def within(rest: bytes, space: bytes) -> bytes:
 
 
 def _rest(fields: Mapping[str, msgspec.Raw], raws: Sequence[msgspec.Raw]) -> bytes | None:
-    # Whether the text came as such, or as parts of a list, is nothing to the engine.
     try:
-        last = {name: value for name, value in members(bytes(raws[-1])).items() if name != "content"}
+        last = members(bytes(raws[-1]))
+        beside = _beside_text(bytes(last.pop("content", b"")))
     except _UNREADABLE:
         return None
+    if beside:
+        last["content"] = raw(beside)
     messages = msgspec.Raw(msgspec.json.encode([*raws[:-1], last]))
     text = canonical({**fields, "messages": messages})
     return None if text is None else hashlib.blake2b(text, digest_size=16, person=b"penstock rest").digest()
+
+
+def _beside_text(content: bytes) -> Sequence[Mapping[str, msgspec.Raw]]:
+    """What the parts say beside their texts. Whether a text came as such, or as parts of a list, is nothing to the
+    engine."""
+    if not content.lstrip().startswith(b"["):
+        return ()
+    parts = [members(bytes(part)) for part in _raws.decode(content)]
+    said = [{name: value for name, value in part.items() if name not in ("type", "text")} for part in parts]
+    return said if any(said) else ()
 
 
 def _text(message: _Message) -> str:

@@ -134,6 +134,7 @@ def test_only_the_wording_may_differ(alike: Call) -> None:
         asking([SYSTEM, user(TEXT)]),
         asking([user("Who wrote Hamlet?"), {"role": "assistant", "content": "Shakespeare"}, user(TEXT)]),
         asking([{**user(TEXT), "name": "ada"}]),
+        asking([user([{"type": "text", "text": TEXT, "detail": "high"}])]),
         asking(more={"max_tokens": 5}),
         asking(more={"temperature": 0.5}),
         asking(more={"response_format": {"type": "json_object"}}),
