@@ -23,7 +23,7 @@ from penstock.caches.answers import Answers, packed
 from penstock.caches.canonical import key_of
 from penstock.caches.chain import Chain
 from penstock.caches.config import RedisSettings, S3Settings
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.caches.recorded import again
 from penstock.caches.seal import opened, seal
 from penstock.caches.tier_memory import OVERHEAD, MemoryTier
@@ -97,7 +97,7 @@ def _own() -> None:
     key = key_of(call, project="red", release="rel_0123456789abcdef")
     assert key is not None
     answers = Answers(Chain(MemoryTier(64 << 20, clock), clock=clock, meter=_Deaf()), clock=clock)
-    entry, said = _entry(key, clock), Control()
+    entry, said = _entry(key, clock), CacheControl()
     answers.keep(entry)
     value = packed(entry)
     sealed = seal(key.digest, value, 1.0, compress_from=1024)

@@ -63,11 +63,11 @@ _ANSWER = (
 
 
 class Static(Recall):
-    """Gives ``of`` and the same bytes whatever is asked."""
+    """Gives ``of`` and the same bytes whatever is asked. None: an engine is asked."""
 
-    of: Recollection
+    of: Recollection | None = None
 
-    async def __call__(self, *_: Any) -> Recollection:
+    async def __call__(self, *_: Any) -> Recollection | None:
         return self.of
 
     def chunks(self, of: Recollection, service: Service) -> Sequence[bytes]:
@@ -105,22 +105,22 @@ async def _ask(gateway: Gateway, snapshot: Snapshot, key: str) -> str:
     while await reply.read():
         pass
     await reply.aclose()
-    return reply.headers["x-penstock-cache"]
+    return reply.headers.get("x-penstock-cache", "none")
 
 
 async def _measured(folder: Path) -> dict[str, list[float]]:
     key, clock = mint("bench"), SystemClock()
     policy = Policy(cache=CachePolicy(exact=Exact()))
     service = Service("chat", ("m",), policy=policy)
-    snapshot, _, _ = house(directory(key), service, {"m": ScriptedEngine([[_ANSWER]])})
+    snapshot, _, _ = house(directory(key), service, {"m": ScriptedEngine([[_ANSWER]], [[_ANSWER]])})
     answers = Answers(Chain(MemoryTier(1 << 24, clock), clock=clock, meter=Totals(ROWS)), clock=clock)
     prepare = Preparing()
     static = Static(answers, clock, prepare)
-    static.of = Recollection(
+    of = Recollection(
         answers, clock, read("req_1", _BODY).call, policy.cache or CachePolicy(),
         project="red", release="", model="m", caller="", key=CacheKey(b"k" * 20), exact=True, said=control(""),
     )  # fmt: skip
-    static.of.give(Kept(_entry(clock.wall()), "hit", 0.0))
+    of.give(Kept(_entry(clock.wall()), "hit", 0.0))
     found: dict[str, list[float]] = {"static": [], "cached": []}
     journal = Journal(folder, "bench", sync_s=0.05)
     try:
@@ -128,6 +128,9 @@ async def _measured(folder: Path) -> dict[str, list[float]]:
             "static": _gateway(snapshot, static, prepare, journal),
             "cached": _gateway(snapshot, Recall(answers, clock, prepare), prepare, journal),
         }
+        # The counters of both have an answer that was made in them.
+        assert await _ask(doors["static"], snapshot, key) == "none"
+        static.of = of
         assert await _ask(doors["cached"], snapshot, key) == "miss"
         assert (await _ask(doors["cached"], snapshot, key)).startswith("hit")
         for number in range(-1, ROUNDS):

@@ -22,6 +22,7 @@ from penstock.caches.tier_memory import MemoryTier
 from penstock.core.caching import Invalidation
 from penstock.core.clock import Clock
 from penstock.core.metrics import Meter
+from penstock.core.serving import Service
 from penstock.gateway.vectors import Vectors
 
 CLOSES_WITHIN_S = 3.0

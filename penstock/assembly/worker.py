@@ -334,7 +334,7 @@ class Worker:
             case Measured():
                 self._meter.levels(QUEUE_DEPTH, depths(self._places))
                 if self._caches is not None:
-                    self._meter.levels(WAITING, self._caches.waiting())
+                    self._meter.levels(WAITING, self._caches.measured())
                 return self._meter.report()
             case Standing():
                 return self._stand()

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.caches import embeddings
 from penstock.caches.chain import Chain, Swept
-from penstock.caches.control import Control
+from penstock.caches.control import NOTHING_SAID, CacheControl
 from penstock.caches.invalidations import Invalidations
 from penstock.core.caching import CacheKey, Entry, Invalidation
 from penstock.core.clock import Clock
@@ -68,12 +68,20 @@ class Answers:
         """Whether ``find`` may know more than ``look``."""
         return self._chain.deep
 
-    def look(self, key: CacheKey, control: Control) -> Found | None:
+    def look(self, key: CacheKey, control: CacheControl) -> Found | None:
         """What may be served and is in memory."""
         value = self._chain.look(key.digest)
-        return None if value is None else self._served(key, value, control)
+        if value is None:
+            return None
+        read = self._read.get(key.digest)
+        # Memory gives the same object each time, so it need not be read again.
+        if read is None or read[0] is not value or self._invalid.records or control is not NOTHING_SAID:
+            return self._served(key, value, control)
+        entry = read[1]
+        age = self._wall() - entry.created_at
+        return Found(entry, False, age) if 0.0 <= age < entry.fresh_for_s else served(entry, control, self._wall())
 
-    async def find(self, key: CacheKey, control: Control) -> Found | None:
+    async def find(self, key: CacheKey, control: CacheControl) -> Found | None:
         """What may be served, from any tier; waits for their deadlines at most, and never raises."""
         (value,) = await self._chain.get([key.digest])
         return None if value is None else self._served(key, value, control)
@@ -95,7 +103,7 @@ class Answers:
         self._chain.put(entry.key, packed(entry), until)
         return True
 
-    def may(self, entry: Entry, control: Control) -> bool:
+    def may(self, entry: Entry, control: CacheControl) -> bool:
         """Whether a client that says ``control`` may be given this answer, where its service would give it though it
         is not fresh: it is being made for an equal request, or serves in the place of an error."""
         return not self.covers(entry) and taken(entry, control, self._wall())
@@ -133,7 +141,6 @@ class Answers:
 
     def _known(self, key: CacheKey, value: bytes) -> Entry | None:
         read = self._read.get(key.digest)
-        # Memory gives the same object each time, so it need not be read again.
         entry = read[1] if read is not None and read[0] is value else self._unpacked(key, value)
         return None if entry is None or (self._invalid.records and self._invalid.covers(entry)) else entry
 
@@ -147,12 +154,12 @@ class Answers:
                 self._read.popitem(last=False)
         return entry
 
-    def _served(self, key: CacheKey, value: bytes, control: Control) -> Found | None:
+    def _served(self, key: CacheKey, value: bytes, control: CacheControl) -> Found | None:
         entry = self._known(key, value)
         return None if entry is None else served(entry, control, self._wall())
 
 
-def served(entry: Entry, control: Control, wall: float) -> Found | None:
+def served(entry: Entry, control: CacheControl, wall: float) -> Found | None:
     """The entry as a client that says ``control`` may have it at ``wall`` (seconds since the epoch). A client may be
     stricter than its service, never looser. Clocks of several gateways differ: an entry of the future is new."""
     age = max(0.0, wall - entry.created_at)
@@ -167,7 +174,7 @@ def served(entry: Entry, control: Control, wall: float) -> Found | None:
     return Found(entry, True, age) if -left < stale_for_s and not control.min_fresh_s else None
 
 
-def taken(entry: Entry, control: Control, wall: float) -> bool:
+def taken(entry: Entry, control: CacheControl, wall: float) -> bool:
     """Whether a client that says ``control`` takes the entry at ``wall`` (seconds since the epoch), fresh or not."""
     age = max(0.0, wall - entry.created_at)
     left = entry.fresh_for_s - age

@@ -27,10 +27,6 @@ class Swept(msgspec.Struct, frozen=True):
     whole: bool
 
 
-_HIT = Sample(READS, 1, ("memory", "hit"))
-_MISS = Sample(READS, 1, ("memory", "miss"))
-
-
 class Chain:
     """Bytes under keys in ``memory`` (None: none) and the ``tiers`` behind, the fastest first; owns them all. Nothing
     here raises because of a tier. For one event loop."""
@@ -42,20 +38,30 @@ class Chain:
         self._tiers = tuple(tiers)
         self._wall = clock.wall
         self._meter = meter
+        self._looked = self._missed = 0
 
     @property
     def deep(self) -> bool:
         """Whether there is more than memory, so that ``get`` may find what ``look`` does not."""
         return bool(self._tiers)
 
-    def waiting(self) -> Mapping[tuple[str, ...], float]:
-        """How many entries each tier behind memory is to write, as the metric ``WAITING`` has it."""
+    def measured(self) -> Mapping[tuple[str, ...], float]:
+        """Has in the meter what came of looks into memory since the last time, and tells how many entries each tier
+        behind it is to write, as the metric ``WAITING`` has it."""
+        hits, misses, self._looked, self._missed = self._looked - self._missed, self._missed, 0, 0
+        for outcome, many in (("hit", hits), ("miss", misses)):
+            if many:
+                self._meter.record(Sample(READS, many, ("memory", outcome)))
         return {(tier.name,): float(tier.waiting) for tier in self._tiers}
 
     def look(self, key: bytes) -> bytes | None:
         """The value, as far as it is in memory."""
-        value = None if self._memory is None else self._memory.look(key)
-        self._meter.record(_MISS if value is None else _HIT)
+        if self._memory is None:
+            return None
+        value = self._memory.look(key)
+        self._looked += 1
+        if value is None:
+            self._missed += 1
         return value
 
     async def get(self, keys: Sequence[bytes]) -> list[bytes | None]:

@@ -7,7 +7,7 @@ import msgspec
 _MOST_S = 2**31
 
 
-class Control(msgspec.Struct, frozen=True):
+class CacheControl(msgspec.Struct, frozen=True):
     """``read``: an answer may come from the cache. ``store``: what is made may be kept. An answer may then be
     ``max_age_s`` old at most, must be fresh for ``min_fresh_s`` more, and may be past its time by ``max_stale_s``,
     None: as its service has it. ``only_cached``: nothing is to be made."""
@@ -20,17 +20,20 @@ class Control(msgspec.Struct, frozen=True):
     only_cached: bool = False
 
 
-def control(header: str) -> Control:
+NOTHING_SAID = CacheControl()
+
+
+def control(header: str) -> CacheControl:
     """Reads the header's value, all its lines joined by commas. What nobody knows, or makes no sense, is nothing
     said (RFC 9111, 5.2.3); of an age that is no number the strictest holds."""
     if not header:
-        return Control()
+        return NOTHING_SAID
     said: dict[str, str] = {}
     for directive in header.split(","):
         name, _, value = directive.partition("=")
         said.setdefault(name.strip().lower(), value.strip().strip('"'))
     stale = said.get("max-stale")
-    return Control(
+    return CacheControl(
         read="no-cache" not in said and "no-store" not in said,
         store="no-store" not in said,
         max_age_s=_seconds(said["max-age"], 0) if "max-age" in said else None,

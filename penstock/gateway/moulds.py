@@ -6,7 +6,6 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +20,7 @@ MOST_BYTES = 16 << 20
 _LARGEST = 256 << 10
 
 
-class _Mould(NamedTuple):
+class _Mould(msgspec.Struct, frozen=True):
     chunks: tuple[bytes, ...]
     size: int
 
@@ -34,6 +33,7 @@ class Moulds:
         self.used = 0
         """Bytes of all."""
         self._kept: OrderedDict[tuple[bytes, float, bool, bool, int], _Mould] = OrderedDict()
+        self._encode = msgspec.json.Encoder().encode
         # Nobody can write into an answer what is not known before it is made.
         self._model = f"model-{secrets.token_hex(16)}"
         self._id = f"id-{secrets.token_hex(16)}"
@@ -48,7 +48,9 @@ class Moulds:
             mould = self._cast(key, entry, call, cost_nano, id is not None)
         else:
             self._kept.move_to_end(key)
-        holes = {b"model": msgspec.json.encode(model), b"id": msgspec.json.encode(id)}
+        holes = {b"model": self._encode(model), b"id": self._encode(id)}
+        if len(mould.chunks) == 1:
+            return (mould.chunks[0] % holes,)
         return [chunk % holes for chunk in mould.chunks]
 
     def _cast(

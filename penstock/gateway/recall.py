@@ -11,9 +11,9 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.caches.answers import Answers, Found
+from penstock.caches.answers import Answers
 from penstock.caches.canonical import Keys, key_of
-from penstock.caches.control import Control, control
+from penstock.caches.control import NOTHING_SAID, CacheControl, control
 from penstock.caches.flight import Flights
 from penstock.core.caching import CacheKey, CachePolicy, Entry
 from penstock.core.chat import Call, Kind
@@ -82,7 +82,7 @@ class Recall:
         self._moulds = Moulds()
         self._flights: Flights[Entry] = Flights()
         self._behind = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
-        self._gave: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._gave: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     async def __call__(
         self,
@@ -104,14 +104,14 @@ class Recall:
         if policy is None or sent.internal or admission.principal.purpose == "internal":
             return None
         header = terms.headers.get(b"cache-control")
-        said = _PLAIN if header is None else control(header.decode("latin-1"))
+        said = NOTHING_SAID if header is None else control(header.decode("latin-1"))
         of = self._begun(sent, call, service, admission, terms, said)
         if of.verdict == "bypass":
             if said.only_cached:
                 raise _not_cached()
             return of
         if of.exact and (found := self._answers.look(of.key, said)) is not None:
-            of.give(_kept(found))
+            of.give(Kept(found.entry, "stale" if found.stale else "hit", found.age_s))
             if found.stale:
                 self._refresh(of, sent, service, admission, ask)
             return of
@@ -177,16 +177,20 @@ class Recall:
 
     def chunks(self, of: Recollection, service: Service) -> Sequence[bytes]:
         """What the client is told of the answer that is given, at least one chunk."""
-        charge = of.charge()
-        assert of.given is not None
+        given, charge, call = of.given, of.charge(), of.call
+        assert given is not None
         assert charge is not None
-        self._note(of, of.call.request_id)
-        return self._moulds.chunks(of.given.entry, of.call, service, charge.cost_nano)
+        entry = given.entry
+        self._gave[of.project, call.request_id] = entry.key
+        if len(self._gave) > MOST_GIVEN:
+            self._gave.popitem(last=False)
+        return self._moulds.chunks(entry, call, service, charge.cost_nano)
 
     def gave(self, request_id: str, project: str) -> str | None:
         """The key, in hexadecimal, of the answer that a request got from the cache; None: none that is known. The
         newest ``MOST_GIVEN`` are."""
-        return self._gave.get((project, request_id))
+        key = self._gave.get((project, request_id))
+        return None if key is None else key.hex()
 
     async def idle(self) -> None:
         """Returns once nothing is being made anew."""
@@ -199,7 +203,7 @@ class Recall:
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def _begun(
-        self, sent: Call, call: Call, service: Service, admission: Admission, terms: Terms, said: Control
+        self, sent: Call, call: Call, service: Service, admission: Admission, terms: Terms, said: CacheControl
     ) -> Recollection:
         """Where it begins."""
         policy, principal = service.policy.cache, admission.principal
@@ -236,10 +240,10 @@ class Recall:
             of.alike = not past
         return of
 
-    def _past(self, sent: Call, call: Call, service: Service, said: Control) -> str:
+    def _past(self, sent: Call, call: Call, service: Service, said: CacheControl) -> str:
         if self._likeness is None:
             return "off"
-        if said != _PLAIN:
+        if said != NOTHING_SAID:
             # What it asks for is said of equal requests.
             return "control"
         return self._likeness.past(call, service, sent)
@@ -250,7 +254,7 @@ class Recall:
         sent: Call,
         service: Service,
         admission: Admission,
-        said: Control,
+        said: CacheControl,
         trail: Trail,
         ask: Ask,
     ) -> None:
@@ -261,7 +265,7 @@ class Recall:
         if of.exact and self._vectors is not None and of.call.kind is Kind.EMBEDDING:
             await self._vectors.into(of, service, admission.snapshot.deployment, said)
 
-    async def _waited(self, of: Recollection, said: Control, trail: Trail) -> bool:
+    async def _waited(self, of: Recollection, said: CacheControl, trail: Trail) -> bool:
         """Whether an equal request's answer is given that is not in memory yet; else this one has a seat, unless the
         client wants a new answer."""
         exact = of.policy.exact
@@ -281,7 +285,7 @@ class Recall:
         if not self._answers.deep or (found := await self._answers.find(of.key, said)) is None:
             return False
         seat.land(found.entry)
-        of.give(_kept(found))
+        of.give(Kept(found.entry, "stale" if found.stale else "hit", found.age_s))
         return True
 
     def _refresh(self, of: Recollection, sent: Call, service: Service, admission: Admission, ask: Ask) -> None:
@@ -346,14 +350,7 @@ class Recall:
                 return entry
         return None
 
-    def _note(self, of: Recollection, request_id: str) -> None:
-        assert of.given is not None
-        self._gave[of.project, request_id] = of.given.entry.key.hex()
-        if len(self._gave) > MOST_GIVEN:
-            self._gave.popitem(last=False)
 
-
-_PLAIN = control("")
 _ANEW = control("no-cache")
 
 
@@ -361,10 +358,6 @@ def caller_of(policy: CachePolicy, admission: Admission) -> str:
     """Whose answers a request may get; empty: its whole project's."""
     principal = admission.principal
     return (principal.user or principal.key_id) if policy.per_caller else ""
-
-
-def _kept(found: Found) -> Kept:
-    return Kept(found.entry, "stale" if found.stale else "hit", found.age_s)
 
 
 def _tags(terms: Terms) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
 from penstock.access.charge import tokens_of
 from penstock.caches.answers import Answers
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.caches.flight import Seat
 from penstock.caches.recorded import Recording
 from penstock.core.caching import CacheKey, CachePolicy, Entry, Verdict, subject_digest
@@ -47,7 +47,7 @@ class Likely(Protocol):
         """Nothing came of it."""
 
 
-class Kept(NamedTuple):
+class Kept(msgspec.Struct, frozen=True):
     """An answer that is given; ``age_s`` is how old it is."""
 
     entry: Entry
@@ -101,13 +101,13 @@ class Recollection:
         caller: str,
         key: CacheKey,
         exact: bool,
-        said: Control,
+        said: CacheControl,
         tags: tuple[str, ...] = (),
     ) -> None:
         self._answers = answers
         self._clock = clock
         self._began = clock.wall()
-        self._recordings: dict[int, Recording] = {}
+        self._recordings: dict[int, Recording] | None = None
         self._tags = tags
         self.call = call
         self.policy = policy
@@ -185,9 +185,10 @@ class Recollection:
         """Takes down what an attempt says, as its engine says it; to an answer for the texts of a request that are
         not known it first adds those that are."""
         exact = self.policy.exact
-        recording = self._recordings[tried.number] = Recording(
-            _MOST_BYTES if exact is None else exact.max_entry_bytes
-        )
+        recording = Recording(_MOST_BYTES if exact is None else exact.max_entry_bytes)
+        if self._recordings is None:
+            self._recordings = {}
+        self._recordings[tried.number] = recording
 
         def take(chunk: bytes) -> bytes:
             recording.take((chunk,))
@@ -254,7 +255,7 @@ class Recollection:
         """The answer, as it is kept; None where it is not to be: it is not whole, or another request would get
         another one."""
         call, policy = self.call, self.policy
-        recording = self._recordings.get(won.number)
+        recording = None if self._recordings is None else self._recordings.get(won.number)
         chunks = None if recording is None else recording.chunks(call.kind, stream=call.stream, usage=won.usage)
         if chunks is None or won.model != self.model or (self.capped and _cut(chunks)):
             return None

@@ -16,7 +16,7 @@ import msgspec
 
 from penstock.caches.answers import Answers
 from penstock.caches.canonical import canonical
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.caches.embeddings import Dated, Embeddings, Vector
 from penstock.core.caching import Entry, subject_digest
 from penstock.core.chat import Call, Kind
@@ -67,7 +67,7 @@ class Vectors:
         project: str,
         caller: str,
         release: str,
-        said: Control,
+        said: CacheControl,
     ) -> Split | None:
         """The prepared call of a client as its service's ``exact`` has it; ``release`` is what serves it. None:
         its texts are not looked for, as they are no texts, are too many, or one of several models may answer, whose
@@ -111,7 +111,7 @@ class Vectors:
         oldest = min((each.made_at for each in known.values()), default=now)
         return Split(call, texts, known, age_s=max(0.0, now - oldest), made=made)
 
-    async def into(self, of: Recollection, service: Service, deployment: Deployment, said: Control) -> None:
+    async def into(self, of: Recollection, service: Service, deployment: Deployment, said: CacheControl) -> None:
         """Has the request ask for the texts that are not known, and be given the answer where all are. Never
         raises."""
         call = of.call

@@ -16,7 +16,7 @@ from penstock.assembly.caching import Caches
 from penstock.assembly.metrics import ROWS
 from penstock.caches import metrics
 from penstock.caches.config import CacheSettings, RedisSettings
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.core.caching import CacheKey
 from penstock.core.clock import SystemClock
 from penstock.core.errors import BAD_DEPLOYMENT, PenstockError
@@ -41,16 +41,16 @@ async def test_answers_are_kept_in_memory_and_nothing_else_is_asked_for() -> Non
     kept = caches(CacheSettings())
     assert kept.answers.keep(entry_of(created_at=time.time()))
     assert not kept.answers.deep
-    assert kept.answers.look(KEY, Control()) is not None
-    assert kept.waiting() == {}
+    assert kept.answers.look(KEY, CacheControl()) is not None
+    assert kept.measured() == {}
     await kept.aclose()
-    assert kept.answers.look(KEY, Control()) is None
+    assert kept.answers.look(KEY, CacheControl()) is None
 
 
 async def test_without_memory_nothing_is_kept_in_it() -> None:
     for kept in (caches(CacheSettings(memory=0)), caches(CacheSettings(), memory=False)):
         kept.answers.keep(entry_of(created_at=time.time()))
-        assert await kept.answers.find(KEY, Control()) is None
+        assert await kept.answers.find(KEY, CacheControl()) is None
         await kept.aclose()
 
 
@@ -59,18 +59,18 @@ async def test_what_one_process_kept_another_finds_in_redis(redis: RedisServer) 
     one, other = caches(settings), caches(settings)
     one.answers.keep(entry_of(created_at=time.time()))
     # What waits is written before the end.
-    assert one.waiting() == {("redis",): 1.0}
+    assert one.measured() == {("redis",): 1.0}
     await one.aclose()
     assert other.answers.deep
-    assert await other.answers.find(KEY, Control()) is not None
+    assert await other.answers.find(KEY, CacheControl()) is not None
     await other.aclose()
 
 
 async def test_a_redis_that_is_away_is_a_miss() -> None:
     kept = caches(CacheSettings(redis=RedisSettings(url="redis://127.0.0.1:1/0")))
     kept.answers.keep(entry_of(created_at=time.time()))
-    assert await kept.answers.find(CacheKey(b"x" * 20), Control()) is None
-    assert kept.answers.look(KEY, Control()) is not None
+    assert await kept.answers.find(CacheKey(b"x" * 20), CacheControl()) is None
+    assert kept.answers.look(KEY, CacheControl()) is not None
     await kept.aclose()
 
 

@@ -11,7 +11,7 @@ from penstock.assembly.caching import Caches
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.sweeping import Sweeper
 from penstock.caches.config import CacheSettings, RedisSettings, S3Settings
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.core.caching import CacheKey, Invalidation, subject_digest
 from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
@@ -51,7 +51,7 @@ async def test_what_was_kept_for_a_person_is_gone_from_redis_and_s3(settings: Ca
     worker = Caches(settings, clock=CLOCK, meter=Totals(ROWS))
     for key, name in ((ANN, "ann"), (BOB, "bob")):
         worker.answers.keep(entry_of(key, created_at=CLOCK.wall(), subject=subject_digest(name)))
-    await until(lambda: not any(worker.waiting().values()), 10)
+    await until(lambda: not any(worker.measured().values()), 10)
     await worker.aclose()
     sweeper = Sweeper(settings, CLOCK, gateway="g", standing=lambda: ("g",))
     async with sweeper.running():
@@ -60,8 +60,8 @@ async def test_what_was_kept_for_a_person_is_gone_from_redis_and_s3(settings: Ca
         await until(lambda: counted(sweeper, "penstock_cache_sweeps") == 1, 20)
     assert counted(sweeper, "penstock_cache_swept_entries") == 2
     other = Caches(settings, clock=CLOCK, meter=Totals(ROWS))
-    assert await other.answers.find(CacheKey(ANN), Control()) is None
-    assert await other.answers.find(CacheKey(BOB), Control()) is not None
+    assert await other.answers.find(CacheKey(ANN), CacheControl()) is None
+    assert await other.answers.find(CacheKey(BOB), CacheControl()) is not None
     await other.aclose()
 
 

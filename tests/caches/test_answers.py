@@ -7,7 +7,7 @@ import pytest
 
 from penstock.caches.answers import Answers, packed, unpacked
 from penstock.caches.chain import Chain, Swept
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.seal import seal
 from penstock.caches.tier_memory import MemoryTier
@@ -17,7 +17,7 @@ from tests.caches.doubles import SetClock, Sums, entry_of
 from tests.caches.test_chain import Wayward
 
 KEY = CacheKey(b"k" * 20)
-ANY = Control()
+ANY = CacheControl()
 
 
 class Desk:
@@ -149,10 +149,10 @@ async def test_a_person_who_is_to_be_forgotten_is_nowhere_after_a_sweep() -> Non
 async def test_a_client_may_pass_it_by() -> None:
     desk = Desk()
     desk.one.keep(entry_of())
-    assert desk.one.look(KEY, Control(read=False)) is None
-    assert await desk.one.find(KEY, Control(max_age_s=0.0)) is not None
+    assert desk.one.look(KEY, CacheControl(read=False)) is None
+    assert await desk.one.find(KEY, CacheControl(max_age_s=0.0)) is not None
     desk.clock.pass_by(1)
-    assert await desk.one.find(KEY, Control(max_age_s=0.5)) is None
+    assert await desk.one.find(KEY, CacheControl(max_age_s=0.5)) is None
 
 
 def test_the_real_clock_fits() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 from penstock.caches.answers import Found, served
-from penstock.caches.control import Control, control
+from penstock.caches.control import CacheControl, control
 from tests.caches.doubles import entry_of
 
 AT = 1_000_000.0
@@ -16,24 +16,24 @@ AT = 1_000_000.0
 @pytest.mark.parametrize(
     ("header", "meant"),
     [
-        ("", Control()),
-        ("no-cache", Control(read=False)),
-        ("no-store", Control(read=False, store=False)),
-        ("No-Cache , NO-STORE", Control(read=False, store=False)),
-        ("max-age=60", Control(max_age_s=60.0)),
-        ('max-age="60", min-fresh=5', Control(max_age_s=60.0, min_fresh_s=5.0)),
-        ("max-age=0", Control(max_age_s=0.0)),
-        ("max-age=soon", Control(max_age_s=0.0)),
-        ("max-age=-1", Control(max_age_s=0.0)),
-        ("max-age=" + "9" * 400, Control(max_age_s=0.0)),
-        ("max-age=1, max-age=9", Control(max_age_s=1.0)),
-        ("max-stale", Control(max_stale_s=2.0**31)),
-        ("max-stale=7", Control(max_stale_s=7.0)),
-        ("only-if-cached", Control(only_cached=True)),
-        ("private, s-maxage=3, no-transform, ,=", Control()),
+        ("", CacheControl()),
+        ("no-cache", CacheControl(read=False)),
+        ("no-store", CacheControl(read=False, store=False)),
+        ("No-Cache , NO-STORE", CacheControl(read=False, store=False)),
+        ("max-age=60", CacheControl(max_age_s=60.0)),
+        ('max-age="60", min-fresh=5', CacheControl(max_age_s=60.0, min_fresh_s=5.0)),
+        ("max-age=0", CacheControl(max_age_s=0.0)),
+        ("max-age=soon", CacheControl(max_age_s=0.0)),
+        ("max-age=-1", CacheControl(max_age_s=0.0)),
+        ("max-age=" + "9" * 400, CacheControl(max_age_s=0.0)),
+        ("max-age=1, max-age=9", CacheControl(max_age_s=1.0)),
+        ("max-stale", CacheControl(max_stale_s=2.0**31)),
+        ("max-stale=7", CacheControl(max_stale_s=7.0)),
+        ("only-if-cached", CacheControl(only_cached=True)),
+        ("private, s-maxage=3, no-transform, ,=", CacheControl()),
     ],
 )
-def test_what_is_said(header: str, meant: Control) -> None:
+def test_what_is_said(header: str, meant: CacheControl) -> None:
     assert control(header) == meant
 
 

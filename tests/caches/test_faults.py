@@ -18,7 +18,7 @@ from penstock.caches import Kept, Tier
 from penstock.caches.answers import Answers
 from penstock.caches.chain import Chain
 from penstock.caches.config import RedisSettings, S3Settings
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.caches.flight import Flights
 from penstock.caches.guarded import GuardedTier
 from penstock.caches.tier_redis import RedisTier
@@ -72,7 +72,7 @@ class Gateway:
         entry, hit = seat.value, True
         try:
             if entry is None:
-                found = await self.answers.find(key, Control())
+                found = await self.answers.find(key, CacheControl())
                 entry, hit = found.entry if found else None, found is not None
             if entry is None:
                 entry = entry_of(key.digest, chunks=(answer(question),), created_at=self.clock.wall())

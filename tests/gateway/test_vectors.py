@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from penstock.caches.answers import Answers
 from penstock.caches.chain import Chain
-from penstock.caches.control import Control
+from penstock.caches.control import CacheControl
 from penstock.caches.embeddings import Embeddings
 from penstock.caches.tier_memory import MemoryTier
 from penstock.core.caching import CachePolicy, Entry, Exact, Invalidation, subject_digest
@@ -27,7 +27,7 @@ from tests.gateway.embedding import Embedder, asks, numbers, packed
 
 POLICY = Policy(cache=CachePolicy(exact=Exact(ttl_s=60)))
 EMBED = Service("embed", ("main",), policy=POLICY)
-PLAIN = Control()
+PLAIN = CacheControl()
 
 
 class Desk:
@@ -49,7 +49,7 @@ class Desk:
         *,
         project: str = "red",
         caller: str = "",
-        said: Control = PLAIN,
+        said: CacheControl = PLAIN,
     ) -> Split | None:
         return await self.vectors.split(
             call, service, self.deployment, project=project, caller=caller, release="rel_1", said=said
@@ -207,8 +207,8 @@ async def test_they_last_as_long_as_the_policy_says_now() -> None:
     assert not await desk.known(asks("x"))
 
 
-@pytest.mark.parametrize("said", [Control(read=False), Control(max_age_s=5), Control(min_fresh_s=1)])
-async def test_a_client_may_want_them_made_anew_and_they_are_kept(said: Control) -> None:
+@pytest.mark.parametrize("said", [CacheControl(read=False), CacheControl(max_age_s=5), CacheControl(min_fresh_s=1)])
+async def test_a_client_may_want_them_made_anew_and_they_are_kept(said: CacheControl) -> None:
     desk = Desk()
     await desk.ask(asks("x"))
     desk.clock.pass_by(6)
