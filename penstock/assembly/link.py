@@ -14,6 +14,7 @@ import msgspec
 
 from penstock.access.config import AccessSettings
 from penstock.assembly.link_desks import Disown, Gave, LearnDesk, SeekDesk, TeachDesk
+from penstock.assembly.link_flights import EndFlight, JoinFlight
 from penstock.caches.config import CacheSettings
 from penstock.core import administration
 from penstock.core.accounts import Directory, SigningKeys
@@ -248,7 +249,8 @@ class Denied(msgspec.Struct, frozen=True, tag="denied"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Nobody waits for the answer to ``id`` any more; a place that it has been answered with is given back."""
+    """Nobody waits for the answer to ``id`` any more; a place or a seat that it has been answered with is given
+    back."""
 
     id: int
 
@@ -256,13 +258,13 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
 ToldOfWorker = Measured | Standing | Holding | Gave
 ToldOfSupervisor = (
     Acquire | Metrics | LiveState | Text | Apply | Reserve | Administer | Page | Learn | AuthorizeAt | Exchange
-    | SeekDesk | Disown
+    | SeekDesk | Disown | JoinFlight
 )  # fmt: skip
 
 ToWorker = Begin | Entrance | Doors | Update | Stop | Ask[ToldOfWorker] | Told | Denied | Cancel
 ToSupervisor = (
     Listening | Refused | Oldest | Last | Release | SettleLease | Ask[ToldOfSupervisor] | Told | Denied | Cancel
-    | LearnDesk | TeachDesk
+    | LearnDesk | TeachDesk | EndFlight
 )  # fmt: skip
 
 

@@ -3,12 +3,15 @@ audits and judges."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from penstock.assembly.asking import Asker
 from penstock.assembly.caching import Caches
 from penstock.assembly.desks import RemoteDesks
+from penstock.assembly.flights import RemoteFlights
 from penstock.assembly.link import Link, ToldOfSupervisor, ToSupervisor, ToWorker
+from penstock.caches.flight import Flights
 from penstock.core.chat import Call
 from penstock.core.clock import Clock
 from penstock.core.identity import Principal
@@ -50,7 +53,10 @@ class Recalling:
         self._likeness = Likenesses(
             self._desks, self.embed, self._ask, clock, meter, invalid=caches.answers.covers, workers=workers
         )
-        self.recall = Recall(caches.answers, clock, prepare, self._likeness, vectors=caches.vectors)
+        # What the others get they keep, or their next request would have it made again.
+        keep = functools.partial(caches.answers.keep, near=True)
+        beyond = RemoteFlights(asker, link.send, lambda: link.waiting, keep) if workers > 1 else None
+        self.recall = Recall(caches.answers, clock, prepare, self._likeness, caches.vectors, Flights(beyond))
 
     async def disown(self, request_id: str, project: str, key_id: str) -> bool:
         """The answer that a cache gave to this request of the project is wrong, the key says; False: none is known.

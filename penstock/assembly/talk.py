@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.assembly.asking import Answerer, Asker
 from penstock.assembly.books import Books
+from penstock.assembly.flights import FlightDesk
 from penstock.assembly.gathering import Gathering, Stand
 from penstock.assembly.link import (
     Acquire,
@@ -49,7 +50,9 @@ from penstock.assembly.link import (
     supervisor_end,
 )
 from penstock.assembly.link_desks import Disown, Gave, LearnDesk, SeekDesk, TeachDesk
+from penstock.assembly.link_flights import EndFlight, JoinFlight
 from penstock.assembly.shared import Desk
+from penstock.caches.flight import Flights
 from penstock.core.administration import Answer
 from penstock.core.console import PageAsk
 from penstock.core.errors import PenstockError
@@ -68,7 +71,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Office:
     """What the supervisor does for its workers. ``apply`` and ``text`` are the deployment's: ``text`` is that of the
-    file which is served, ``apply`` serves another one. ``page`` answers for the console."""
+    file which is served, ``apply`` serves another one. ``page`` answers for the console; ``flights`` are those of
+    equal requests, by their keys."""
 
     gathering: Gathering
     places: Places
@@ -76,6 +80,7 @@ class Office:
     text: Callable[[], str]
     books: Books
     page: Callable[[PageAsk], Awaitable[Answer]]
+    flights: Flights[bytes]
 
 
 class Talk:
@@ -96,6 +101,7 @@ class Talk:
         self._asker: Asker[ToldOfWorker] = Asker(self._link.send)
         self._answerer: Answerer[ToldOfSupervisor] = Answerer(self._answer, self._link.send)
         self._desk = Desk(office.places)
+        self._flights = FlightDesk(office.flights)
         self._settled: set[asyncio.Task[None]] = set()
 
     @property
@@ -171,6 +177,7 @@ class Talk:
         self._asker.broken()
         await self._answerer.aclose()
         self._desk.close()
+        self._flights.close()
         if self._settled:
             await asyncio.wait(self._settled)
         if self.owner:
@@ -193,9 +200,10 @@ class Talk:
             case Release():
                 self._desk.release(message.id)
             case Cancel():
-                # What was answered before the cancel came was a place, or nothing that is to be given back.
+                # What was answered before the cancel came was a place, a seat, or nothing that is to be given back.
                 if not self._answerer.cancel(message.id):
                     self._desk.release(message.id)
+                    self._flights.leave(message.id)
             case Told() | Denied():
                 self._asker.hear(message)
             case SettleLease(lease, used):
@@ -204,6 +212,8 @@ class Talk:
                 self._office.books.desks.learn(learnt)
             case TeachDesk(taught):
                 self._office.books.desks.keep(taught)
+            case EndFlight():
+                self._flights.end(message)
             case Oldest(version):
                 self.oldest = version
                 self._moved()
@@ -249,5 +259,7 @@ class Talk:
                 return None
             case SeekDesk(sought):
                 return await self._office.books.desks.seek(self.owner, sought)
+            case JoinFlight():
+                return await self._flights.join(number, question)
             case Disown(request_id, project, key_id):
                 return await self._office.books.desks.disown(request_id, project, key_id)

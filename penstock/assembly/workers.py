@@ -17,6 +17,7 @@ from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import LinkBroken, Update, framed
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.talk import Office, Talk
+from penstock.caches.flight import Flights
 from penstock.core.administration import Answer
 from penstock.core.clock import Clock
 from penstock.core.console import PageAsk
@@ -69,7 +70,7 @@ class WorkerLoop:
         self._sleep = sleep
         self._argv = argv
         gathering = Gathering(ROWS, {"supervisor": os.getpid()}, lambda: books.measured())
-        self._office = Office(gathering, places, apply, text, books, page)
+        self._office = Office(gathering, places, apply, text, books, page, Flights())
         self._newest = framed(update)
         self._changed = asyncio.Event()
         self._talks: set[Talk] = set()

@@ -94,13 +94,13 @@ class Answers:
             return None
         return entry
 
-    def keep(self, entry: Entry) -> bool:
-        """Keeps the entry in every tier, without waiting for any. False: it was invalidated while it was made, or its
-        time is over."""
+    def keep(self, entry: Entry, *, near: bool = False) -> bool:
+        """Keeps the entry in every tier, without waiting for any; ``near``: in memory, as another process has brought
+        it to the others. False: it was invalidated while it was made, or its time is over."""
         until = entry.created_at + entry.kept_for_s
         if until <= self._wall() or self._invalid.covers(entry):
             return False
-        self._chain.put(entry.key, packed(entry), until)
+        self._chain.put(entry.key, packed(entry), until, near=near)
         return True
 
     def may(self, entry: Entry, control: CacheControl) -> bool:

@@ -78,10 +78,10 @@ class Chain:
                     self._fill(keys[index], item.value, item.until, self._tiers[:depth])
         return found
 
-    def put(self, key: bytes, value: bytes, until: float) -> None:
+    def put(self, key: bytes, value: bytes, until: float, *, near: bool = False) -> None:
         """Keeps ``value`` everywhere, to be served until then (seconds since the epoch): in memory at once, in the
-        others when its turn comes."""
-        self._fill(key, value, until, self._tiers)
+        others when its turn comes. ``near``: in memory alone."""
+        self._fill(key, value, until, () if near else self._tiers)
 
     async def delete(self, keys: Sequence[bytes]) -> bool:
         """Forgets ``keys`` everywhere. Whether each tier has done it: what one still holds may come back."""

@@ -63,7 +63,8 @@ class Likeness(Protocol):
 
 class Recall:
     """One object per worker, used by all its tasks at once. ``prepare`` makes of a call what a service's model gets;
-    ``likeness`` None: only equal requests are one; ``vectors`` None: embeddings are kept by whole requests only."""
+    ``likeness`` None: only equal requests are one; ``vectors`` None: embeddings are kept by whole requests only;
+    ``flights`` are those of equal requests, None: this worker's alone."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Recall:
         prepare: Callable[[Call, Service, Admission], Awaitable[Call]],
         likeness: Likeness | None = None,
         vectors: Vectors | None = None,
+        flights: Flights[Entry] | None = None,
     ) -> None:
         self._answers = answers
         self._clock = clock
@@ -80,7 +82,7 @@ class Recall:
         self._vectors = vectors
         self._keys = Keys()
         self._moulds = Moulds()
-        self._flights: Flights[Entry] = Flights()
+        self._flights = Flights[Entry]() if flights is None else flights
         self._behind = Backlog(at_once=_AT_ONCE, waiting=_WAITING, size=_WAITING_BYTES, within_s=_WITHIN_S)
         self._gave: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 

@@ -1,21 +1,31 @@
-"""Books that are not kept: workers have names, and share counters in memory."""
+"""Books that are not kept, of workers that have names and share counters in memory; and links to such workers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, cast
 
 from penstock.access.book import Book
 from penstock.access.config import AccessSettings
 from penstock.access.counters_memory import MemoryCounters
+from penstock.assembly.asking import Asker
 from penstock.assembly.books import Books
-from penstock.assembly.link import Begin, Entrance, framed
+from penstock.assembly.flights import RemoteFlights
+from penstock.assembly.gathering import Gathering
+from penstock.assembly.link import Begin, Denied, Entrance, Told, ToldOfSupervisor, ToWorker, framed, worker_end
+from penstock.assembly.shared import RemotePlaces
+from penstock.assembly.talk import Office, Talk
 from penstock.caches.config import CacheSettings
+from penstock.caches.flight import Flights
 from penstock.core.accounts import Directory
+from penstock.core.caching import Entry
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.leases import Granted, Need, Refused
 from penstock.observe.config import ObserveSettings
 from penstock.observe.totals import Report
+from penstock.routing.places import LocalPlaces
 from penstock.store.config import StateSettings
 
 
@@ -68,3 +78,45 @@ class StillBooks:
     def as_books(self) -> Books:
         """For who takes whole ones."""
         return cast(Books, self)
+
+
+async def refused(*_: object) -> Any:
+    """What an office is not asked for."""
+    raise AssertionError("nobody asks for that here")
+
+
+class Far:
+    """One worker's end: places that the supervisor holds, and seats."""
+
+    def __init__(self) -> None:
+        self.here = LocalPlaces(SystemClock())
+        self.link = worker_end(self._hear)
+        self.asker: Asker[ToldOfSupervisor] = Asker(self.link.send)
+        self.places = RemotePlaces(self.asker, self.link.send, self.here)
+        self.heard: list[Entry] = []
+        self.beyond = RemoteFlights(self.asker, self.link.send, lambda: self.link.waiting, self.heard.append)
+        self.flights: Flights[Entry] = Flights(self.beyond)
+
+    def _hear(self, message: ToWorker) -> None:
+        assert isinstance(message, Told | Denied)
+        self.asker.hear(message)
+
+
+@contextlib.asynccontextmanager
+async def workers(
+    places: LocalPlaces, count: int, flights: Flights[bytes] | None = None
+) -> AsyncIterator[list[tuple[Talk, Far]]]:
+    """As many, with the supervisor's end of each link."""
+    near = Flights[bytes]() if flights is None else flights
+    office = Office(Gathering((), {}), places, refused, str, StillBooks().as_books(), refused, near)
+    async with contextlib.AsyncExitStack() as held:
+        pairs = []
+        for index in range(count):
+            ours, theirs = socket.socketpair()
+            talk, far = Talk(index, 1, office, lambda: None), Far()
+            await talk.open(ours)
+            await far.link.open(theirs)
+            held.push_async_callback(talk.aclose)
+            held.push_async_callback(far.link.aclose)
+            pairs.append((talk, far))
+        yield pairs

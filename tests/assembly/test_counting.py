@@ -15,18 +15,14 @@ from penstock.assembly.counting import LinkedCounting, OwnCounting
 from penstock.assembly.gathering import Gathering
 from penstock.assembly.link import Begin, Denied, Text, Told, ToldOfSupervisor, ToWorker, worker_end
 from penstock.assembly.talk import Office, Talk
+from penstock.caches.flight import Flights
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import COUNTERS_UNAVAILABLE, STOPPING, PenstockError
 from penstock.core.leases import Counters, Granted, Need, Refused
-from penstock.core.serving import Applied
 from penstock.routing.places import LocalPlaces
-from tests.assembly.doubles import StillAccounting, StillBooks
+from tests.assembly.doubles import StillAccounting, StillBooks, refused
 from tests.contracts.counters import CountersContract, held, kept, sliding
 from tests.control.timing import turns
-
-
-async def refused(_: str, __: bool) -> Applied:
-    raise AssertionError("nothing is applied here")
 
 
 class Far:
@@ -52,7 +48,9 @@ class Workers:
         self.accounting = StillAccounting(clock)
         books = StillBooks(clock)
         books.accounting = self.accounting
-        self._office = Office(Gathering((), {}), LocalPlaces(clock), refused, str, books.as_books(), refused)
+        self._office = Office(
+            Gathering((), {}), LocalPlaces(clock), refused, str, books.as_books(), refused, Flights()
+        )
         self._ends: dict[str, tuple[Talk, Far]] = {}
 
     async def far(self, owner: str) -> Far:

@@ -20,6 +20,7 @@ from penstock.assembly.link import Ask, Link, ToldOfSupervisor, ToSupervisor, To
 from penstock.assembly.metrics import ROWS
 from penstock.assembly.talk import Office, Talk
 from penstock.caches.config import CacheSettings
+from penstock.caches.flight import Flights
 from penstock.caches.metrics import SEMANTIC_UNSAID
 from penstock.control.accounts.caches import Invalidate
 from penstock.core.caching import Invalidation, Learnt
@@ -27,7 +28,7 @@ from penstock.core.clock import SystemClock
 from penstock.core.errors import PenstockError
 from penstock.observe.totals import Totals
 from penstock.routing.places import LocalPlaces
-from tests.assembly.doubles import StillBooks
+from tests.assembly.doubles import StillBooks, refused
 from tests.control.semantic.house import ask, entry, taught
 
 CLEAN = "How do I clean a kite?"
@@ -64,10 +65,6 @@ class Worker:
         return sum(each.values[0] for each in self.meter.report().metrics[SEMANTIC_UNSAID.name])
 
 
-async def refused(*_: object) -> object:
-    raise AssertionError("nobody asks for this")
-
-
 @pytest.fixture
 def store() -> Store:
     return Store()
@@ -91,7 +88,8 @@ async def office(tmp_path: Path, store: Store) -> AsyncIterator[DeskOffice]:
 async def worker(office: DeskOffice) -> AsyncIterator[Worker]:
     books = StillBooks()
     books.desks = office
-    whole = Office(Gathering((), {}), LocalPlaces(SystemClock()), refused, str, books.as_books(), refused)  # type: ignore[arg-type]
+    places = LocalPlaces(SystemClock())
+    whole = Office(Gathering((), {}), places, refused, str, books.as_books(), refused, Flights())
     talk, found = Talk(0, 1, whole, lambda: None), Worker()
     ours, theirs = socket.socketpair()
     await talk.open(ours)

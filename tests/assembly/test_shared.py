@@ -3,62 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import socket
-from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.assembly.asking import Asker
-from penstock.assembly.gathering import Gathering
-from penstock.assembly.link import Denied, Told, ToldOfSupervisor, ToWorker, worker_end
-from penstock.assembly.shared import RemotePlaces
-from penstock.assembly.talk import Office, Talk
 from penstock.core.clock import SystemClock
 from penstock.core.errors import QUEUE_FULL, QUEUE_TIMEOUT, STOPPING, PenstockError
 from penstock.core.policy import Queue
-from penstock.core.serving import Applied
-from penstock.core.usage import Act
 from penstock.routing.places import LocalPlaces
-from tests.assembly.doubles import StillBooks
+from tests.assembly.doubles import Far, workers
 from tests.control.timing import until
 
 QUEUE = Queue(length=100, wait_s=10.0)
-
-
-async def refused(_: str, __: bool, ___: Act) -> Applied:
-    raise AssertionError("nothing is applied here")
-
-
-class Far:
-    """One worker's end: places that the supervisor holds."""
-
-    def __init__(self) -> None:
-        self.here = LocalPlaces(SystemClock())
-        self.link = worker_end(self._hear)
-        self.asker: Asker[ToldOfSupervisor] = Asker(self.link.send)
-        self.places = RemotePlaces(self.asker, self.link.send, self.here)
-
-    def _hear(self, message: ToWorker) -> None:
-        assert isinstance(message, Told | Denied)
-        self.asker.hear(message)
-
-
-@contextlib.asynccontextmanager
-async def workers(places: LocalPlaces, count: int) -> AsyncIterator[list[tuple[Talk, Far]]]:
-    office = Office(Gathering((), {}), places, refused, str, StillBooks().as_books(), refused)
-    async with contextlib.AsyncExitStack() as held:
-        pairs = []
-        for index in range(count):
-            ours, theirs = socket.socketpair()
-            talk, far = Talk(index, 1, office, lambda: None), Far()
-            await talk.open(ours)
-            await far.link.open(theirs)
-            held.push_async_callback(talk.aclose)
-            held.push_async_callback(far.link.aclose)
-            pairs.append((talk, far))
-        yield pairs
 
 
 async def test_two_workers_share_one_bound() -> None:

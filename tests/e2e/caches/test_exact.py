@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import functools
 import json
 import random
@@ -84,6 +85,24 @@ def test_with_openais_client_streams_and_whole_answers_are_one_and_outlive_the_g
 def _hit(chats: Any) -> ChatCompletion | None:
     reply = chats.with_raw_response.create(**body(5))
     return reply.parse() if reply.headers["x-penstock-cache"].startswith("hit") else None
+
+
+async def test_at_once_each_question_is_asked_for_once_by_whichever_worker() -> None:
+    with scripted() as upstream, running(FILE.format(workers=2, cache="{}", upstream=upstream)) as penstock:
+        async with contextlib.AsyncExitStack() as held:
+            # Connections stay with the worker that took them, and a client takes turns with its own.
+            clients = [
+                await held.enter_async_context(httpx.AsyncClient(headers=header(penstock), timeout=30))
+                for _ in range(40)
+            ]
+            for client in clients:
+                await client.get(f"{penstock.url}/healthz")
+            asks = [
+                client.post(f"{penstock.base_url}/chat/completions", json=body(20 + n % 5, False, first_s=0.5))
+                for n, client in enumerate(clients)
+            ]
+            verdicts = collections.Counter(map(verdict, await asyncio.gather(*asks)))
+        assert (verdicts["miss"], verdicts["shared"] + verdicts["hit"]) == (5, 35)
 
 
 async def test_fifty_at_once_are_asked_for_once_and_the_ledger_has_each() -> None:

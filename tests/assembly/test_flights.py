@@ -1,0 +1,147 @@
+"""Equal requests in several workers, over links: one of them is worked on, whoever fails, leaves or is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from penstock.assembly.flights import LONGEST, FlightDesk
+from penstock.assembly.link_flights import EndFlight, Joined, JoinFlight
+from penstock.caches.flight import Flights, Seat
+from penstock.core.caching import Entry
+from penstock.core.clock import SystemClock
+from penstock.routing.places import LocalPlaces
+from tests.assembly.doubles import Far, workers
+from tests.caches.doubles import entry_of
+from tests.control.timing import until
+
+KEY = b"k" * 20
+ENTRY = entry_of(KEY)
+
+
+def places() -> LocalPlaces:
+    return LocalPlaces(SystemClock())
+
+
+async def waiting_behind(flights: Flights[bytes], far: Far) -> asyncio.Task[Seat[Entry]]:
+    """One request in this worker, once it waits for another one's."""
+    before = flights.waiting(KEY)
+    task = asyncio.create_task(far.flights.seat(KEY, 30.0))
+    await until(lambda: flights.waiting(KEY) > before, 10)
+    return task
+
+
+async def test_what_one_worker_makes_the_others_get_and_keep() -> None:
+    flights: Flights[bytes] = Flights()
+    async with workers(places(), 3, flights) as ((_, one), (_, two), (_, three)):
+        first = await one.flights.seat(KEY, 30.0)
+        assert (first.leads, first.value) == (True, None)
+        others = [await waiting_behind(flights, far) for far in (two, three)]
+        beside = asyncio.create_task(two.flights.seat(KEY, 30.0))
+        first.land(ENTRY)
+        for task in (*others, beside):
+            seat = await asyncio.wait_for(task, 10)
+            assert (seat.leads, seat.value) == (False, ENTRY)
+        assert (one.heard, two.heard, three.heard) == ([], [ENTRY], [ENTRY])
+        await until(lambda: not len(flights), 10)
+
+
+@pytest.mark.parametrize("how", ["leaves", "is killed"])
+async def test_another_leads_when_the_leader(how: str) -> None:
+    flights: Flights[bytes] = Flights()
+    async with workers(places(), 2, flights) as ((talk, one), (_, two)):
+        first = await one.flights.seat(KEY, 30.0)
+        waiting = await waiting_behind(flights, two)
+        if how == "leaves":
+            first.leave()
+        else:
+            await one.link.aclose()
+            one.asker.broken()
+            await talk.aclose()
+        seat = await asyncio.wait_for(waiting, 10)
+        assert (seat.leads, seat.value) == (True, None)
+        seat.land(ENTRY)
+        await until(lambda: not len(flights), 10)
+
+
+@pytest.mark.parametrize("why", ["it is nobody else's", "it is too large"])
+async def test_what_is_not_passed_on_lets_the_others_work(why: str) -> None:
+    flights: Flights[bytes] = Flights()
+    async with workers(places(), 2, flights) as ((_, one), (_, two)):
+        first = await one.flights.seat(KEY, 30.0)
+        waiting = await waiting_behind(flights, two)
+        if why == "it is too large":
+            first.land(entry_of(KEY, chunks=(b"x" * LONGEST,)))
+        else:
+            first.disband()
+        seat = await asyncio.wait_for(waiting, 10)
+        assert (seat.leads, seat.value) == (True, None)
+        seat.leave()
+
+
+async def test_who_has_waited_long_enough_works_and_the_first_goes_on() -> None:
+    flights: Flights[bytes] = Flights()
+    async with workers(places(), 3, flights) as ((_, one), (_, two), (_, three)):
+        first = await one.flights.seat(KEY, 30.0)
+        late = await two.flights.seat(KEY, 0.05)
+        assert (late.leads, late.value) == (True, None)
+        waiting = await waiting_behind(flights, three)
+        late.land(ENTRY)
+        first.land(ENTRY)
+        assert (await asyncio.wait_for(waiting, 10)).value == ENTRY
+
+
+async def test_without_the_supervisor_each_works_for_itself() -> None:
+    async with workers(places(), 1) as ((_, far),):
+        far.asker.broken()
+        seat = await far.flights.seat(KEY, 30.0)
+        assert (seat.leads, seat.value) == (True, None)
+        seat.land(ENTRY)
+
+
+async def test_one_that_went_before_it_heard_that_it_leads_leaves() -> None:
+    flights: Flights[bytes] = Flights()
+    desk = FlightDesk(flights)
+    assert await desk.join(5, JoinFlight(KEY, 1.0)) == Joined(leads=True)
+    desk.leave(5)
+    desk.end(EndFlight(5, "land", b"late"))
+    assert len(flights) == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_all_get_an_answer_and_no_seat_is_left(seed: int) -> None:
+    dice, flights = random.Random(seed), Flights[bytes]()
+    made = 0
+
+    async def request(far: Far) -> Entry:
+        nonlocal made
+        seat = await far.flights.seat(KEY, 20.0)
+        if seat.value is not None:
+            return seat.value
+        try:
+            made += 1
+            for _ in range(dice.randrange(20)):
+                await asyncio.sleep(0)
+            if dice.random() < 0.3:
+                raise ValueError
+            seat.land(ENTRY)
+            return ENTRY
+        finally:
+            seat.leave()
+
+    async with workers(places(), 3, flights) as pairs:
+        tasks = []
+        for _ in range(150):
+            tasks.append(asyncio.create_task(request(dice.choice(pairs)[1])))
+            if dice.random() < 0.2:
+                dice.choice(tasks).cancel()
+            if dice.random() < 0.5:
+                await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            done = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(each == ENTRY or isinstance(each, ValueError | asyncio.CancelledError) for each in done)
+        assert made < 75
+        await until(lambda: not len(flights), 10)
+        assert all(not len(far.flights) for _, far in pairs)
