@@ -32,8 +32,9 @@ _FULL = 768 << 10
 # The kernel takes only so much that it cannot send yet: else a slow client is served from megabytes of its, and for
 # the better part of a minute does not seem to take a byte of ours.
 _UNSENT = 128 << 10
-# No more than this is looked at before the bound is: a few bytes of nonsense are answered with some hundred.
-_BITE = 4 << 10
+# No more than this is looked at before the bound is, and in one turn of the event loop, which others wait for: a few
+# bytes of nonsense are answered with some hundred, and cost as much time as a request.
+_BITE = 2 << 10
 # How often a stalled client is looked at within the time that it has.
 _LOOKS = 30
 
@@ -59,8 +60,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._draining = self._lost = False
         # A message in several frames, as far as it has come.
         self._parts: bytearray | None = None
-        # What has come and is not looked at while the client does not take what it is sent.
+        # What has come and is not looked at: while the client does not take what it is sent, or until the next turn.
         self._held = b""
+        self._biting = False
         self._room = asyncio.Event()
         self._room.set()
         self._written = 0
@@ -122,20 +124,9 @@ class WebSocketConnection(asyncio.Protocol):
         if self._status != 101:
             return
         self._heard = True
-        data = self._held + data
-        self._held = b""
-        for at in range(0, len(data), _BITE):
-            if self._transport.get_write_buffer_size() > _FULL and self._open():
-                self._held = data[at:]
-                self._transport.pause_reading()
-                return
-            self._protocol.receive_data(data[at : at + _BITE])
-            for event in self._protocol.events_received():
-                if isinstance(event, Frame) and self._open():
-                    self._frame(event)
-            self._flush()
-        if not self._open():
-            self._ending()
+        self._held += data
+        if not self._biting:
+            self._bite()
 
     def eof_received(self) -> None:
         if self._status == 101:
@@ -152,9 +143,8 @@ class WebSocketConnection(asyncio.Protocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
-        if self._held:
-            self._transport.resume_reading()
-            self.data_received(b"")
+        if self._held and not self._biting:
+            self._bite()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
@@ -166,6 +156,28 @@ class WebSocketConnection(asyncio.Protocol):
         self._maybe_closed()
 
     # -- what the client says ------------------------------------------------------------------------------------
+
+    def _bite(self) -> None:
+        self._biting = False
+        if self._lost:
+            return
+        if self._transport.get_write_buffer_size() > _FULL and self._open():
+            self._transport.pause_reading()
+            return
+        bite, self._held = self._held[:_BITE], self._held[_BITE:]
+        self._protocol.receive_data(bite)
+        for event in self._protocol.events_received():
+            if isinstance(event, Frame) and self._open():
+                self._frame(event)
+        self._flush()
+        if not self._open():
+            self._ending()
+        if self._held:
+            self._transport.pause_reading()
+            self._biting = True
+            self._loop.call_soon(self._bite)
+        elif not self._transport.is_reading():
+            self._transport.resume_reading()
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.BINARY:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 import uvloop
@@ -16,7 +17,9 @@ from websockets.exceptions import ConnectionClosed
 
 from penstock.core.chat import Call
 from penstock.core.serving import Replica
+from penstock.edge.http import websocket_connection
 from penstock.edge.http.websocket import SocketTimes
+from penstock.edge.http.websocket_frames import heard
 from tests.edge.http.serving import DEADLINE_S, STREAM, Engine, chunk, until, usual, whole
 from tests.edge.http.websocket_serving import KEY, SocketSite, asked, code, ended, frame, hear, socket_site
 
@@ -279,6 +282,28 @@ async def test_nonsense_from_a_client_that_does_not_read_is_not_answered_without
         await asyncio.wait((flood,))
         assert 100_000 < site.held < MIB
         client.close()
+
+
+async def test_others_have_their_turn_while_nonsense_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = most = 0
+
+    def counted(*asked: Any) -> Any:
+        nonlocal looked
+        looked += 1
+        return heard(*asked)
+
+    monkeypatch.setattr(websocket_connection, "heard", counted)
+    async with socket_site(Engine(usual)) as site:
+        client = await RawClient.open(site)
+        await client.send("{}", times=3000)
+        async with asyncio.timeout(DEADLINE_S):
+            while looked < 3000:
+                before = looked
+                await asyncio.sleep(0)
+                most = max(most, looked - before)
+        client.close()
+    # Two kilobytes, of which a frame takes eight bytes.
+    assert 0 < most <= 257
 
 
 async def _flood(client: RawClient) -> None:
