@@ -56,6 +56,21 @@ class Asker(Generic[Q]):
             if not answered and not self._broken and not _refused(future):
                 self._send(Cancel(number))
 
+    def expect(self) -> tuple[int, asyncio.Future[Told]]:
+        """The number of a question that is not asked, and what it is answered with some time. ``forget`` it."""
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        # That the link broke is heard by whoever waits; that nobody does is no second fault.
+        future.add_done_callback(lambda told: told.cancelled() or told.exception())
+        if self._broken:
+            self.broken()
+        return number, future
+
+    def forget(self, number: int) -> None:
+        """Its answer is not waited for any more. Idempotent."""
+        if (future := self._waiting.pop(number, None)) is not None:
+            future.cancel()
+
     def hear(self, message: Told | Denied) -> None:
         """An answer has come. One that nobody waits for any more has crossed its cancel and is left alone."""
         future = self._waiting.pop(message.id, None)

@@ -249,8 +249,7 @@ class Denied(msgspec.Struct, frozen=True, tag="denied"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Nobody waits for the answer to ``id`` any more; a place or a seat that it has been answered with is given
-    back."""
+    """Nobody waits for the answer to ``id`` any more; a place that it has been answered with is given back."""
 
     id: int
 

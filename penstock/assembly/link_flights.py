@@ -8,9 +8,11 @@ import msgspec
 
 
 class JoinFlight(msgspec.Struct, frozen=True, tag="join_flight"):
-    """A question: does another worker make the answer of this key? Waits for it, ``within_s`` seconds at most.
-    Answered by ``Joined``; a worker that leads then says ``EndFlight``."""
+    """A question: does this worker lead, of all that have a request of this key? Answered at once. Where it does not,
+    the answer to ``number``, a question that is not asked, is a ``Joined``, when there is something to say. Until
+    ``EndFlight`` of this number the worker leads, or waits."""
 
+    number: int
     key: bytes
     within_s: float
 
@@ -26,12 +28,11 @@ class Joined(msgspec.Struct, frozen=True):
 
 
 class EndFlight(msgspec.Struct, frozen=True, tag="end_flight"):
-    """The one who was told to lead by the answer to the question ``id`` has landed this, has left, or has
-    disbanded."""
+    """Who leads by this number has landed the value, or does what ``how`` says; who waits by it waits no more."""
 
-    id: int
-    how: Literal["land", "leave", "disband"]
+    number: int
+    how: Literal["land", "leave", "fail", "disband"]
     value: bytes = b""
 
     def __repr__(self) -> str:
-        return f"EndFlight({self.id}, {self.how}, {len(self.value)} bytes)"
+        return f"EndFlight({self.number}, {self.how}, {len(self.value)} bytes)"

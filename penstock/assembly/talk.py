@@ -101,7 +101,7 @@ class Talk:
         self._asker: Asker[ToldOfWorker] = Asker(self._link.send)
         self._answerer: Answerer[ToldOfSupervisor] = Answerer(self._answer, self._link.send)
         self._desk = Desk(office.places)
-        self._flights = FlightDesk(office.flights)
+        self._flights = FlightDesk(office.flights, self._link.send, lambda: self._link.waiting)
         self._settled: set[asyncio.Task[None]] = set()
 
     @property
@@ -200,10 +200,9 @@ class Talk:
             case Release():
                 self._desk.release(message.id)
             case Cancel():
-                # What was answered before the cancel came was a place, a seat, or nothing that is to be given back.
+                # What was answered before the cancel came was a place, or nothing that is to be given back.
                 if not self._answerer.cancel(message.id):
                     self._desk.release(message.id)
-                    self._flights.leave(message.id)
             case Told() | Denied():
                 self._asker.hear(message)
             case SettleLease(lease, used):
@@ -260,6 +259,6 @@ class Talk:
             case SeekDesk(sought):
                 return await self._office.books.desks.seek(self.owner, sought)
             case JoinFlight():
-                return await self._flights.join(number, question)
+                return self._flights.join(question)
             case Disown(request_id, project, key_id):
                 return await self._office.books.desks.disown(request_id, project, key_id)

@@ -8,6 +8,7 @@ takes them for a miss.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import msgspec
 
@@ -117,9 +118,13 @@ class Answers:
         moment on."""
         self._invalid = Invalidations(records)
 
-    def newest(self, *, project: str, service: str, release: str) -> float:
+    def newest(self, *, project: str, service: str, release: str, tags: Iterable[str] = (), key: str = "") -> float:
         """Since when all that was made for these is not to be given, as ``Invalidations`` has it."""
-        return self._invalid.newest(project=project, service=service, release=release)
+        return self._invalid.newest(project=project, service=service, release=release, tags=tags, key=key)
+
+    def forgets(self, subject: str, at: float) -> bool:
+        """Whether what was made for a person is not to be given, as ``Invalidations`` has it."""
+        return self._invalid.forgets(subject, at)
 
     async def sweep_memory(self) -> int:
         """Forgets what was invalidated and lies in memory; tells how much."""

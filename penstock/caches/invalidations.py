@@ -46,14 +46,14 @@ class Invalidations:
             since.get(("project", entry.project, entry.project), -1.0) >= at
         )
 
-    def newest(self, *, project: str, service: str, release: str) -> float:
+    def newest(self, *, project: str, service: str, release: str, tags: Iterable[str] = (), key: str = "") -> float:
         """Since when all that these have is not to be served, whatever else it is of: seconds since the epoch, -1: no
-        such invalidation holds."""
-        names = [
-            (scope, of, value)
-            for of in ("", project)
-            for scope, value in (("all", ""), ("release", release), ("service", service), ("project", project))
-        ]
+        such invalidation holds. ``key``: of 40 digits; empty: none."""
+        if not self._since:
+            return -1.0
+        of_these = [("all", ""), ("release", release), ("service", service), ("project", project), ("key", key)]
+        of_these += [("tag", tag) for tag in tags]
+        names = [(scope, of, value) for of in ("", project) for scope, value in of_these]
         return max(self._since.get(name, -1.0) for name in names)
 
     def forgets(self, subject: str, at: float) -> bool:

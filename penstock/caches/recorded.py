@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -13,6 +14,10 @@ from penstock.core.splice import joined, members
 
 _UNSHARED = frozenset({"content_filter", "error"})
 """Reasons to finish that say something of the moment, not of the question."""
+
+
+# What may be more than a double holds.
+_LARGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
 
 
 class Recording:
@@ -72,8 +77,8 @@ def complete(chunks: Sequence[bytes], kind: Kind) -> bool:
             return False
         try:
             view = chunk_view(chunk)
-            if not chunk.isascii() or b"\\ud" in chunk or b"\\uD" in chunk:
-                # It passes over strings that nobody looks at; to be given in another shape all must be text.
+            if not chunk.isascii() or b"\\ud" in chunk or b"\\uD" in chunk or _LARGE.search(chunk) is not None:
+                # It passes over what nobody looks at; to be given in another shape all must be text and numbers.
                 _anything.decode(chunk)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from penstock.caches.answers import Answers
+from penstock.caches.answers import Answers, served
 from penstock.caches.canonical import Keys, key_of
 from penstock.caches.control import NOTHING_SAID, CacheControl, control
 from penstock.caches.flight import Flights
@@ -142,7 +142,7 @@ class Recall:
         of.give(Kept(entry, "similar", max(0.0, self._clock.wall() - entry.created_at), "semantic"))
         # Whoever waits asks for itself: it is counted by itself.
         if of.seat is not None:
-            of.seat.leave()
+            of.seat.disband()
         return True
 
     def still(self, of: Recollection, call: Call, service: Service, deployment: Deployment) -> Recollection | None:
@@ -272,22 +272,31 @@ class Recall:
         client wants a new answer."""
         exact = of.policy.exact
         assert exact is not None
-        if not said.read:
+        if not said.read or said.max_age_s == 0.0 or said.min_fresh_s > exact.ttl_s:
             of.verdict = "refresh"
             return False
-        began = self._clock.now()
-        of.seat = seat = await self._flights.seat(of.key.digest, 0.0 if said.only_cached else exact.wait_s)
-        trail.away += self._clock.now() - began
-        of.begins()
-        if seat.value is not None:
-            if not self._answers.may(seat.value, said):
-                return False
-            of.give(Kept(seat.value, "shared", max(0.0, self._clock.wall() - seat.value.created_at)))
-            return True
+        if not said.only_cached:
+            began = self._clock.now()
+            of.seat = await self._flights.seat(of.key.digest, exact.wait_s)
+            trail.away += self._clock.now() - began
+            of.begins()
+            if of.seat.value is not None:
+                return self._shared(of, of.seat.value, said)
         if not self._answers.deep or (found := await self._answers.find(of.key, said)) is None:
             return False
-        seat.land(found.entry)
+        if of.seat is not None:
+            of.seat.land(found.entry)
         of.give(Kept(found.entry, "stale" if found.stale else "hit", found.age_s))
+        return True
+
+    def _shared(self, of: Recollection, entry: Entry, said: CacheControl) -> bool:
+        """Whether what an equal request has brought is given; it may have found it in a tier."""
+        if not self._answers.may(entry, said):
+            return False
+        wall = self._clock.wall()
+        found = served(entry, said, wall)
+        stale = found is not None and found.stale
+        of.give(Kept(entry, "stale" if stale else "shared", max(0.0, wall - entry.created_at)))
         return True
 
     def _refresh(self, of: Recollection, sent: Call, service: Service, admission: Admission, ask: Ask) -> None:
@@ -315,9 +324,14 @@ class Recall:
         copy = msgspec.structs.replace(sent, request_id=f"{sent.request_id}:fresh", dialect="")
         headers = {FORCE: service.release.encode()} if service.release else {}
         models = admission.principal.models
+        wait_s = 0.0 if of.policy.exact is None else of.policy.exact.wait_s
 
         async def make() -> None:
             try:
+                fresh.seat = await seat.reach(wait_s)
+                if fresh.seat.value is not None:
+                    # Another worker has made it.
+                    return
                 await read(await ask(copy, inner(models), Terms(headers=headers), None, fresh))
             except PenstockError:
                 # It was no client's: the stale one serves on until its time is over.

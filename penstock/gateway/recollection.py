@@ -60,7 +60,8 @@ class Recollection:
     """One request's. ``release`` is what serves it, ``model`` the one whose answers are kept, ``caller`` whose it may
     get; ``exact``: the answer may be kept for equal requests; ``said`` is what its client says of caches; ``verdict``
     what has come of it; ``capped``: the answer is held to a length that the client did not ask for; ``alike``: other
-    questions are to be looked for. Used by the tasks of its request; ``settling`` sees to its end."""
+    questions are to be looked for; ``tags`` are its client's. Used by the tasks of its request;
+    ``settling`` sees to its end."""
 
     __slots__ = (
         "_answers",
@@ -68,7 +69,6 @@ class Recollection:
         "_charge",
         "_clock",
         "_recordings",
-        "_tags",
         "alike",
         "call",
         "caller",
@@ -84,6 +84,7 @@ class Recollection:
         "said",
         "seat",
         "split",
+        "tags",
         "verdict",
         "why",
     )
@@ -108,7 +109,7 @@ class Recollection:
         self._clock = clock
         self._began = clock.wall()
         self._recordings: dict[int, Recording] | None = None
-        self._tags = tags
+        self.tags = tags
         self.call = call
         self.policy = policy
         self.project = project
@@ -213,16 +214,17 @@ class Recollection:
             elif ending is Ending.COMPLETE and won is not None:
                 self._was_made(won, summary)
             else:
-                self.lost()
+                self.lost(failed=ending is Ending.FAILED)
             return summary
 
         return settled
 
-    def lost(self) -> None:
-        """It came to nothing: the next equal request that waits makes the answer. Idempotent."""
+    def lost(self, *, failed: bool = False) -> None:
+        """It came to nothing: the next equal request that waits makes the answer; where it ``failed`` twice, each
+        makes its own. Idempotent."""
         seat, self.seat = self.seat, None
         if seat is not None:
-            seat.leave()
+            seat.fail() if failed else seat.leave()
         likely, self.likely = self.likely, None
         if likely is not None:
             likely.lost()
@@ -232,7 +234,7 @@ class Recollection:
         if likely is not None:
             # An old answer in the place of one that failed is none of the desk's.
             likely.given() if self.verdict == "similar" else likely.lost()
-        self.lost()
+        self.lost(failed=self.verdict == "fallback")
 
     def _was_made(self, won: Try, summary: Summary) -> None:
         entry = self._entry(won, summary)
@@ -275,7 +277,7 @@ class Recollection:
             release=self.release,
             project=self.project,
             subject=subject_digest(subject(call)),
-            tags=(*policy.tags, *self._tags),
+            tags=(*policy.tags, *self.tags),
             model=won.model,
             price=won.priced,
             cost_nano=None if won.price is None or charge is None else charge.cost_nano,

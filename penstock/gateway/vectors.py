@@ -67,9 +67,11 @@ class Vectors:
         project: str,
         caller: str,
         release: str,
+        key: str,
         said: CacheControl,
     ) -> Split | None:
-        """The prepared call of a client as its service's ``exact`` has it; ``release`` is what serves it. None:
+        """The prepared call of a client as its service's ``exact`` has it; ``release`` is what serves it, ``key`` its
+        own, in 40 digits. None:
         its texts are not looked for, as they are no texts, are too many, or one of several models may answer, whose
         vectors do not go together.
 
@@ -85,10 +87,15 @@ class Vectors:
         if said.read and not said.min_fresh_s:
             names = list(dict.fromkeys(texts))
             oldest_s = ttl_s if said.max_age_s is None else min(ttl_s, said.max_age_s)
-            newest = self._answers.newest(project=project, service=service.name, release=release)
+            answers = self._answers
+            newest = answers.newest(project=project, service=service.name, release=release, tags=policy.tags, key=key)
             least = max(now - oldest_s, newest)
             found = zip(names, await self._embeddings.known(space, names), strict=True)
-            known = {text: each for text, each in found if each is not None and each.made_at > least}
+            known = {
+                text: each
+                for text, each in found
+                if each is not None and each.made_at > least and not answers.forgets(each.subject, each.made_at)
+            }
         who = subject_digest(subject(call))
 
         # Of vectors that could not be read there is none.
@@ -115,9 +122,13 @@ class Vectors:
         """Has the request ask for the texts that are not known, and be given the answer where all are. Never
         raises."""
         call = of.call
+        if of.tags:
+            # What is invalidated by a client's tag is its answer, whole.
+            return
         split = await self.split(
-            call, service, deployment, project=of.project, caller=of.caller, release=of.release, said=said
-        )
+            call, service, deployment,
+            project=of.project, caller=of.caller, release=of.release, key=of.key.digest.hex(), said=said,
+        )  # fmt: skip
         if split is None or split.call is not None:
             of.split = split
             return
@@ -139,7 +150,8 @@ class Vectors:
             )
         )
         if of.seat is not None:
-            of.seat.land(entry)
+            # Its vectors are of several people, times and tags, so nobody may keep it as one answer.
+            of.seat.disband()
         of.give(Kept(entry, "hit", split.age_s, "vectors"))
 
     async def idle(self) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
+import msgspec
 import pytest
 
-from penstock.assembly.flights import LONGEST, FlightDesk
+from penstock.assembly.flights import BELOW, LONGEST, FlightDesk
+from penstock.assembly.link import Told
 from penstock.assembly.link_flights import EndFlight, Joined, JoinFlight
+from penstock.assembly.talk import Talk
 from penstock.caches.flight import Flights, Seat
 from penstock.core.caching import Entry
 from penstock.core.clock import SystemClock
@@ -81,7 +85,7 @@ async def test_what_is_not_passed_on_lets_the_others_work(why: str) -> None:
         seat.leave()
 
 
-async def test_who_has_waited_long_enough_works_and_the_first_goes_on() -> None:
+async def test_who_has_waited_long_enough_works_for_all() -> None:
     flights: Flights[bytes] = Flights()
     async with workers(places(), 3, flights) as ((_, one), (_, two), (_, three)):
         first = await one.flights.seat(KEY, 30.0)
@@ -89,8 +93,34 @@ async def test_who_has_waited_long_enough_works_and_the_first_goes_on() -> None:
         assert (late.leads, late.value) == (True, None)
         waiting = await waiting_behind(flights, three)
         late.land(ENTRY)
-        first.land(ENTRY)
         assert (await asyncio.wait_for(waiting, 10)).value == ENTRY
+        first.land(ENTRY)
+        await until(lambda: not len(flights), 10)
+
+
+async def test_two_workers_that_fail_let_all_go() -> None:
+    flights: Flights[bytes] = Flights()
+    async with workers(places(), 3, flights) as ((_, one), (_, two), (_, three)):
+        first = await one.flights.seat(KEY, 30.0)
+        second = await waiting_behind(flights, two)
+        third = await waiting_behind(flights, three)
+        first.fail()
+        (await asyncio.wait_for(second, 10)).fail()
+        assert (await asyncio.wait_for(third, 10)).value is None
+        await until(lambda: not len(flights), 10)
+
+
+async def test_a_supervisor_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Talk, "_hear", lambda *_: None)
+    async with workers(places(), 1) as ((_, far),):
+        began = time.monotonic()
+        first = asyncio.create_task(far.flights.seat(KEY, 30.0))
+        beside = asyncio.create_task(far.flights.seat(KEY, 30.0))
+        seat = await asyncio.wait_for(first, 10)
+        assert time.monotonic() - began < 5
+        assert (seat.leads, seat.value) == (True, None)
+        seat.land(ENTRY)
+        assert (await asyncio.wait_for(beside, 10)).value == ENTRY
 
 
 async def test_without_the_supervisor_each_works_for_itself() -> None:
@@ -103,11 +133,28 @@ async def test_without_the_supervisor_each_works_for_itself() -> None:
 
 async def test_one_that_went_before_it_heard_that_it_leads_leaves() -> None:
     flights: Flights[bytes] = Flights()
-    desk = FlightDesk(flights)
-    assert await desk.join(5, JoinFlight(KEY, 1.0)) == Joined(leads=True)
-    desk.leave(5)
-    desk.end(EndFlight(5, "land", b"late"))
+    told: list[Told] = []
+    one, two = FlightDesk(flights, told.append, int), FlightDesk(flights, told.append, int)
+    assert one.join(JoinFlight(5, KEY, 9.0))
+    assert not two.join(JoinFlight(6, KEY, 9.0))
+    # It is told that it leads in the very moment that it leaves.
+    one.end(EndFlight(5, "leave"))
+    two.end(EndFlight(6, "leave"))
+    one.end(EndFlight(5, "land", b"late"))
     assert len(flights) == 0
+    await asyncio.sleep(0)
+    assert told == []
+
+
+async def test_a_worker_that_does_not_read_is_sent_no_more_answers() -> None:
+    flights: Flights[bytes] = Flights()
+    told: list[Told] = []
+    one, two = FlightDesk(flights, told.append, int), FlightDesk(flights, told.append, lambda: BELOW)
+    one.join(JoinFlight(5, KEY, 9.0))
+    two.join(JoinFlight(6, KEY, 9.0))
+    one.end(EndFlight(5, "land", b"x" * 1000))
+    await until(lambda: told, 10)
+    assert msgspec.msgpack.decode(told[0].answer, type=Joined) == Joined(leads=False)
 
 
 @pytest.mark.parametrize("seed", range(4))

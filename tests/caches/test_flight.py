@@ -83,18 +83,61 @@ async def test_what_is_not_to_be_shared_sends_all_on_their_way_at_once() -> None
     assert (await flights.seat(KEY, 0)).leads
 
 
-async def test_who_waited_long_enough_goes_alone_and_disturbs_nobody() -> None:
+@pytest.mark.parametrize("slow", [Seat.leave, Seat.fail, Seat.disband, lambda seat: seat.land("late")])
+async def test_who_waited_long_enough_leads_beside_the_slow_one_for_all(slow: Callable[[Seat[str]], None]) -> None:
     flights: Flights[str] = Flights()
     first = await flights.seat(KEY, 0)
+    late = await flights.seat(KEY, 0.01)
     (patient,) = waiting(flights, 1)
-    alone = await flights.seat(KEY, 0.01)
-    assert (alone.value, alone.leads) == (None, False)
-    alone.land("mine")
-    alone.leave()
     await settle()
-    assert not patient.done()
-    first.land("x")
+    assert (late.value, late.leads) == (None, True)
+    late.land("x")
     assert (await patient).value == "x"
+    again = await flights.seat(KEY, 0)
+    slow(first)
+    assert again.leads
+    assert len(flights) == 1
+
+
+async def test_of_all_who_have_waited_one_leads_and_the_others_wait_for_it_as_long_again() -> None:
+    flights: Flights[str] = Flights()
+    first = await flights.seat(KEY, 0)
+    others = waiting(flights, 20, within_s=0.2)
+    done, rest = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+    assert (len(done), len(rest)) == (1, 19)
+    first.leave()
+    await settle()
+    assert not any(each.done() for each in rest)
+    (await done.pop()).land("x")
+    assert {(await each).value for each in rest} == {"x"}
+
+
+async def test_after_a_second_failure_all_go_at_once() -> None:
+    flights: Flights[str] = Flights()
+    first = await flights.seat(KEY, 0)
+    others = waiting(flights, 10)
+    await settle()
+    first.fail()
+    second = await others[0]
+    assert second.leads
+    await settle()
+    assert not any(each.done() for each in others[1:])
+    second.fail()
+    seats = [await each for each in others[1:]]
+    assert not any(seat.leads or seat.value for seat in seats)
+    assert len(flights) == 0
+
+
+async def test_those_who_left_are_not_remembered() -> None:
+    flights: Flights[str] = Flights()
+    first = await flights.seat(KEY, 0)
+    others = waiting(flights, 50)
+    await settle()
+    for each in others:
+        each.cancel()
+    await asyncio.wait(others)
+    assert flights.waiting(KEY) == 0
+    first.leave()
 
 
 async def test_the_first_of_land_leave_and_disband_counts() -> None:

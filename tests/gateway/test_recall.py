@@ -144,6 +144,37 @@ async def test_a_stale_answer_is_served_at_once_and_made_anew_once_by_the_gatewa
     assert (behind.request_id, behind.project) == ("req-0:fresh", "_internal")
 
 
+async def test_who_takes_no_answer_that_is_there_does_not_wait_for_one() -> None:
+    wait = asyncio.Event()
+    of = street([wait, *said("slow")], said("new"), said("new"))
+    first = asyncio.create_task(heard(of))
+    await of.engines["main"].until_started(1)
+    for control in ("max-age=0", "min-fresh=10000"):
+        reply, chunks = await heard(of, asked("req-2"), terms(control))
+        assert (reply.headers["x-penstock-cache"], text(chunks)) == ("refresh", "new")
+    of.clock.time += 1
+    with pytest.raises(PenstockError) as caught:
+        await heard(of, asked("req-3"), terms("only-if-cached, max-age=0"))
+    assert caught.value.fault is NOT_CACHED
+    wait.set()
+    await first
+
+
+async def test_when_two_have_failed_the_others_do_not_go_one_after_the_other() -> None:
+    down, third = PenstockError(UPSTREAM_FAILED, "down"), asyncio.Event()
+    gates = [asyncio.Event() for _ in range(2)]
+    of = street(*([gate, down] for gate in gates), *([third, down] for _ in range(8)))
+    asks = [asyncio.create_task(heard(of, asked(f"req-{n}"))) for n in range(10)]
+    for count, gate in enumerate(gates, 1):
+        await of.engines["main"].until_started(count)
+        assert len(of.engines["main"].started) == count
+        gate.set()
+    await of.engines["main"].until_started(10)
+    third.set()
+    done = await asyncio.gather(*asks, return_exceptions=True)
+    assert all(isinstance(each, PenstockError) and each.fault is UPSTREAM_FAILED for each in done)
+
+
 async def test_what_failed_to_be_made_anew_is_tried_again_at_the_next_request() -> None:
     of = street(said("old"), PenstockError(UPSTREAM_FAILED, "no"), said("new"))
     await heard(of)

@@ -50,9 +50,10 @@ class Desk:
         project: str = "red",
         caller: str = "",
         said: CacheControl = PLAIN,
+        key: str = "",
     ) -> Split | None:
         return await self.vectors.split(
-            call, service, self.deployment, project=project, caller=caller, release="rel_1", said=said
+            call, service, self.deployment, project=project, caller=caller, release="rel_1", key=key, said=said
         )
 
     async def known(self, call: Call, **more: Any) -> bool:
@@ -238,12 +239,26 @@ async def test_what_is_invalidated_is_made_anew(record: dict[str, str]) -> None:
     assert await desk.known(asks("x"))
 
 
+async def test_by_a_tag_of_the_service_and_by_the_key_of_the_request_too() -> None:
+    desk, key = Desk(), "ab" * 20
+    tagged = Service("embed", ("main",), policy=Policy(cache=CachePolicy(exact=Exact(ttl_s=60), tags=["cold"])))
+    await desk.ask(asks("x"))
+    for record in (
+        Invalidation(scope="tag", value="cold", at=desk.clock.wall()),
+        Invalidation(scope="key", value=key, project="red", at=desk.clock.wall()),
+    ):
+        desk.answers.invalidate((record,))
+        assert not await desk.known(asks("x"), service=tagged, key=key)
+        assert await desk.known(asks("x"), key="cd" * 20)
+
+
 async def test_those_of_a_person_who_is_to_be_forgotten_are_swept() -> None:
     desk = Desk()
     await desk.ask(asks("mine", user="ann"))
     await desk.ask(asks("others", user="bob"))
     gone = Invalidation(scope="subject", value=subject_digest("ann"), project="red", at=desk.clock.wall())
     desk.answers.invalidate((gone,))
+    assert not await desk.known(asks("mine")), "before they are"
     assert await desk.answers.sweep_memory() == 1
     assert not await desk.known(asks("mine"))
     assert await desk.known(asks("others"))

@@ -53,9 +53,11 @@ class Way:
             [Service("embed", ("main",), policy=POLICY)], {"main": self.model}, prices=PRICE, recall=recall
         )
 
-    async def ask(self, texts: object, control: str = "", **fields: Any) -> tuple[Reply, dict[str, Any]]:
+    async def ask(
+        self, texts: object, control: str = "", *, terms: Terms | None = None, **fields: Any
+    ) -> tuple[Reply, dict[str, Any]]:
         call = asks(texts, f"req-{len(self.street.rows())}", **fields)
-        terms = Terms(headers={b"cache-control": control.encode()} if control else {})
+        terms = terms or Terms(headers={b"cache-control": control.encode()} if control else {})
         reply = await self.street.door.chat(call, self.street.admission, terms)
         chunks: list[bytes] = []
         try:
@@ -112,6 +114,26 @@ async def test_where_all_are_known_nobody_is_asked_and_nothing_is_paid() -> None
     assert reply.summary.cache == "hit"
     only, _ = await way.ask(TEXTS[:2], "only-if-cached")
     assert only.headers["x-penstock-cache"] == "hit; source=vectors; age=9"
+
+
+async def test_an_answer_of_vectors_alone_is_kept_by_nobody_as_one() -> None:
+    way = Way()
+    await way.ask(TEXTS)
+    done = await asyncio.gather(*(way.ask(TEXTS[:5]) for _ in range(5)))
+    assert {reply.headers["x-penstock-cache"] for reply, _ in done} == {"hit; source=vectors; age=0"}
+
+
+async def test_what_a_client_has_tagged_is_kept_whole_alone() -> None:
+    way = Way()
+    tagged = Terms(headers={b"x-penstock-cache-tags": b"mine"})
+    await way.ask(TEXTS[:5], terms=tagged)
+    await way.ask(TEXTS[:5], terms=tagged)
+    assert len(way.model.asked) == 1
+    way.answers.invalidate((Invalidation(scope="tag", value="mine", at=way.street.clock.wall()),))
+    way.street.clock.time += 1
+    reply, _ = await way.ask(TEXTS[:5], terms=tagged)
+    assert reply.headers["x-penstock-cache"] == "miss"
+    assert len(way.model.asked) == 2
 
 
 async def test_what_the_client_says_of_caches_holds_for_its_texts() -> None:
