@@ -213,8 +213,11 @@ class Flights(Generic[V]):
         if part.value is not None:
             seat.land(part.value)
             return Seat(self, key, part.value)
-        if part.leads:
-            flight.beyond = part
+        if self._flights.get(key) is flight:
+            flight.beyond = part if part.leads else None
+        else:
+            # Meanwhile one who led beside this one has landed.
+            part.leave()
         return seat
 
     def ended(self, key: bytes, flight: _Flight[V], value: V | _Word) -> None:

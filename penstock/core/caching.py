@@ -48,7 +48,8 @@ class Exact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_entry_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30, extra={"form": "size"})] = 1 << 20
     """Answers that are larger are not kept."""
     wait_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 60.0
-    """How long a request waits for the answer to an equal one just before it; then it gets one of its own."""
+    """How long requests wait for the answer to an equal one just before them; then one of them asks, too, and the
+    others wait for either as long again."""
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -98,6 +98,19 @@ async def test_who_has_waited_long_enough_works_for_all() -> None:
         await until(lambda: not len(flights), 10)
 
 
+async def test_one_who_lands_while_another_of_its_worker_asks_beyond() -> None:
+    flights: Flights[bytes] = Flights()
+    async with workers(places(), 2, flights) as ((_, one), (_, two)):
+        first = await one.flights.seat(KEY, 30.0)
+        asking = await waiting_behind(flights, two)
+        impatient = await two.flights.seat(KEY, 0.0)
+        assert impatient.leads
+        impatient.land(ENTRY)
+        first.leave()
+        (await asyncio.wait_for(asking, 10)).land(ENTRY)
+        await until(lambda: not len(flights), 10)
+
+
 async def test_two_workers_that_fail_let_all_go() -> None:
     flights: Flights[bytes] = Flights()
     async with workers(places(), 3, flights) as ((_, one), (_, two), (_, three)):
@@ -164,7 +177,7 @@ async def test_whatever_happens_all_get_an_answer_and_no_seat_is_left(seed: int)
 
     async def request(far: Far) -> Entry:
         nonlocal made
-        seat = await far.flights.seat(KEY, 20.0)
+        seat = await far.flights.seat(KEY, dice.choice((0.0, 0.001, 20.0)))
         if seat.value is not None:
             return seat.value
         try:
@@ -172,6 +185,7 @@ async def test_whatever_happens_all_get_an_answer_and_no_seat_is_left(seed: int)
             for _ in range(dice.randrange(20)):
                 await asyncio.sleep(0)
             if dice.random() < 0.3:
+                seat.fail()
                 raise ValueError
             seat.land(ENTRY)
             return ENTRY
@@ -189,6 +203,6 @@ async def test_whatever_happens_all_get_an_answer_and_no_seat_is_left(seed: int)
         async with asyncio.timeout(30):
             done = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(each == ENTRY or isinstance(each, ValueError | asyncio.CancelledError) for each in done)
-        assert made < 75
+        assert made < 150
         await until(lambda: not len(flights), 10)
         assert all(not len(far.flights) for _, far in pairs)
