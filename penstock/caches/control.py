@@ -1,10 +1,13 @@
-"""What a client says of the cache in ``cache-control``. Source: RFC 9111, section 5.2.1, directives of requests."""
+"""What a client says of the cache: in ``cache-control`` (RFC 9111, section 5.2.1, directives of requests), and by the
+tags of its answer."""
 
 from __future__ import annotations
 
 import msgspec
 
 _MOST_S = 2**31
+_MOST_TAGS = 8
+_LONGEST_TAG = 128
 
 
 class CacheControl(msgspec.Struct, frozen=True):
@@ -45,3 +48,14 @@ def control(header: str) -> CacheControl:
 
 def _seconds(text: str, otherwise: float) -> float:
     return float(min(int(text), _MOST_S)) if text.isascii() and text.isdigit() and len(text) < 20 else otherwise
+
+
+def tags_of(header: bytes) -> tuple[str, ...] | None:
+    """The tags of a header, by comma. None: they are more or longer than an invalidation could name."""
+    try:
+        # As whoever invalidates by them writes them, where that is no ASCII.
+        words = header.decode("utf-8")
+    except UnicodeDecodeError:
+        words = header.decode("latin-1")
+    said = tuple(tag for each in words.split(",") if (tag := each.strip()))
+    return None if len(said) > _MOST_TAGS or any(len(tag) > _LONGEST_TAG for tag in said) else said

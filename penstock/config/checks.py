@@ -45,7 +45,7 @@ def cross_check(
         for member, wrong in defaults_wrong(service.defaults).items():
             reading.note(("services", name, "defaults", member), wrong)
         _check_history(reading, name, services)
-        _check_cache(reading, name, services)
+        _check_cache(reading, name, services, models)
     if cache.redis is not None:
         _check_form(reading, ("cache", "redis", "url"), cache.redis.url, _redis_url)
     _check_aliases(reading, services)
@@ -108,15 +108,31 @@ def _check_history(reading: Reading, name: str, services: Mapping[str, ServiceSe
         reading.note((*path, "summariser"), f"`{shown}` has its own conversations summarised; name one that does not")
 
 
-def _check_cache(reading: Reading, name: str, services: Mapping[str, ServiceSettings]) -> None:
+def _task(named: str, services: Mapping[str, ServiceSettings], models: Mapping[str, EngineSettings]) -> str | None:
+    """What the first model of the service is for, as far as its section says."""
+    service = services.get(_names(services).get(named, ""))
+    model = None if service is None else models.get(service.model)
+    return getattr(model, "task", None)
+
+
+def _check_cache(
+    reading: Reading, name: str, services: Mapping[str, ServiceSettings], models: Mapping[str, EngineSettings]
+) -> None:
     cache = services[name].cache
     if cache is None or cache.semantic is None:
         return
     path: Path = ("services", name, "cache", "semantic")
-    _check_service(reading, (*path, "embedder"), cache.semantic.embedder, services)
+    embedder = cache.semantic.embedder
+    _check_service(reading, (*path, "embedder"), embedder, services)
+    if (found := _task(embedder, services, models)) not in (None, "embedding"):
+        shown = reading.shown((*path, "embedder"), embedder)
+        reading.note((*path, "embedder"), f"`{shown}` is for {found}; name a service whose model embeds")
     agreement, at = cache.semantic.agreement, (*path, "agreement", "judge")
     if agreement.check == "judge":
-        _check_service(reading, at, agreement.judge or "", services)
+        judge = agreement.judge or ""
+        _check_service(reading, at, judge, services)
+        if (found := _task(judge, services, models)) not in (None, "chat"):
+            reading.note(at, f"`{reading.shown(at, judge)}` is for {found}; name a service that chats")
     elif agreement.judge is not None:
         reading.note(at, "is for `check: judge`; write that, or remove it")
 
@@ -191,7 +207,11 @@ def _redis_url(value: str) -> str:
         good = (
             bool(url.path)
             if url.scheme == "unix"
-            else url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+            # Of another path redis-py would make database 0.
+            else url.scheme in ("redis", "rediss")
+            and bool(url.hostname)
+            and url.port != 0
+            and (not url.path.strip("/") or url.path[1:].isdecimal())
         )
     except ValueError:
         return mend

@@ -85,6 +85,9 @@ class Reading:
             size = size or of_bytes
         if is_null(node):
             if any(isinstance(one, inspect.NoneType) for one in kinds):
+                if node.value == "" and any(isinstance(one, inspect.StructType) for one in kinds):
+                    # Whoever names it wants it, and would not get it.
+                    return self._wrong(node, path, "has no value; write `{}` for its defaults, or remove it")
                 return None
             return self._wrong(node, path, f"has no value; it must be {expected(kind, size)}")
         if isinstance(kinds[0], inspect.CustomType):

@@ -107,7 +107,8 @@ class CachePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     fallback: CacheFallback | None = None
     """Whether old answers are served when every attempt fails. Default: the client gets the error."""
     per_caller: bool = False
-    """Whether each user, else each key, has answers of its own. Default: the project shares them."""
+    """Whether each user of a token, else each key, has answers of its own, and with one key each person whom requests
+    name (`safety_identifier`, else `user`). Default: the project shares them."""
     tags: list[Annotated[str, msgspec.Meta(min_length=1, max_length=128)]] = []
     """Words that each answer is kept under, by which it can be invalidated."""
     price_percent: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0

@@ -72,7 +72,7 @@ class Likenesses:
         if not isinstance(found, Question) or policy is None or policy.semantic is None:
             return None
         of = Subject(sent, found.text, service, policy.semantic, admission)
-        caller = caller_of(policy, admission)
+        caller = caller_of(policy, admission, call)
         scope = DeskScope(
             admission.principal.project, service.name, subject_digest(caller) if policy.per_caller else ""
         )

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.caches.answers import Answers, served
 from penstock.caches.canonical import Keys, key_of
-from penstock.caches.control import NOTHING_SAID, CacheControl, control
+from penstock.caches.control import NOTHING_SAID, CacheControl, control, tags_of
 from penstock.caches.flight import Flights
 from penstock.core.caching import CacheKey, CachePolicy, Entry
 from penstock.core.chat import Call, Kind
@@ -30,12 +30,11 @@ from penstock.gateway.inside import Ask, inner, read, size_of
 from penstock.gateway.lot import FORCE
 from penstock.gateway.moulds import Moulds
 from penstock.gateway.recollection import Kept, Likely, Recollection
+from penstock.gateway.record import subject
 from penstock.gateway.snapshot import Admission
 from penstock.gateway.vectors import Vectors
 
 TAGS = b"x-penstock-cache-tags"
-_MOST_TAGS = 8
-_LONGEST_TAG = 128
 
 # Answers that are made anew behind, in one worker.
 _AT_ONCE = 8
@@ -216,9 +215,10 @@ class Recall:
             by = served_by(service, deployment)
         # Of questions only the release is told.
         past = "off" if policy.semantic is None or by != release else self._past(sent, call, service, said)
-        caller = caller_of(policy, admission) if policy.per_caller else ""
+        caller = caller_of(policy, admission, call)
         key, unfit = self._keys.of(call, policy.exact, project=principal.project, release=by, caller=caller)
         why: str = unfit or ""
+        tags = tags_of(terms.headers[TAGS]) if TAGS in terms.headers else ()
         of = Recollection(
             self._answers,
             self._clock,
@@ -231,13 +231,13 @@ class Recall:
             key=key or CacheKey(b""),
             exact=not why,
             said=said,
-            tags=_tags(terms) if TAGS in terms.headers else (),
+            tags=tags or (),
         )
-        if key is None or not said.store or (why and past):
+        if key is None or tags is None or not said.store or (why and past):
             of.verdict, of.exact = "bypass", False
-            of.why = (
-                "incomparable" if key is None else "no-store" if not said.store else why if past == "off" else past
-            )
+            of.why = why if past == "off" else past
+            if key is None or tags is None or not said.store:
+                of.why = "incomparable" if key is None else "tags" if tags is None else "no-store"
         else:
             of.alike = not past
         return of
@@ -370,23 +370,13 @@ class Recall:
 _ANEW = control("no-cache")
 
 
-def caller_of(policy: CachePolicy, admission: Admission) -> str:
+def caller_of(policy: CachePolicy, admission: Admission, call: Call) -> str:
     """Whose answers a request may get; empty: its whole project's."""
-    principal = admission.principal
-    return (principal.user or principal.key_id) if policy.per_caller else ""
-
-
-def _tags(terms: Terms) -> tuple[str, ...]:
-    header = terms.headers.get(TAGS)
-    if not header:
-        return ()
-    try:
-        # As whoever invalidates by them writes them, where that is no ASCII.
-        words = header.decode("utf-8")
-    except UnicodeDecodeError:
-        words = header.decode("latin-1")
-    said = [tag.strip()[:_LONGEST_TAG] for tag in words.split(",")]
-    return tuple(tag for tag in said if tag)[:_MOST_TAGS]
+    if not policy.per_caller:
+        return ""
+    principal, who = admission.principal, subject(call)
+    # A key may be that of a backend, which says for whom it asks. A name of a user or a key has no zero byte.
+    return f"{principal.user or principal.key_id}\0{who}" if who else principal.user or principal.key_id
 
 
 def _not_cached() -> PenstockError:

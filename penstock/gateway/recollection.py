@@ -175,8 +175,9 @@ class Recollection:
                 said.append(f"confidence={likely.confidence:.3f}")
         if self.split is not None and self.split.known:
             said.append(f"known={self.split.known}")
-        if self.why:
-            said.append(f"why={self.why}")
+        why = self.why or (likely.reason if likely is not None and self.given is None else "")
+        if why:
+            said.append(f"why={why}")
         found = {"x-penstock-cache": "; ".join(said)}
         if self.given is not None:
             found["x-penstock-cache-key"] = self.given.entry.key.hex()

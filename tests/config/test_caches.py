@@ -65,14 +65,19 @@ URL = "cache.redis.url: must be the URL of a Redis: redis://HOST:PORT/NUMBER, re
 
 
 @pytest.mark.parametrize(
-    "url", ["http://h", "h:6379", "redis://", "redis:///1", "redis://h:many", "redis://h:0", "redis://a b", "unix://"]
+    "url",
+    [
+        *("http://h", "h:6379", "redis://", "redis:///1", "redis://h:many", "redis://h:0", "redis://a b", "unix://"),
+        *("redis://h/abc", "redis://h/1/2", "redis://h/-1"),
+    ],
 )
 def test_a_url_of_no_redis_is_refused_and_not_repeated(url: str) -> None:
     assert said(f"cache: {{redis: {{url: '{url}'}}}}\n{MODELS}services: {{a: {{model: m}}}}") == [URL]
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "redis://:p@h:1/0", "rediss://u:p@h", "unix:///run/redis.sock", "redis://[::1]:6379"]
+    "url",
+    ["redis://h", "redis://h/", "redis://:p@h:1/0", "rediss://u:p@h", "unix:///run/redis.sock", "redis://[::1]:6379"],
 )
 def test_a_url_of_a_redis_is_taken(url: str) -> None:
     file = read(f"cache: {{redis: {{url: '{url}'}}}}\n{MODELS}services: {{a: {{model: m}}}}".encode(), "f", {})
@@ -103,6 +108,8 @@ POLICIES = [
     ),
     ("semantic: {}", [f"{AT}: lacks the key `max_error` (a number, above 0, at most 0.5)"]),
     ("fallback: {}", ["services.a.cache: `fallback` lacks `exact`: no answers are kept that could serve; add `exact: {}`"]),
+    ("exact:", ["services.a.cache.exact: has no value; write `{}` for its defaults, or remove it"]),
+    ("exact: null", []),
     ("exact: {ttl: 5}", ['services.a.cache.exact.ttl: unknown key; did you mean "ttl_s"?']),
 ]  # fmt: skip
 
@@ -119,6 +126,35 @@ def test_every_mistake_in_a_policy_is_named_with_its_mend(policy: str, lines: li
 def test_without_a_service_that_embeds_the_one_that_is_missing_is_named() -> None:
     text = f"{MODELS}services: {{a: {{model: m, cache: {{semantic: {{max_error: 0.1}}}}}}}}"
     assert said(text) == ["services.a.cache.semantic.embedder: there is no service `embed`; known: a"]
+
+
+LOCAL = """
+models:
+  talks: {engine: llamacpp, weights: "file:/m.gguf"}
+  embeds: {engine: llamacpp, task: embedding, weights: "file:/e.gguf"}
+services:
+  chat: {model: talks}
+  vectors: {model: embeds}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "lines"),
+    [
+        ("embedder: vectors, agreement: {check: judge, judge: chat}", []),
+        ("embedder: chat", [f"{AT}.embedder: `chat` is for chat; name a service whose model embeds"]),
+        (
+            "embedder: vectors, agreement: {check: judge, judge: vectors}",
+            [f"{AT}.agreement.judge: `vectors` is for embedding; name a service that chats"],
+        ),
+    ],
+)
+def test_services_that_cannot_do_what_they_are_named_for(policy: str, lines: list[str]) -> None:
+    text = f"{LOCAL}  a: {{model: talks, cache: {{semantic: {{max_error: 0.1, {policy}}}}}}}"
+    if lines:
+        assert said(text) == lines
+    else:
+        read(text.encode(), "f", {})
 
 
 def test_a_service_with_mistakes_of_its_own_is_there() -> None:

@@ -90,7 +90,7 @@ class Way:
 async def test_a_miss_is_answered_compared_and_taught(stream: bool) -> None:
     of = Way(said("Canberra!") if stream else whole("Canberra!"))
     of.says(reason="risk", distance=0.24, confidence=0.61)
-    assert await of.ask(asking(stream=stream)) == ("miss; distance=0.240; confidence=0.610", "Canberra!")
+    assert await of.ask(asking(stream=stream)) == ("miss; distance=0.240; confidence=0.610; why=risk", "Canberra!")
     assert of.learnt() == [True]
     (taught,) = of.desks.taught
     kept = unpacked(taught.entry)

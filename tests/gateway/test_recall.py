@@ -213,6 +213,23 @@ async def test_each_project_and_where_wanted_each_caller_has_its_own() -> None:
     assert text((await heard(each))[1]) == "two"
 
 
+async def test_behind_one_key_each_person_has_its_own() -> None:
+    of = street(said("ann's"), said("ben's"), said("nobody's"), cache=CachePolicy(exact=EXACT, per_caller=True))
+    for who in ({"user": "ann"}, {"safety_identifier": "ben"}, {}):
+        call = asked(**who)
+        call = msgspec.structs.replace(call, user=who.get("user"))
+        first, again = await heard(of, call), await heard(of, call)
+        assert text(first[1]) == text(again[1]) == f"{next(iter(who.values()), 'nobody')}'s"
+
+
+@pytest.mark.parametrize("tags", [b",".join(b"%d" % n for n in range(9)), b"x" * 129])
+async def test_an_answer_with_tags_that_nobody_could_name_is_not_kept(tags: bytes) -> None:
+    of = street(said("a"), said("b"))
+    for expected in ("a", "b"):
+        reply, chunks = await heard(of, on=Terms(headers={b"x-penstock-cache-tags": tags}))
+        assert (reply.headers["x-penstock-cache"], text(chunks)) == ("bypass; why=tags", expected)
+
+
 @pytest.mark.parametrize(("tag", "sent"), [("mine", b"mine"), ("größe", "größe".encode()), ("größe", b"gr\xf6\xdfe")])
 async def test_what_was_invalidated_is_not_served_and_tags_name_it(tag: str, sent: bytes) -> None:
     of = street(said("a"), said("b"), cache=CachePolicy(exact=EXACT, tags=["faq"]))

@@ -144,7 +144,11 @@ async def invalidate(visit: Visit) -> Shown:
     age = given["older"] or "0"
     if scope is None or age not in AGES:
         raise PenstockError(INVALID_VALUE, "Which answers, and of which age, is chosen from lists. Choose from them.")
-    value = "" if scope == "all" else given["value"]
+    value = given["value"]
+    if scope == "all" and value:
+        raise PenstockError(
+            INVALID_VALUE, f"'{value}' names answers, and all are chosen. Choose of what it is, or leave it out."
+        )
     body = {"scope": scope, "value": value, "project": given["project"], "older_than_s": float(age)}
     refused = None
     if visit.ask.method == "POST":

@@ -89,7 +89,7 @@ DONE: tuple[tuple[str, Mapping[str, str], tuple[str, str, object]], ...] = (
     ),
     (
         "/caches/invalidate",
-        {"scope": "all", "value": "typed in vain"},
+        {"scope": "all"},
         ("caches.invalidate", "", {"scope": "all", "value": "", "project": "", "older_than_s": 0.0}),
     ),
     (
