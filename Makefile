@@ -33,8 +33,8 @@ dev: $(BIN)/.installed-dev ## The same, with what the tests need.
 # Then whole servers, one at a time: what they promise of times would not hold among many. Beside them goes on what
 # promises none, tests that share one name, of which xdist would run but one, and what clients expect.
 BESIDE := tests/docs tests/edge/http/test_openapi.py tests/edge/http/test_openapi_admin.py $(addprefix tests/e2e/, \
-	conformance access/test_capture.py access/test_secrets.py releases/test_mirrored.py test_disk_full.py \
-	test_junk_bodies.py test_junk_deployment.py test_junk_requests.py test_prompts.py test_tls.py test_websocket.py)
+	conformance access/test_capture.py access/test_secrets.py caches/test_semantic.py releases/test_mirrored.py \
+	test_disk_full.py test_junk_bodies.py test_junk_deployment.py test_junk_requests.py test_prompts.py test_tls.py test_websocket.py)
 TEST := $(BIN)/python -m pytest -m 'not slow'
 # Set, each of a thousand processes would compile all of its code anew.
 test: export PYTHONDONTWRITEBYTECODE :=

@@ -112,6 +112,15 @@ class Asker:
         assert reply.status_code in (200, 201), reply.text
         return reply.json()
 
+    async def audited(self) -> None:
+        """Returns once audits have come to their end: for half a second none has."""
+        before, now = ["?"], [""]
+        async with asyncio.timeout(30):
+            while before != now:
+                before = now
+                await asyncio.sleep(0.5)
+                now = re.findall(r"^penstock_cache_audits_total.*", (await self.http.get("/metrics")).text, re.M)
+
     async def figures(self) -> Any:
         """How the desk of the service stands."""
         reply = await self.http.get("/admin/v1/caches/semantic", params={"service": "chat"})
@@ -210,10 +219,13 @@ async def test_so_it_is_with_the_answer_to_an_equal_request(penstock: Penstock) 
 async def test_nothing_of_another_model_or_release_is_given(penstock: Penstock) -> None:
     async with Asker(penstock, 6) as asker:
         await asker.hit()
+        # Before the service has releases, what is made behind is made as the file says then.
+        await asker.audited()
         penstock.file.write_text(file("new"))
         os.kill(penstock.pid, signal.SIGHUP)
         wait_until(lambda: "Applied" in penstock.said(), 10.0, penstock.said)
         await changed(asker, "new")
+        await asker.audited()
         release = (await asker.admin("/releases", {"service": "chat", "model": "other"}))["id"]
         await asker.admin("/services/chat/rollback", {"to": release})
         async with asyncio.timeout(10):
