@@ -120,7 +120,8 @@ class Chain:
         return Swept(gone, whole)
 
     async def aclose(self) -> None:
-        """Closes all tiers. Idempotent."""
+        """Closes all tiers; the meter is up to date then. Idempotent."""
+        self.measured()
         for tier in self._tiers:
             await tier.aclose()
         if self._memory is not None:

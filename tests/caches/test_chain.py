@@ -278,3 +278,15 @@ async def test_without_any_tier_nothing_is_kept() -> None:
     assert not chain.deep
     assert await chain.sweep_memory(lambda *_: True) == 0
     await chain.aclose()
+
+
+async def test_looks_into_memory_are_counted_when_asked_for_and_at_the_end() -> None:
+    clock, sums = SetClock(), Sums()
+    chain = Chain(MemoryTier(1 << 20, clock), clock=clock, meter=sums)
+    chain.put(b"k", b"v", clock.wall() + 60)
+    assert (chain.look(b"k"), chain.look(b"none")) == (b"v", None)
+    chain.measured()
+    chain.look(b"k")
+    await chain.aclose()
+    await chain.aclose()
+    assert (sums.of["reads", "memory", "hit"], sums.of["reads", "memory", "miss"]) == (2, 1)
